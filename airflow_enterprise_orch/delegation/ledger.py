@@ -1,0 +1,394 @@
+"""The attempts of one task instance: what was handed over, what became of it, and what may leave next.
+
+The ledger lives in Airflow's task state store under :data:`LEDGER_KEY`, never expires, and survives retries, clears and
+the death of every process. It is a versioned JSON object, so that an upgraded package takes over jobs in flight.
+Whoever
+may edit a task instance may edit the ledger too, so everything that is read is validated.
+
+An attempt is at most one remote job. Attempt n+1 may leave only after n is closed, and an attempt is closed only by
+proof
+or by a named person: :meth:`Ledger.next_move` is the one place that decides.
+"""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from airflow_enterprise_orch.delegation.job import JobHandle
+from airflow_enterprise_orch.errors import OrchestrationError
+
+LEDGER_KEY = "orch.ledger"
+LEDGER_VERSION = 1
+
+KEY_LENGTH = 20
+_FIRST = string.ascii_uppercase
+_REST = string.ascii_uppercase + string.digits
+
+
+def new_key() -> str:
+    """Return a random delegation key: 20 characters that fit a z/OS user correlator, a file and a container name."""
+    return secrets.choice(_FIRST) + "".join(secrets.choice(_REST) for _ in range(KEY_LENGTH - 1))
+
+
+_TEXTS = ("work", "system", "sent", "parked", "verdict", "kind", "message", "closed_by", "opened", "closed")
+
+
+class AttemptState(StrEnum):
+    """How far an attempt got."""
+
+    INTENT = "intent"
+    """Claimed; the job may or may not exist."""
+    SUBMITTED = "submitted"
+    """The job exists and its handle is known."""
+    CLOSED = "closed"
+    """Over, by proof or by a named person."""
+
+
+class Verdict(StrEnum):
+    """What a closed attempt came to."""
+
+    SUCCESS = "success"
+    WARNING = "warning"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt.
+
+    :param number: 1, 2, 3 ... over the life of the task instance.
+    :param key: the delegation key, written on the remote job.
+    :param generation: counts the clears by people that led to a new attempt; retry rules count within one.
+    :param work: digest of what is to be done.
+    :param system: identity of the system that it was, or will be, handed to.
+    :param try_number: Airflow's try that made the attempt.
+    :param max_tries: Airflow's ``max_tries`` then; a clear changes it.
+    :param retries: the task's ``retries`` then; tells a clear from an edit of the template.
+    :param sends: how often the work was sent; more than once only for systems whose submit is protected.
+    :param sent: when it was sent last; "" means that nothing has ever left. ISO 8601, UTC.
+    :param handle: where the job is.
+    :param released: a two-phase job was released; if it is held now, somebody else holds it.
+    :param parked: why a person was asked, "" when nobody was.
+    :param verdict: of a closed attempt; "" before.
+    :param kind: of a failure, as retry rules name it.
+    :param message: of a failure, the line that the task failed with.
+    :param closed_by: ``system`` or ``person:<name>``.
+    :param value: of a success, what the task returned.
+    """
+
+    number: int
+    key: str
+    generation: int = 1
+    state: AttemptState = AttemptState.INTENT
+    work: str = ""
+    system: str = ""
+    try_number: int = 1
+    max_tries: int = 0
+    retries: int = 0
+    sends: int = 0
+    sent: str = ""
+    handle: JobHandle | None = None
+    released: bool = False
+    parked: str = ""
+    verdict: str = ""
+    kind: str = ""
+    message: str = ""
+    closed_by: str = ""
+    value: Mapping[str, Any] = field(default_factory=dict)
+    opened: str = ""
+    closed: str = ""
+
+    @property
+    def sent_at(self) -> datetime | None:
+        """When the work was sent last, aware UTC."""
+        return datetime.fromisoformat(self.sent) if self.sent else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain JSON form, without what is empty."""
+        plain = {name: getattr(self, name) for name in self.__slots__ if name != "handle"}
+        plain["state"] = self.state.value
+        plain["value"] = dict(self.value)
+        if self.handle is not None:
+            plain["handle"] = self.handle.to_json()
+        return {name: value for name, value in plain.items() if value not in ("", None, {}, False)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Attempt:
+        """Read the plain JSON form; fields of a later version are refused, not dropped."""
+        unknown = set(data) - set(cls.__slots__)
+        if unknown:
+            raise ValueError(f"unknown fields {sorted(unknown)}")
+        handle = data.get("handle")
+        numbers: dict[str, Any] = {
+            name: int(data.get(name, 0)) for name in ("try_number", "max_tries", "retries", "sends", "generation")
+        }
+        texts: dict[str, Any] = {name: str(data.get(name, "")) for name in _TEXTS}
+        attempt = cls(
+            number=int(data["number"]),
+            key=str(data["key"]),
+            state=AttemptState(data["state"]),
+            handle=JobHandle.from_json(handle) if handle is not None else None,
+            value=dict(data.get("value") or {}),
+            released=bool(data.get("released", False)),
+            **numbers,
+            **texts,
+        )
+        if attempt.state is AttemptState.SUBMITTED and attempt.handle is None:
+            raise ValueError(f"attempt {attempt.number} is submitted but has no handle")
+        if attempt.state is AttemptState.CLOSED and attempt.verdict not in set(Verdict):
+            raise ValueError(f"attempt {attempt.number} is closed but has no verdict")
+        return attempt
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRule:
+    """When a failed job may be run again.
+
+    :param on: the kinds of failure (:class:`~airflow_enterprise_orch.errors.JobFailed`).
+    :param times: how many more attempts.
+    :param delay: seconds before the next one.
+    """
+
+    on: tuple[str, ...]
+    times: int
+    delay: float = 60.0
+
+    KINDS = ("failed", "abended", "cancelled", "lost", "timed_out")
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RetryRule:
+        """Read ``{"on": [...], "times": n, "delay": seconds}``; :raises ValueError: when it is not one."""
+        on = tuple(data.get("on") or ())
+        unknown = [kind for kind in on if kind not in cls.KINDS]
+        if not on or unknown:
+            raise ValueError(f"retry: on must name some of {', '.join(cls.KINDS)}, not {unknown or 'nothing'}")
+        rule = cls(on, int(data.get("times", 1)), float(data.get("delay", 60.0)))
+        if rule.times < 1 or rule.delay < 0:
+            raise ValueError("retry: times must be at least 1 and delay must not be negative")
+        return rule
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTry:
+    """What Airflow says of the try that is running.
+
+    :param try_number: counts from 1, over clears too.
+    :param max_tries: set to ``try_number + retries`` by a clear of a finished task.
+    :param retries: as the task has it now.
+    """
+
+    try_number: int
+    max_tries: int
+    retries: int
+
+
+class Cleared(StrEnum):
+    """Did a person clear the task since an attempt was made?"""
+
+    NO = "no"
+    YES = "yes"
+    UNSURE = "unsure"
+
+
+def cleared_since(attempt: Attempt, now: TaskTry) -> Cleared:
+    """Tell a person's clear from Airflow's own retry.
+
+    A clear sets ``max_tries = try_number + retries``, which is above every value that it had before as long as
+    ``retries`` is the same. After an edit of ``retries`` the number alone proves nothing either way.
+    """
+    if now.retries != attempt.retries:
+        return Cleared.UNSURE
+    return Cleared.NO if now.max_tries == attempt.max_tries else Cleared.YES
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Make attempt ``number`` and hand it over."""
+
+    number: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """An attempt is open: find its job, and hand it over only if that is provably still to be done."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """An attempt's job is known: watch it."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """The job ended well and nobody asked to run it again."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class FailAgain:
+    """The job ended badly and no rule and nobody allows to run it again."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class AskAgain:
+    """Airflow cannot say whether a person cleared the task or a retry runs: a person must."""
+
+    attempt: Attempt
+
+
+Move = Begin | Continue | Attach | Reuse | FailAgain | AskAgain
+
+
+class LedgerBroken(OrchestrationError):
+    """What the task state store holds is no ledger that this version can read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """All attempts of one task instance, oldest first."""
+
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def last(self) -> Attempt | None:
+        """The newest attempt."""
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def is_open(self) -> bool:
+        """An attempt is open: its job may be out there."""
+        return self.last is not None and self.last.state is not AttemptState.CLOSED
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain JSON form."""
+        return {"version": LEDGER_VERSION, "attempts": [attempt.to_json() for attempt in self.attempts]}
+
+    @classmethod
+    def from_json(cls, data: object) -> Ledger:
+        """Read what the store holds; nothing stored is an empty ledger.
+
+        :raises LedgerBroken: in one line that says what is wrong and what to do.
+        """
+        if data is None:
+            return cls()
+        try:
+            if not isinstance(data, Mapping):
+                raise TypeError("it is not an object")
+            version = data.get("version")
+            if version != LEDGER_VERSION:
+                raise ValueError(f"its version is {version!r}, this package reads {LEDGER_VERSION}")
+            attempts = tuple(Attempt.from_json(entry) for entry in data["attempts"])
+            if [attempt.number for attempt in attempts] != list(range(1, len(attempts) + 1)):
+                raise ValueError("its attempts are not numbered 1, 2, 3 ...")
+            if any(attempt.state is not AttemptState.CLOSED for attempt in attempts[:-1]):
+                raise ValueError("an attempt before the last is open")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise LedgerBroken(
+                f"the task state store's {LEDGER_KEY!r} is no ledger of delegated jobs: {error}; nothing was handed "
+                f"over: restore the value, or install the package version that wrote it, then clear the task"
+            ) from error
+        return cls(attempts)
+
+    def with_attempt(self, attempt: Attempt) -> Ledger:
+        """Return the ledger with ``attempt`` added, or in place of the one with its number."""
+        if attempt.number == len(self.attempts) + 1:
+            return Ledger((*self.attempts, attempt))
+        return Ledger(tuple(attempt if known.number == attempt.number else known for known in self.attempts))
+
+    def next_move(self, now: TaskTry, rules: Sequence[RetryRule]) -> Move:
+        """Decide what this try may do."""
+        last = self.last
+        if last is None:
+            return Begin(1, 1)
+        if last.state is AttemptState.INTENT:
+            return Continue(last)
+        if last.state is AttemptState.SUBMITTED:
+            return Attach(last)
+        cleared = cleared_since(last, now)
+        if cleared is Cleared.UNSURE:
+            return AskAgain(last)
+        if cleared is Cleared.YES:
+            return Begin(last.number + 1, last.generation + 1)
+        if last.verdict != Verdict.FAILURE:
+            return Reuse(last)
+        if self.rule_for(last, rules) is not None:
+            return Begin(last.number + 1, last.generation)
+        return FailAgain(last)
+
+    def rule_for(self, failed: Attempt, rules: Iterable[RetryRule]) -> RetryRule | None:
+        """Return the rule that allows one more attempt after ``failed``, or None when none does any more."""
+        for rule in rules:
+            if failed.kind in rule.on:
+                used = sum(
+                    1
+                    for attempt in self.attempts
+                    if attempt.generation == failed.generation
+                    and attempt.verdict == Verdict.FAILURE
+                    and attempt.kind in rule.on
+                )
+                return rule if used <= rule.times else None
+        return None
+
+
+def opened(move: Begin, now: TaskTry, key: str, at: datetime) -> Attempt:
+    """Return the attempt that ``move`` begins."""
+    return Attempt(
+        number=move.number,
+        key=key,
+        generation=move.generation,
+        try_number=now.try_number,
+        max_tries=now.max_tries,
+        retries=now.retries,
+        opened=at.astimezone(UTC).isoformat(),
+    )
+
+
+def succeeded(attempt: Attempt, now: TaskTry, verdict: Verdict, value: Mapping[str, Any], at: datetime) -> Attempt:
+    """Return the attempt closed as a success.
+
+    It takes the counters of the try that saw the success: a clear that came while the job was still open has been
+    answered by this success, and only a later clear runs the work anew.
+    """
+    done = closed(attempt, verdict, at=at, value=value)
+    return replace(done, max_tries=now.max_tries, retries=now.retries)
+
+
+def closed(
+    attempt: Attempt,
+    verdict: Verdict,
+    *,
+    at: datetime,
+    by: str = "system",
+    kind: str = "",
+    message: str = "",
+    value: Mapping[str, Any] | None = None,
+) -> Attempt:
+    """Return the attempt closed.
+
+    A failure keeps the counters of the try that began it, so that a clear while it was open counts as the wish to run
+    the work again.
+    """
+    return replace(
+        attempt,
+        state=AttemptState.CLOSED,
+        verdict=verdict.value,
+        closed_by=by,
+        kind=kind,
+        message=message,
+        value=dict(value or {}),
+        closed=at.astimezone(UTC).isoformat(),
+    )

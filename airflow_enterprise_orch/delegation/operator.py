@@ -1,0 +1,536 @@
+"""The thin Airflow shell round the submission: every delegated step of every system is this operator.
+
+``execute`` brings the job out and defers; ``collect`` brings its result home; ``answered`` goes on after a person was
+asked. All state is in the ledger, so any of them may die at any line and the next try goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowRescheduleException,
+    AirflowRuntimeError,
+    AirflowSkipException,
+)
+from airflow.sdk.execution_time.context import NEVER_EXPIRE
+from pydantic import ValidationError
+
+from airflow_enterprise_orch.delegation import control, guard, parking
+from airflow_enterprise_orch.delegation.ledger import (
+    LEDGER_KEY,
+    AskAgain,
+    Attach,
+    Attempt,
+    AttemptState,
+    Begin,
+    Continue,
+    FailAgain,
+    Ledger,
+    LedgerBroken,
+    RetryRule,
+    Reuse,
+    TaskTry,
+    Verdict,
+    closed,
+    new_key,
+    opened,
+    succeeded,
+)
+from airflow_enterprise_orch.delegation.outcome import OutcomeRules, OutputRule
+from airflow_enterprise_orch.delegation.polling import utc_now
+from airflow_enterprise_orch.delegation.retry import INFRASTRUCTURE_RETRIES, DelegationRetryPolicy, RunAgain
+from airflow_enterprise_orch.delegation.submission import Parked, Submission, SystemClock, sweep
+from airflow_enterprise_orch.delegation.system import RemoteSystem, step_type
+from airflow_enterprise_orch.delegation.trigger import DelegateTrigger, Wait
+from airflow_enterprise_orch.errors import (
+    ConnectionProblem,
+    JobFailed,
+    LoginRefused,
+    OutcomeUnknown,
+    OutputMissing,
+    OwnershipLost,
+    RequestRejected,
+    TemplateError,
+)
+from airflow_enterprise_orch.instance import visible_names
+from airflow_enterprise_orch.restricted_jinja import render_tree
+
+if TYPE_CHECKING:
+    import jinja2
+    from airflow.sdk import Context
+    from airflow.sdk.execution_time.context import TaskStateStoreAccessor
+
+    from airflow_enterprise_orch.delegation.job import JobResult
+    from airflow_enterprise_orch.delegation.work import Work
+
+T = TypeVar("T")
+
+HOLD_LOOK = timedelta(seconds=60)
+"""How often a held step looks whether it is released; it holds no worker slot in between."""
+MESSAGE_TAIL_LINES = 12
+
+
+class DelegateOperator(BaseOperator):
+    """Hands one job to a remote system, waits for it without a worker slot, and brings its result home.
+
+    :param step: the step type, as in a template: ``mainframe.job``.
+    :param connection: the Airflow connection of the system.
+    :param work: what is to be done: the fields of the step type's model. Templated.
+    :param outcome: CEL rules ``success`` and ``warning`` over ``rc``, ``code`` and ``ending``.
+    :param outputs: values to read from the job's output; by name ``{<source key>: SOURCE, match: regex, type:
+        string}``.
+    :param retry: rules ``{"on": [kinds], "times": n, "delay": seconds}`` for running a failed job again.
+    :param time_limit: seconds from the hand-over after which the job is cancelled and the step fails.
+    :param stream: set by the compiler of value-stream templates: what the restricted Jinja of ``work`` may see. None in
+        hand-written DAGs, where ``work`` is rendered by Airflow as usual.
+
+    The task returns ``rc``, ``code``, ``job_id``, ``outcome`` (``success`` or ``warning``), ``system``, ``started``,
+    ``ended`` and the outputs. Airflow's own ``execution_timeout`` is refused: it would end the wait, not the job.
+    """
+
+    template_fields: Sequence[str] = ("work",)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"work": "json"}
+    ui_color = "#e8eef7"
+
+    def __init__(
+        self,
+        *,
+        step: str,
+        connection: str,
+        work: Mapping[str, Any],
+        outcome: Mapping[str, str] | None = None,
+        outputs: Mapping[str, Mapping[str, Any]] | None = None,
+        retry: Sequence[Mapping[str, Any]] | None = None,
+        time_limit: float | None = None,
+        stream: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        rules = tuple(RetryRule.from_json(rule) for rule in retry or ())
+        if kwargs.get("execution_timeout") is not None:
+            raise ValueError(
+                "execution_timeout ends the wait and leaves the job running; use time_limit, which cancels the job"
+            )
+        kwargs.setdefault("retries", INFRASTRUCTURE_RETRIES + sum(rule.times for rule in rules))
+        kwargs.setdefault("retry_policy", DelegationRetryPolicy())
+        super().__init__(**kwargs)
+        self.step = step
+        self.connection = connection
+        self.work = dict(work)
+        self.outcome = dict(outcome or {})
+        self.outputs = {name: dict(output) for name, output in (outputs or {}).items()}
+        self.retry = [dict(rule) for rule in retry or ()]
+        self.time_limit = time_limit
+        self.stream = dict(stream) if stream is not None else None
+        self._rules = rules
+        self._stopped = False
+
+    @classmethod
+    def from_step(cls, **kwargs: Any) -> DelegateOperator:
+        """Return the operator of a compiled template's step: the arguments of :class:`DelegateOperator` itself."""
+        made = cls.__new__(cls)
+        DelegateOperator.__init__(made, **kwargs)
+        return made
+
+    # What Airflow calls.
+
+    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
+        """Render ``work``: restricted Jinja in a compiled stream, Airflow's own otherwise."""
+        if self.stream is None:
+            super().render_template_fields(context, jinja_env)
+            return
+        try:
+            self.work = render_tree(self.work, visible_names(context, self.stream))
+        except TemplateError as error:
+            raise AirflowFailException(f"step {self.task_id!r}: {error}; nothing was handed over") from error
+
+    def execute(self, context: Context) -> Any:
+        """Bring the job out, then wait for it."""
+        with _told_in_one_line():
+            self._obey_wishes(context)
+            return self._go_on(context)
+
+    def collect(self, context: Context, event: dict[str, Any]) -> Any:
+        """Bring the result of the ended job home."""
+        with _told_in_one_line():
+            run = _Run(self, context)
+            attempt = run.ledger.last
+            if attempt is None or attempt.key != event.get("key"):
+                raise AirflowFailException(
+                    f"the ended job carries key {event.get('key')!r}, which is not the ledger's newest attempt; "
+                    f"nothing was done: look at the task's state store"
+                )
+            if attempt.state is AttemptState.CLOSED:
+                # A try before this one read the result and died before Airflow heard of it.
+                return self._go_on(context)
+            if event.get("elsewhere"):
+                self._ask(run, _repointed(attempt, str(event["elsewhere"])), parking.AFTER_RESULT)
+            return self._bring_home(run, timed_out=bool(event.get("timed_out")))
+
+    def answered(self, context: Context, event: dict[str, Any], asked: list[str]) -> Any:
+        """Go on with what a person answered."""
+        with _told_in_one_line():
+            run = _Run(self, context)
+            attempt = run.ledger.last
+            if attempt is None:
+                raise AirflowFailException(
+                    "a person was asked about a job that the ledger does not know; clear the step"
+                )
+            try:
+                answer = parking.Answer.from_event(event)
+                if answer.option not in asked:
+                    raise parking.AnswerInvalid(f"{answer.option!r} was not asked")
+                self.log.info("%s answered %r: %s", answer.by, answer.option, answer.reason or "no reason given")
+                return self._act_on(run, attempt, answer)
+            except parking.AnswerInvalid as invalid:
+                self._ask(run, f"{invalid}. Before: {attempt.parked}", tuple(asked))
+
+    def on_kill(self) -> None:
+        """Stop before the next step of the hand-over.
+
+        No person has spoken: Airflow calls this also when a pod is evicted. The job is not touched; the next try
+        attaches to it.
+        """
+        self._stopped = True
+
+    # The steps of the way.
+
+    def _obey_wishes(self, context: Context) -> None:
+        from airflow.sdk import Variable
+
+        registration, _ = step_type(self.step)
+        wishes = control.read_wishes(
+            context["task_state_store"].get(control.CONTROL_KEY),
+            Variable.get(control.HOLDS_VARIABLE, default=None, deserialize_json=True),
+            stream=self.dag_id,
+            system=registration.name,
+            connection=self.connection,
+            now=utc_now(),
+        )
+        if Ledger.from_json(context["task_state_store"].get(LEDGER_KEY)).is_open:
+            # Its job may be out there: whatever people wish for a step that has not started does not apply.
+            return
+        if wishes.skip is not None:
+            raise AirflowSkipException(str(wishes.skip))
+        if wishes.hold is not None:
+            self.log.info("nothing is handed over: %s", wishes.hold)
+            raise AirflowRescheduleException(utc_now() + HOLD_LOOK)  # type: ignore[no-untyped-call]  # Airflow's
+
+    def _go_on(self, context: Context) -> Any:
+        run = _Run(self, context)
+        move = run.ledger.next_move(run.now, self._rules)
+        if isinstance(move, Reuse):
+            self.log.info("attempt %s ended as %s and nobody cleared it: its result is reused", *_told(move.attempt))
+            return dict(move.attempt.value)
+        if isinstance(move, FailAgain):
+            raise AirflowFailException(move.attempt.message)
+        if isinstance(move, AskAgain):
+            self._ask(
+                run,
+                f"attempt {move.attempt.number} ended as {move.attempt.verdict}; the template's retries were changed "
+                f"since, so Airflow cannot say whether somebody cleared the step: should the work run again?",
+                parking.AFTER_EDIT,
+            )
+        if isinstance(move, Begin):
+            attempt = opened(move, run.now, new_key(), utc_now())
+            run.ledger = run.ledger.with_attempt(attempt)
+        else:
+            attempt = move.attempt
+        if isinstance(move, Attach):
+            return self._attach(run, attempt)
+        if isinstance(move, (Begin, Continue)):
+            return self._hand_over(run, attempt)
+        raise AssertionError(move)
+
+    def _hand_over(self, run: _Run, attempt: Attempt) -> Any:
+        work = self._checked_work()
+
+        async def hand_over(system: RemoteSystem) -> Ledger:
+            return await self._submission(run, system).hand_over(run.ledger, attempt, work)
+
+        try:
+            run.ledger = self._with_system(hand_over)
+        except Parked as parked:
+            run.ledger = parked.ledger
+            self._ask(run, parked.question, parking.AFTER_SUBMIT)
+        except JobFailed as failed:
+            raise AirflowFailException(f"{self._who(run)} refused it: {failed}") from failed
+        return self._defer(run)
+
+    def _attach(self, run: _Run, attempt: Attempt) -> Any:
+        self.log.info("attempt %s is out there as %s: attached, nothing is sent", attempt.number, attempt.handle)
+
+        async def let_run(system: RemoteSystem) -> Ledger:
+            if attempt.system != system.identity:
+                raise Parked(_repointed(attempt, system.identity), run.ledger)
+            return await self._submission(run, system).let_run(run.ledger)
+
+        try:
+            run.ledger = self._with_system(let_run)
+        except Parked as parked:
+            self._ask(run, parked.question, parking.AFTER_RESULT)
+        return self._defer(run)
+
+    def _defer(self, run: _Run) -> Any:
+        attempt = run.ledger.last
+        if attempt is None or attempt.handle is None:
+            raise AssertionError("a job without a handle cannot be waited for")
+        ti = run.context["ti"]
+        deadline = attempt.sent_at + timedelta(seconds=self.time_limit) if self.time_limit and attempt.sent_at else None
+        self.log.info(
+            "attempt %s is %s%s on %s, key %s; waiting without a worker slot",
+            attempt.number,
+            f"{attempt.handle.name} " if attempt.handle.name else "",
+            attempt.handle.job_id,
+            attempt.system,
+            attempt.key,
+        )
+        wait = Wait(
+            step=self.step,
+            connection=self.connection,
+            handle=attempt.handle,
+            identity=attempt.system,
+            deferred=utc_now().isoformat(),
+            deadline=deadline.isoformat() if deadline else "",
+            dag_id=ti.dag_id,
+            run_id=ti.run_id,
+            task_id=ti.task_id,
+            map_index=ti.map_index if ti.map_index is not None else -1,
+        )
+        self.defer(trigger=DelegateTrigger(wait), method_name="collect")
+
+    def _bring_home(self, run: _Run, *, timed_out: bool) -> Any:
+        attempt = run.ledger.last
+        if attempt is None or attempt.handle is None:
+            raise AirflowFailException("the ledger's newest attempt has no job; clear the step")
+        handle = attempt.handle
+        _, kind_of_step = step_type(self.step)
+        outcome = OutcomeRules(**self.outcome)
+        outputs = [OutputRule.from_json(name, rule, kind_of_step.output_key) for name, rule in self.outputs.items()]
+
+        async def fetch(system: RemoteSystem) -> tuple[JobResult, Any, str, dict[str, Any]]:
+            if system.identity != attempt.system:
+                raise Parked(_repointed(attempt, system.identity), run.ledger)
+            await sweep(system, attempt, self.log.info)
+            result = await system.result(handle)
+            judgement = outcome.judge(result)
+            if judgement.verdict is Verdict.FAILURE:
+                return result, judgement, await system.read_tail(handle, lines=MESSAGE_TAIL_LINES), {}
+            texts = {source: await system.read_source(handle, source) for source in {rule.source for rule in outputs}}
+            values = {rule.name: rule.extract(texts[rule.source], self._who(run)) for rule in outputs}
+            return result, judgement, "", values
+
+        try:
+            result, judgement, tail, values = self._with_system(fetch)
+        except Parked as parked:
+            self._ask(run, parked.question, parking.AFTER_RESULT)
+        except OutcomeUnknown as unknown:
+            self._ask(run, f"{self._who(run)}: {unknown}. Did it succeed?", parking.AFTER_RESULT)
+        except (OutputMissing, RequestRejected) as error:
+            # The job is done; the attempt stays open, so that a clear reads again instead of running again.
+            raise AirflowFailException(str(error)) from error
+        who = self._who(run)
+        if judgement.verdict is Verdict.FAILURE:
+            kind = "timed_out" if timed_out and judgement.kind == "cancelled" else judgement.kind
+            self._fail(run, attempt, kind, _failure_line(who, kind, result, self.time_limit, tail))
+        value: dict[str, Any] = {
+            "rc": result.rc,
+            "code": result.code,
+            "job_id": handle.job_id,
+            "outcome": judgement.verdict.value,
+            "system": attempt.system,
+            "started": result.started.isoformat() if result.started else None,
+            "ended": result.ended.isoformat() if result.ended else None,
+            **values,
+        }
+        run.save(succeeded(attempt, run.now, judgement.verdict, value, utc_now()))
+        if judgement.verdict is Verdict.WARNING:
+            self.log.warning("%s: ended with a warning: %s", who, result.code)
+        else:
+            self.log.info("%s: ended well: %s", who, result.code)
+        return value
+
+    def _fail(self, run: _Run, attempt: Attempt, kind: str, message: str, by: str = "system") -> None:
+        failed = closed(attempt, Verdict.FAILURE, at=utc_now(), by=by, kind=kind, message=message)
+        run.save(failed)
+        move = run.ledger.next_move(run.now, self._rules)
+        if isinstance(move, Begin):
+            rule = run.ledger.rule_for(failed, self._rules) if move.generation == failed.generation else None
+            why = f"retry rule on {kind}" if rule else "the step was cleared meanwhile"
+            raise RunAgain(f"{message}\n({why}: it runs again)", timedelta(seconds=rule.delay if rule else 0))
+        raise AirflowFailException(message)
+
+    def _act_on(self, run: _Run, attempt: Attempt, answer: parking.Answer) -> Any:
+        person = f"person:{answer.by}"
+        said = f" ({answer.reason})" if answer.reason else ""
+        if answer.option == parking.FAIL:
+            message = f"{self._who(run)}: failed by {answer.by}{said}"
+            run.save(
+                closed(attempt, Verdict.FAILURE, at=utc_now(), by=person, kind="failed_by_person", message=message)
+            )
+            raise AirflowFailException(message)
+        if answer.option == parking.SUCCEEDED:
+            value = {
+                "rc": None,
+                "code": f"declared by {answer.by}",
+                "job_id": attempt.handle.job_id if attempt.handle else None,
+                "outcome": Verdict.SUCCESS.value,
+                "system": attempt.system,
+                "started": None,
+                "ended": None,
+            }
+            done = succeeded(attempt, run.now, Verdict.SUCCESS, value, utc_now())
+            run.save(replace(done, closed_by=person, message=answer.reason))
+            return value
+        if answer.option == parking.SUBMIT:
+            # A named person closes the attempt; what leaves next carries a new key.
+            message = f"{answer.by} says that it did not run{said}"
+            run.save(closed(attempt, Verdict.FAILURE, at=utc_now(), by=person, kind="did_not_run", message=message))
+            return self._begin_next(run)
+        if answer.option == parking.RUN_AGAIN:
+            return self._begin_next(run)
+        if answer.option == parking.KEEP:
+            if attempt.verdict == Verdict.FAILURE:
+                raise AirflowFailException(attempt.message)
+            return dict(attempt.value)
+        if answer.option == parking.ADOPT:
+            return self._adopt(run, attempt, answer)
+        return self._go_on(run.context)
+
+    def _begin_next(self, run: _Run) -> Any:
+        last = run.ledger.last
+        move = Begin(len(run.ledger.attempts) + 1, last.generation + 1 if last else 1)
+        attempt = opened(move, run.now, new_key(), utc_now())
+        run.ledger = run.ledger.with_attempt(attempt)
+        return self._hand_over(run, attempt)
+
+    def _adopt(self, run: _Run, attempt: Attempt, answer: parking.Answer) -> Any:
+        if not answer.job_id:
+            raise parking.AnswerInvalid("the id of the job to adopt is missing")
+
+        async def identify(system: RemoteSystem) -> Attempt:
+            handle = await system.identify(answer.job_id, attempt.key)
+            return replace(
+                attempt,
+                state=AttemptState.SUBMITTED,
+                handle=handle,
+                released=True,
+                system=system.identity,
+                parked="",
+                message=f"adopted by {answer.by}: {answer.reason}",
+            )
+
+        try:
+            run.save(self._with_system(identify))
+        except RequestRejected as error:
+            raise parking.AnswerInvalid(f"{answer.job_id!r} cannot be adopted: {error}") from error
+        return self._defer(run)
+
+    def _ask(self, run: _Run, question: str, options: tuple[str, ...]) -> None:
+        last = run.ledger.last
+        if last is not None:
+            run.save(replace(last, parked=question))
+        self.log.warning("a person must answer in Required Actions: %s", question)
+        parking.park(run.context, subject=f"{self.task_id}: {self._who(run)}", question=question, options=options)
+
+    # Small things.
+
+    def _checked_work(self) -> Work:
+        _, kind = step_type(self.step)
+        try:
+            return kind.work_model().rendered(self.work)
+        except ValidationError as error:
+            told = "; ".join(
+                f"{'.'.join(map(str, problem['loc'])) or 'work'}: {problem['msg']}" for problem in error.errors()
+            )
+            raise AirflowFailException(
+                f"step {self.task_id!r} ({self.step}): {told}; nothing was handed over"
+            ) from None
+
+    def _submission(self, run: _Run, system: RemoteSystem) -> Submission:
+        def reached(_point: str) -> None:
+            if self._stopped:
+                raise OwnershipLost("Airflow stopped this try; the next one goes on from the ledger")
+
+        return Submission(system, run, SystemClock(), self.log.info, reached)
+
+    def _with_system(self, action: Callable[[RemoteSystem], Coroutine[Any, Any, T]]) -> T:
+        """Open the system, do one thing, close it; a refused login blocks the connection for everybody."""
+        registration, _ = step_type(self.step)
+
+        async def session() -> T:
+            await guard.refuse_blocked(self.connection)
+            try:
+                async with registration.open(self.connection) as system:
+                    return await action(system)
+            except LoginRefused as refused:
+                await guard.block(self.connection, refused)
+                raise
+
+        return asyncio.run(session())
+
+    def _who(self, run: _Run) -> str:
+        """Name system and job, for messages."""
+        last = run.ledger.last
+        if last is None or last.handle is None:
+            return f"{self.step} on connection {self.connection!r}"
+        return f"{self.step} {last.handle.name} {last.handle.job_id} on {last.system}".replace("  ", " ")
+
+
+class _Run:
+    """One try at work: its ledger and where that is kept."""
+
+    def __init__(self, operator: DelegateOperator, context: Context) -> None:
+        self.context = context
+        self.cells: TaskStateStoreAccessor = context["task_state_store"]
+        self.ledger = Ledger.from_json(self.cells.get(LEDGER_KEY))
+        ti = context["ti"]
+        self.now = TaskTry(ti.try_number, ti.max_tries, operator.retries or 0)
+
+    def save(self, changed: Ledger | Attempt) -> None:
+        """Write the ledger; a write that fails means that this try owns the task instance no more."""
+        self.ledger = changed if isinstance(changed, Ledger) else self.ledger.with_attempt(changed)
+        try:
+            self.cells.set(LEDGER_KEY, self.ledger.to_json(), retention=NEVER_EXPIRE)
+        except AirflowRuntimeError as error:
+            raise OwnershipLost(
+                f"the ledger cannot be written ({error}): this try may own the task instance no more, "
+                f"so it does nothing more"
+            ) from error
+
+
+class _told_in_one_line:
+    """Turn what only a person can change into Airflow's definitive failure, so that no retry is wasted on it."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        definitive = (ConnectionProblem, control.ControlBroken, LedgerBroken, RequestRejected)
+        if isinstance(error, definitive):
+            raise AirflowFailException(str(error)) from error
+
+
+def _failure_line(who: str, kind: str, result: JobResult, limit: float | None, tail: str) -> str:
+    words = f"ran longer than its limit of {limit:g} s and was cancelled" if kind == "timed_out" and limit else kind
+    detail = f" ({result.detail})" if result.detail else ""
+    last = f"\nlast lines of its log:\n{tail.rstrip()}" if tail.strip() else "\nits log is empty or gone"
+    return f"{who} {words}: {result.code or 'no code'}{detail}{last}"
+
+
+def _repointed(attempt: Attempt, leads_to: str) -> str:
+    job = attempt.handle.job_id if attempt.handle else f"with key {attempt.key}"
+    return (
+        f"job {job} is on {attempt.system}, but the connection now leads to {leads_to}: point it back and look again, "
+        f"or say how the job ended"
+    )
+
+
+def _told(attempt: Attempt) -> tuple[int, str]:
+    return attempt.number, attempt.verdict

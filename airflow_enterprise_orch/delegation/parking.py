@@ -1,0 +1,88 @@
+"""Asking a person what only a person can know, in Airflow's Required Actions.
+
+A parked step is in Airflow's state ``awaiting_input``: no worker slot, no trigger, no default and no time-out. What is
+known stands in the question, and the answer is kept with the name of who gave it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow_enterprise_orch.errors import OrchestrationError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+ADOPT = "Adopt the job with this id"
+SUBMIT = "It did not run: hand it over"
+FAIL = "Fail the step"
+SUCCEEDED = "The job succeeded"
+LOOK_AGAIN = "Look again"
+RUN_AGAIN = "Run it again"
+KEEP = "Keep the result"
+
+AFTER_SUBMIT = (LOOK_AGAIN, ADOPT, SUBMIT, FAIL)
+AFTER_RESULT = (LOOK_AGAIN, SUCCEEDED, FAIL)
+AFTER_EDIT = (RUN_AGAIN, KEEP)
+
+JOB_ID = "job_id"
+REASON = "reason"
+
+
+class AnswerInvalid(OrchestrationError):
+    """The answer cannot be used; the question is asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a person answered.
+
+    :param by: who, as Airflow authenticated them.
+    """
+
+    option: str
+    by: str
+    job_id: str = ""
+    reason: str = ""
+
+    @classmethod
+    def from_event(cls, event: Mapping[str, Any]) -> Answer:
+        """Read what Airflow resumes a parked task with; :raises AnswerInvalid: when it is not one answer."""
+        chosen = event.get("chosen_options") or []
+        if len(chosen) != 1:
+            raise AnswerInvalid(f"one answer is needed, {len(chosen)} were given")
+        user = event.get("responded_by_user") or {}
+        given = event.get("params_input") or {}
+        by = (user.get("name") or user.get("id")) if isinstance(user, Mapping) else str(user)
+        return cls(
+            str(chosen[0]),
+            str(by or "unknown"),
+            str(given.get(JOB_ID) or "").strip(),
+            str(given.get(REASON) or "").strip(),
+        )
+
+
+def park(context: Context, *, subject: str, question: str, options: tuple[str, ...]) -> NoReturn:
+    """Ask, and leave the worker; the answer resumes the operator's ``answered``.
+
+    :param subject: one line for the list of Required Actions.
+    """
+    from airflow.sdk import Param
+    from airflow.sdk.exceptions import TaskAwaitingInput
+    from airflow.sdk.execution_time.hitl import upsert_hitl_detail
+
+    params = {REASON: Param("", type="string", title="Reason", description="Why; kept with your name.")}
+    if ADOPT in options:
+        params[JOB_ID] = Param("", type="string", title="Job id", description=f"Only for {ADOPT!r}.")
+    upsert_hitl_detail(
+        ti_id=context["ti"].id,
+        options=list(options),
+        subject=subject,
+        body=question,
+        defaults=None,
+        multiple=False,
+        params={name: param.serialize() for name, param in params.items()},
+    )
+    raise TaskAwaitingInput(method_name="answered", kwargs={"asked": list(options)}, timeout=None)

@@ -1,0 +1,285 @@
+"""Claim, find, submit, confirm: how a job leaves exactly once.
+
+Pure asynchronous code that knows neither Airflow nor any system: the store, the clock and the system are handed in, so
+that the same lines run in a worker, in the contract suite, and under a simulator.
+
+Why nothing is lost or doubled, whatever dies between two lines:
+
+- The *claim* (the intent, with its key) is written before anything leaves, and written again right before sending. A
+  try
+  that no longer owns the task instance cannot write, so it cannot send.
+- The key is on the remote job. After anything ambiguous we look for it, once the time has passed in which the request
+  may
+  still land, and adopt what is there.
+- *Atomic* systems refuse a second job with the same key. *Two-phase* systems create jobs held; the handle of exactly
+  one
+  is written down before that one is released, and every reader elects the same one. *Unprotected* systems that do not
+  answer and do not show the job are a question for a person.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
+
+from airflow_enterprise_orch.delegation.job import JobHandle, JobStatus, Phase
+from airflow_enterprise_orch.delegation.ledger import Attempt, AttemptState, Ledger, Verdict, closed
+from airflow_enterprise_orch.delegation.system import Absent, Candidate, Found, Protection, RemoteSystem, Unknown
+from airflow_enterprise_orch.errors import AnswerLost, JobFailed, RequestRejected, SystemUnreachable
+
+if TYPE_CHECKING:
+    from airflow_enterprise_orch.delegation.work import Work
+
+MAX_SENDS = 3
+"""How often one try sends the work; then Airflow's retry takes over."""
+CONFIRM_POLLS = 8
+"""How often one try looks whether a release took effect."""
+CONFIRM_PAUSE = timedelta(seconds=1)
+
+
+class Clock(Protocol):
+    """Time, handed in so that a simulator can own it."""
+
+    def now(self) -> datetime:
+        """Return the time, aware UTC."""
+        ...
+
+    async def sleep(self, duration: timedelta) -> None:
+        """Wait."""
+        ...
+
+
+class SystemClock:
+    """The real one."""
+
+    def now(self) -> datetime:
+        """Return the time, aware UTC."""
+        return datetime.now(UTC)
+
+    async def sleep(self, duration: timedelta) -> None:
+        """Wait."""
+        await asyncio.sleep(duration.total_seconds())
+
+
+class LedgerStore(Protocol):
+    """Where the ledger is kept."""
+
+    def save(self, ledger: Ledger) -> None:
+        """Write it; :raises OwnershipLost: when this try owns the task instance no more."""
+        ...
+
+
+class Parked(Exception):
+    """Nobody can prove what happened: a person must say.
+
+    :param question: one line: what is known, and what is asked.
+    """
+
+    def __init__(self, question: str, ledger: Ledger) -> None:
+        super().__init__(question)
+        self.question = question
+        self.ledger = ledger
+
+
+@dataclass
+class Submission:
+    """Brings one open attempt to the point where its job is known and allowed to run.
+
+    :param say: writes one line for people, into the task's log.
+    :param reached: called with the name of each point where a death must do no harm; tests die there, and the operator
+        stops there when Airflow told it to.
+    """
+
+    system: RemoteSystem
+    store: LedgerStore
+    clock: Clock
+    say: Callable[[str], None]
+    reached: Callable[[str], None] = lambda _point: None
+
+    async def hand_over(self, ledger: Ledger, attempt: Attempt, work: Work) -> Ledger:
+        """Hand an attempt over whose job may or may not exist yet; return the ledger with it ``submitted``.
+
+        :raises Parked: a person must say what happened.
+        :raises JobFailed: the system said no (kind ``rejected``); the attempt is closed.
+        :raises SystemUnreachable: not possible now; the intent stays, and the next try goes on from it.
+        :raises OwnershipLost: this try is not the task's any more.
+        """
+        self._same_system(ledger, attempt)
+        self.reached("before_claim")
+        attempt = replace(attempt, system=self.system.identity, work=work.digest(), parked="")
+        ledger = self._save(ledger, attempt)
+        self.reached("after_claim")
+        sent_now = 0
+        while True:
+            found = await self._look(ledger, attempt)
+            if found is not None:
+                if attempt.sends:
+                    self.say(f"found {_names(found)} with key {attempt.key}: adopted, nothing is sent again")
+                break
+            if sent_now == MAX_SENDS:
+                raise SystemUnreachable(
+                    f"{self.system.identity} lost the answer {sent_now} times and shows no job with key {attempt.key}; "
+                    f"the next try looks again"
+                )
+            before = attempt
+            attempt = replace(attempt, sent=self.clock.now().isoformat(), sends=attempt.sends + 1)
+            ledger = self._save(ledger, attempt)
+            self.reached("before_send")
+            try:
+                handle = await self.system.submit(work, attempt.key)
+            except AnswerLost as error:
+                sent_now += 1
+                self.say(f"{error}; looking for key {attempt.key} before anything else")
+                continue
+            except SystemUnreachable:
+                # Nothing left: an unprotected system must not be suspected of having got it.
+                self._save(ledger, before)
+                raise
+            except RequestRejected as error:
+                if before.sends and self.system.capabilities.protection is Protection.ATOMIC:
+                    # An earlier send may still land, and would run. (A two-phase copy that lands late stays held.)
+                    self._save(ledger, before)
+                    raise SystemUnreachable(f"{error}; an earlier send is not ruled out yet") from error
+                failed = closed(attempt, Verdict.FAILURE, at=self.clock.now(), kind="rejected", message=str(error))
+                self._save(ledger, failed)
+                raise JobFailed(str(error), kind="rejected") from error
+            self.reached("after_answer")
+            found = await self._all_with(handle, attempt)
+            break
+        chosen = self._elect(found, ledger, attempt)
+        attempt = replace(
+            attempt, state=AttemptState.SUBMITTED, handle=chosen.handle, released=not chosen.held, parked=""
+        )
+        ledger = self._save(ledger, attempt)
+        self.reached("after_persist")
+        await self._discard_others(found, chosen)
+        return await self.let_run(ledger)
+
+    async def let_run(self, ledger: Ledger) -> Ledger:
+        """Make sure that the last attempt's known job is allowed to run; return the ledger.
+
+        :raises SystemUnreachable: the release is not confirmed; the next try goes on from here.
+        """
+        attempt = ledger.last
+        if attempt is None or attempt.handle is None or attempt.released:
+            return ledger
+        await self._release(attempt.handle)
+        ledger = self._save(ledger, replace(attempt, released=True))
+        self.reached("after_release")
+        return ledger
+
+    def _save(self, ledger: Ledger, attempt: Attempt) -> Ledger:
+        changed = ledger.with_attempt(attempt)
+        self.store.save(changed)
+        return changed
+
+    def _same_system(self, ledger: Ledger, attempt: Attempt) -> None:
+        if attempt.sends and attempt.system and attempt.system != self.system.identity:
+            raise Parked(
+                f"the work was sent to {attempt.system} with key {attempt.key}, but the connection now leads to "
+                f"{self.system.identity}: did it run there?",
+                ledger,
+            )
+
+    async def _look(self, ledger: Ledger, attempt: Attempt) -> Found | None:
+        """Look for the key. None means: it may be sent, because nothing was sent yet or that is provably gone."""
+        sighting = await self.system.find(attempt.key)
+        if isinstance(sighting, Found):
+            return sighting
+        if not attempt.sends:
+            return None
+        capabilities = self.system.capabilities
+        sent_at = attempt.sent_at
+        wait = (sent_at + capabilities.settle - self.clock.now()) if sent_at else timedelta(0)
+        if wait > timedelta(0):
+            self.say(f"key {attempt.key} is not to be seen yet; looking again in {wait.total_seconds():.0f} s")
+            await self.clock.sleep(wait)
+            sighting = await self.system.find(attempt.key)
+            if isinstance(sighting, Found):
+                return sighting
+        if isinstance(sighting, Unknown):
+            raise Parked(
+                f"the work was sent to {self.system.identity} with key {attempt.key} and no answer came; "
+                f"the system cannot tell whether it arrived ({sighting.reason}): did it run?",
+                ledger,
+            )
+        if capabilities.protection is Protection.UNPROTECTED:
+            raise Parked(
+                f"the work was sent to {self.system.identity} with key {attempt.key}, no answer came and no job shows "
+                f"the key; sending again could run it twice: did it run?",
+                ledger,
+            )
+        return None
+
+    async def _all_with(self, handle: JobHandle, attempt: Attempt) -> Found:
+        """Return every job that carries the key, now that ours is one of them."""
+        if self.system.capabilities.protection is not Protection.TWO_PHASE:
+            return Found((Candidate(handle, held=False, order=""),))
+        for _ in range(CONFIRM_POLLS):
+            sighting = await self.system.find(attempt.key)
+            if isinstance(sighting, Found) and any(
+                candidate.handle.job_id == handle.job_id for candidate in sighting.candidates
+            ):
+                return sighting
+            await self.clock.sleep(CONFIRM_PAUSE)
+        raise SystemUnreachable(
+            f"{self.system.identity} took job {handle.job_id} but does not list its key {attempt.key} yet; "
+            f"it is held and the next try looks again"
+        )
+
+    def _elect(self, found: Found, ledger: Ledger, attempt: Attempt) -> Candidate:
+        """Choose the one job that runs: the released one or else the oldest, the same for every reader."""
+        running = [candidate for candidate in found.candidates if not candidate.held]
+        if len(running) > 1:
+            raise Parked(
+                f"{_names(Found(tuple(running)))} on {self.system.identity} all carry key {attempt.key} and were all "
+                f"released, by a hand that is not ours: which one counts?",
+                ledger,
+            )
+        return running[0] if running else min(found.candidates, key=lambda candidate: candidate.order)
+
+    async def _discard_others(self, found: Found, chosen: Candidate) -> None:
+        for candidate in found.candidates:
+            if candidate.held and candidate.handle.job_id != chosen.handle.job_id:
+                self.say(f"{candidate.handle.job_id} is a second copy that never ran: discarded")
+                await self.system.discard(candidate.handle)
+
+    async def _release(self, handle: JobHandle) -> None:
+        """Release, and believe only the job's own state."""
+        status: JobStatus | None = None
+        for attempt in range(CONFIRM_POLLS):
+            if attempt == 0 or (status is not None and status.phase is Phase.HELD):
+                try:
+                    await self.system.release(handle)
+                except AnswerLost as error:
+                    self.say(f"{error}; looking whether {handle.job_id} is released")
+                self.reached("after_release_sent")
+            status = (await self.system.poll([handle])).get(handle.key)
+            if status is not None and status.phase is not Phase.HELD:
+                return
+            await self.clock.sleep(CONFIRM_PAUSE)
+        reason = f" ({status.reason})" if status is not None and status.reason else ""
+        raise SystemUnreachable(
+            f"{self.system.identity}: job {handle.job_id} is still held{reason} after its release; "
+            f"the next try releases it again"
+        )
+
+
+async def sweep(system: RemoteSystem, attempt: Attempt, say: Callable[[str], None]) -> None:
+    """Discard copies that landed late: only a two-phase system that was sent the work more than once can have them."""
+    if system.capabilities.protection is not Protection.TWO_PHASE or attempt.sends < 2 or attempt.handle is None:
+        return
+    sighting = await system.find(attempt.key)
+    if isinstance(sighting, Absent | Unknown):
+        return
+    for candidate in sighting.candidates:
+        if candidate.held and candidate.handle.job_id != attempt.handle.job_id:
+            say(f"{candidate.handle.job_id} is a copy that landed late and never ran: discarded")
+            await system.discard(candidate.handle)
+
+
+def _names(found: Found) -> str:
+    return ", ".join(candidate.handle.job_id for candidate in found.candidates)
