@@ -1,0 +1,1 @@
+"""One folder per connected system, all with the same rooms."""

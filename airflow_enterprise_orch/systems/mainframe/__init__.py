@@ -1,0 +1,1 @@
+"""The mainframe: z/OSMF jobs."""
