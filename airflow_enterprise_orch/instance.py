@@ -1,0 +1,58 @@
+"""What a running instance knows, as its templates may see it.
+
+The shell between Airflow's task context and plain data: everything here runs inside a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_enterprise_orch.errors import TemplateError
+from airflow_enterprise_orch.restricted_jinja import render, run_names
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+def left_by(context: Context, steps: Iterable[str]) -> dict[str, dict[str, Any] | None]:
+    """Return what each step left (its ``return_value``); None for one that did not run."""
+    found: dict[str, dict[str, Any] | None] = {}
+    for step in steps:
+        value = context["ti"].xcom_pull(task_ids=step, key="return_value")
+        found[step] = dict(value) if isinstance(value, Mapping) else None
+    return found
+
+
+def visible_names(context: Context, stream: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the names that the templates of a step may see, with their values.
+
+    :param stream: what they may see: ``steps`` (ids), ``business`` and ``business_key``.
+    :raises TemplateError: when the business key has no value.
+    """
+    run = context["dag_run"]
+    names = run_names(
+        run_id=run.run_id,
+        run_after=run.run_after,
+        logical_date=run.logical_date,
+        data_interval_start=run.data_interval_start,
+        data_interval_end=run.data_interval_end,
+    )
+    visible: dict[str, Any] = {"params": dict(context["params"]), **names}
+    key = stream.get("business_key")
+    business = {**stream.get("business", {}), "key": render(key, visible) if key else run.run_id}
+    return visible | {"steps": left_by(context, stream.get("steps", ())), "business": business}
+
+
+def render_text(text: str, context: Context, stream: Mapping[str, Any]) -> str:
+    """Return a text of the template with its restricted Jinja rendered.
+
+    :param stream: as for :func:`visible_names`.
+    :raises AirflowFailException: in one line, when a name has no value; trying again would not help.
+    """
+    try:
+        return render(text, visible_names(context, stream))
+    except TemplateError as error:
+        raise AirflowFailException(f"step {context['ti'].task_id!r}: {error}") from error

@@ -1,0 +1,121 @@
+"""An approval: a person says yes or no, in Airflow's Required Actions or through its API.
+
+While it waits the task is ``awaiting_input``: no worker, no triggerer. The answer is recorded in the task state store
+before it has any effect, because Airflow pushes no return value when the effect is to skip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+from airflow_enterprise_orch.instance import render_text
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+APPROVAL_KEY = "orch.approval"
+APPROVAL_VERSION = 1
+
+OnTimeout = Literal["fail", "approve", "reject"]
+OnReject = Literal["fail", "skip"]
+
+
+class ApprovalStep(ApprovalOperator):
+    """Waits for a person to approve or reject.
+
+    What it leaves for later steps: ``approved`` (bool), ``outcome`` (``approved`` or ``rejected``), ``by`` (who, or
+    ``nobody`` when the time limit decided) and ``at``.
+
+    :param subject: the question in one line; may use what the stream's templates may see.
+    :param body: what the person should know, Markdown.
+    :param assignees: the ids of the users who may answer, as Airflow's auth manager has them; none means everyone who
+        may act on the DAG.
+    :param within: seconds to wait; None means for as long as it takes.
+    :param on_timeout: what happens when nobody answered in time.
+    :param on_reject: a rejection fails the task, or skips every step behind it.
+    :param stream: what the texts may see.
+    """
+
+    # Airflow would render these with connections and variables in reach; they are rendered here instead.
+    template_fields: Sequence[str] = ()
+    FIXED: ClassVar[Mapping[str, list[str] | None]] = {
+        "fail": None,
+        "approve": [ApprovalOperator.APPROVE],
+        "reject": [ApprovalOperator.REJECT],
+    }
+
+    def __init__(
+        self,
+        *,
+        subject: str,
+        body: str | None = None,
+        assignees: Sequence[str] = (),
+        within: float | None = None,
+        on_timeout: OnTimeout = "fail",
+        on_reject: OnReject = "fail",
+        stream: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            subject=subject,
+            body=body,
+            assigned_users=[{"id": user, "name": user} for user in assignees] or None,
+            response_timeout=timedelta(seconds=within) if within is not None else None,
+            defaults=self.FIXED[on_timeout],
+            # No trigger rule could tell a rejection from a path not taken; skipping all that is behind needs none.
+            ignore_downstream_trigger_rules=True,
+            **kwargs,
+        )
+        self.within = within
+        self.on_timeout = on_timeout
+        self.on_reject = on_reject
+        self.stream = dict(stream or {})
+
+    def execute(self, context: Context) -> None:
+        """Write the question, then wait without a worker."""
+        self.subject = render_text(self.subject, context, self.stream)
+        self.body = render_text(self.body, context, self.stream) if self.body is not None else None
+        super().execute(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Record the answer, then let it have its effect."""
+        if "error" in event:
+            if event.get("error_type") == "timeout":
+                raise AirflowFailException(
+                    f"approval {self.task_id!r}: nobody answered within {timedelta(seconds=self.within or 0)}; "
+                    "clear the step to ask again"
+                )
+            raise AirflowFailException(
+                f"approval {self.task_id!r}: Airflow could not take the answer: {event['error']}; "
+                "clear the step to ask again"
+            )
+        self.validate_chosen_options(event["chosen_options"])
+        answer = self._answer(event)
+        context["task_state_store"].set(APPROVAL_KEY, {"version": APPROVAL_VERSION, **answer}, retention=NEVER_EXPIRE)
+        context["ti"].xcom_push(key="return_value", value=answer)
+        self.log.info("%s by %s at %s", answer["outcome"], answer["by"], answer["at"])
+        if not answer["approved"] and self.on_reject == "fail":
+            raise AirflowFailException(
+                f"approval {self.task_id!r}: rejected by {answer['by']} at {answer['at']}; clear the step to ask again"
+            )
+        super().execute_complete(context, event)
+        return answer
+
+    def _answer(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        approved = event["chosen_options"] == [self.APPROVE]
+        user = event.get("responded_by_user") or {}
+        at = event.get("responded_at") or datetime.now(UTC)
+        return {
+            "approved": approved,
+            "outcome": "approved" if approved else "rejected",
+            "by": str(user.get("name") or user.get("id") or "nobody"),
+            "by_id": str(user.get("id") or ""),
+            "at": at.astimezone(UTC).isoformat(),
+            "timed_out": bool(event.get("timedout", False)),
+        }

@@ -1,0 +1,164 @@
+"""A branch: rules choose the steps that come next, a person may override them, and the decision is kept.
+
+The decision is written to the task state store before Airflow skips anything, because what follows the skip in this
+task never runs: the skip is an exception.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.python import BranchPythonOperator
+from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.execution_time.context import NEVER_EXPIRE
+
+from airflow_enterprise_orch.delegation.control import CONTROL_KEY, ControlBroken, Wish, read_wishes
+from airflow_enterprise_orch.expressions import ExpressionError, compile_expression
+from airflow_enterprise_orch.instance import left_by
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
+DECISION_KEY = "orch.decision"
+DECISION_VERSION = 1
+OTHERWISE = "otherwise"
+LONGEST_VALUE = 500
+"""How much of a long text is kept in the record of a decision."""
+
+
+class BranchStep(BranchPythonOperator):
+    """Chooses the steps that come next.
+
+    :param rules: ``{"when": condition, "then": [steps]}`` in order; the first that holds fires.
+    :param otherwise: the steps when none does.
+    :param variables: what the conditions read, qualified name to CEL type.
+    :param routes: of each step that can be chosen, the task that stands for the choice.
+    """
+
+    # Nothing here is for Airflow's Jinja, which would have connections and variables in reach.
+    template_fields: Sequence[str] = ()
+
+    def __init__(
+        self,
+        *,
+        rules: Sequence[Mapping[str, Any]],
+        otherwise: Sequence[str],
+        variables: Mapping[str, str],
+        routes: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        plan = {
+            "rules": [{"when": rule["when"], "then": list(rule["then"])} for rule in rules],
+            "otherwise": list(otherwise),
+            "variables": dict(variables),
+            "routes": dict(routes or {}),
+        }
+        super().__init__(python_callable=decide, op_kwargs={"plan": plan}, **kwargs)
+
+
+def decide(*, plan: Mapping[str, Any], **context: Any) -> list[str]:
+    """Make the decision of a branch, keep it, and return the tasks that are to run.
+
+    :raises AirflowFailException: in one line, when a rule needs a value that is not there, or an override names a step
+        that the branch cannot choose; trying again would not help.
+    """
+    task_id = context["ti"].task_id
+    override = _override(context, plan)
+    values = _values(context, plan["variables"])  # type: ignore[arg-type]  # Airflow hands the context as keywords
+    fired: int | str | None
+    try:
+        fired, chosen = _first_that_holds(task_id, plan, values)
+        problem = ""
+    except AirflowFailException as error:
+        if override is None:
+            raise
+        fired, chosen, problem = None, [], str(error)
+    decision: dict[str, Any] = {
+        "version": DECISION_VERSION,
+        "rules": plan["rules"],
+        "otherwise": plan["otherwise"],
+        "values": {name: _clipped(value) for name, value in values.items()},
+        "fired": fired,
+        "by_rule": chosen,
+        "chosen": list(override.targets) if override else chosen,
+        "overridden_by": {"by": override.by, "reason": override.reason} if override else None,
+        "problem": problem,
+        "at": datetime.now(UTC).isoformat(),
+    }
+    context["task_state_store"].set(DECISION_KEY, decision, retention=NEVER_EXPIRE)
+    log.info("%s", sentence(decision))
+    return [plan["routes"].get(step, step) for step in decision["chosen"]]
+
+
+def sentence(decision: Mapping[str, Any]) -> str:
+    """Say a decision in one line for people."""
+    chosen = ", ".join(decision["chosen"]) or "nothing, the path ends here"
+    fired = decision["fired"]
+    if fired is None:
+        rule = f"no rule could be evaluated ({decision['problem']})"
+    elif fired == OTHERWISE:
+        rule = "no rule holds, so otherwise"
+    else:
+        rule = f"rule {fired} holds: {decision['rules'][fired - 1]['when']}"
+    seen = ", ".join(f"{name} = {value!r}" for name, value in decision["values"].items())
+    line = f"goes on with {chosen}: {rule}" + (f" (with {seen})" if seen else "")
+    if decision["overridden_by"] is None:
+        return line
+    instead = ", ".join(decision["by_rule"]) or "nothing"
+    by, reason = decision["overridden_by"]["by"], decision["overridden_by"]["reason"]
+    return f"goes on with {chosen}, as {by} wants ({reason}), instead of {instead}: {rule}"
+
+
+def _override(context: Mapping[str, Any], plan: Mapping[str, Any]) -> Wish | None:
+    """Return the override that a person left for this branch."""
+    task_id, stream = context["ti"].task_id, context["ti"].dag_id
+    control = context["task_state_store"].get(CONTROL_KEY)
+    try:
+        wishes = read_wishes(control, None, stream=stream, system="", connection="", now=datetime.now(UTC))
+    except ControlBroken as error:
+        raise AirflowFailException(f"branch {task_id!r}: {error}") from error
+    if wishes.override is None:
+        return None
+    known = dict.fromkeys([step for rule in plan["rules"] for step in rule["then"]] + plan["otherwise"])
+    wrong = [step for step in wishes.override.targets if step not in known]
+    if wrong or not wishes.override.targets:
+        raise AirflowFailException(
+            f"branch {task_id!r}: the override by {wishes.override.by} chooses {', '.join(wrong) or 'no step'}; "
+            f"choose some of {', '.join(known)}"
+        )
+    return wishes.override
+
+
+def _values(context: Context, variables: Mapping[str, str]) -> dict[str, object]:
+    """Return the values of the names that the rules read; None for one that is not there."""
+    steps = left_by(context, sorted({name.split(".")[1] for name in variables if name.startswith("steps.")}))
+    values: dict[str, object] = {}
+    for name in sorted(variables):
+        group, *path = name.split(".", 2)
+        if group == "params":
+            values[name] = context["params"].get(".".join(path))
+        else:
+            values[name] = (steps[path[0]] or {}).get(path[1])
+    return values
+
+
+def _first_that_holds(
+    task_id: str, plan: Mapping[str, Any], values: Mapping[str, object]
+) -> tuple[int | str, list[str]]:
+    for number, rule in enumerate(plan["rules"], start=1):
+        try:
+            holds = compile_expression(rule["when"], plan["variables"]).evaluate(values)
+        except ExpressionError as error:
+            raise AirflowFailException(f"branch {task_id!r}, rule {number} ({rule['when']}): {error}") from error
+        if holds:
+            return number, list(rule["then"])
+    return OTHERWISE, list(plan["otherwise"])
+
+
+def _clipped(value: object) -> object:
+    return f"{value[:LONGEST_VALUE]}..." if isinstance(value, str) and len(value) > LONGEST_VALUE else value

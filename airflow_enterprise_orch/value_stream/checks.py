@@ -1,0 +1,314 @@
+"""What must hold between the parts of a template: the graph, the branches, the names, the values."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from airflow_enterprise_orch.delegation.outcome import OUTCOME_VARIABLES
+from airflow_enterprise_orch.delegation.system import step_type
+from airflow_enterprise_orch.restricted_jinja import texts
+from airflow_enterprise_orch.value_stream.conditions import check_condition, check_rule
+from airflow_enterprise_orch.value_stream.draft import Draft, DraftStep, Link
+from airflow_enterprise_orch.value_stream.messages import kind_of
+from airflow_enterprise_orch.value_stream.model import BranchStep, DelegatedStep, Param
+from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest
+from airflow_enterprise_orch.value_stream.templating import check_text
+
+_PARAM_TYPES: Mapping[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+}
+_RIGHT_VALUES: Mapping[str, str] = {
+    "string": "put it in quotes",
+    "integer": "write digits only",
+    "number": "write a number",
+    "boolean": "write true or false",
+}
+
+
+def check_graph(draft: Draft) -> Iterator[Problem]:
+    """Check who comes after whom."""
+    for step in draft.steps.values():
+        yield from _check_links(draft, step, step.links)
+        yield from _check_links(draft, step, step.targets)
+        yield from _check_joins(draft, step)
+    yield from _check_cycles(draft)
+
+
+def _check_links(draft: Draft, step: DraftStep, links: list[Link]) -> Iterator[Problem]:
+    seen: set[tuple[Path, str]] = set()
+    for path, name in links:
+        if (path[:-1], name) in seen:
+            yield draft.document.problem(path, f"step {name!r} is here twice", "remove one of them")
+        elif name == step.id:
+            yield draft.document.problem(path, f"step {name!r} cannot come after itself", "name another step")
+        elif name not in draft.steps:
+            suggestion = closest(name, [other for other in draft.steps if other != step.id])
+            yield draft.document.problem(
+                path, f"there is no step {name!r}", "name a step of this stream", suggestion=suggestion
+            )
+        seen.add((path[:-1], name))
+
+
+def _check_joins(draft: Draft, step: DraftStep) -> Iterator[Problem]:
+    """A step that comes after a branch must be one that the branch can choose."""
+    for path, name in step.links:
+        branch = draft.steps.get(name)
+        if branch is None or branch.kind != "branch" or branch.model is None or name == step.id:
+            continue
+        targets = {target for _, target in branch.targets}
+        if targets and targets <= draft.steps.keys() and step.id not in targets:
+            remedy = f"add {step.id!r} to one of its then lists, or come after the steps it chooses"
+            yield draft.document.problem(path, f"{name!r} is a branch that does not choose {step.id!r}", remedy)
+
+
+def _check_cycles(draft: Draft) -> Iterator[Problem]:
+    """Name each circle once: the shortest through its first step in the file."""
+    told: set[str] = set()
+    for name in draft.steps:
+        if name in told or name not in draft.ancestors(name):
+            continue
+        circle = _circle(draft, name)
+        told.update(circle)
+        told.update(other for other in draft.ancestors(name) if name in draft.ancestors(other))
+        path = draft.before[circle[1]][circle[0]]
+        way = " -> ".join(circle)
+        yield draft.document.problem(path, f"the steps go round in a circle: {way}", "remove one of these links")
+
+
+def _circle(draft: Draft, start: str) -> list[str]:
+    """Return the shortest way from ``start`` back to it, in the order of running."""
+    after: dict[str, list[str]] = {name: [] for name in draft.steps}
+    for name, before in draft.before.items():
+        for other in before:
+            after[other].append(name)
+    ways = [[start]]
+    seen: set[str] = set()
+    for way in ways:
+        for name in after[way[-1]]:
+            if name == start:
+                return [*way, start]
+            if name not in seen:
+                seen.add(name)
+                ways.append([*way, name])
+    raise AssertionError(f"{start!r} is in no circle")
+
+
+def check_steps(draft: Draft) -> Iterator[Problem]:
+    """Check what each step says: its conditions, its Jinja, its outputs and retries.
+
+    Reads the plain data, so that a step with a wrong key has its conditions checked all the same.
+    """
+    for name, step in draft.steps.items():
+        path: Path = ("steps", name)
+        if step.kind == "branch":
+            yield from _check_branch(draft, step, (*path, "branch"))
+        elif step.kind == "approval":
+            yield from _check_approval(draft, name, (*path, "approval"))
+        elif step.kind == "delegated":
+            yield from _check_delegated(draft, step, path)
+
+
+def _check_branch(draft: Draft, step: DraftStep, path: Path) -> Iterator[Problem]:
+    rules = draft.document.get(path)
+    for index in range(len(rules) if isinstance(rules, list) else 0):
+        here = (*path, index, "when")
+        text = draft.document.get(here)
+        if not isinstance(text, str):
+            continue
+        problems = check_condition(draft, step.id, here, text)
+        yield from problems
+        if not problems and not re.search(r"\b(params|steps)\b", text):
+            what = "the condition reads nothing, so it is always the same"
+            yield draft.document.problem(here, what, "read a param or a step's value")
+    if isinstance(step.model, BranchStep) and not step.model.targets:
+        yield draft.document.problem(path, "the branch chooses no step at all", "name steps in a then list", key=True)
+
+
+def _check_approval(draft: Draft, step: str, path: Path) -> Iterator[Problem]:
+    body = draft.document.get(path)
+    if not isinstance(body, dict):
+        return
+    for field in ("subject", "body"):
+        for _, jinja in texts(body.get(field)):
+            yield from check_text(draft, step, (*path, field), jinja)
+    if "within" not in body and "on_timeout" in body:
+        what = "has no effect without 'within'"
+        yield draft.document.problem((*path, "on_timeout"), what, "add within, such as 2h", key=True)
+
+
+def _check_delegated(draft: Draft, step: DraftStep, path: Path) -> Iterator[Problem]:
+    document = draft.document
+    body = document.get((*path, step.type))
+    work = {key: value for key, value in body.items() if key != "connection"} if isinstance(body, dict) else {}
+    for below, jinja in texts(work):
+        yield from check_text(draft, step.id, (*path, step.type, *below), jinja)
+    for field in ("success", "warning"):
+        text = document.get((*path, "outcome", field))
+        if isinstance(text, str):
+            yield from check_rule(document, (*path, "outcome", field), text, OUTCOME_VARIABLES)
+    outputs = document.get((*path, "outputs"))
+    for name in outputs if isinstance(outputs, dict) else ():
+        here = (*path, "outputs", name)
+        if name in step_type(step.type)[1].facts:
+            what = f"every step of this type leaves a value {name!r} already"
+            yield document.problem(here, what, "choose another name", key=True)
+        match = document.get((*here, "match"))
+        if isinstance(match, str):
+            yield from _check_match(draft, (*here, "match"), match)
+    seen: set[str] = set()
+    for index, rule in enumerate(step.model.retry if isinstance(step.model, DelegatedStep) else ()):
+        for position, kind in enumerate(rule.on):
+            if kind in seen:
+                here = (*path, "retry", index, "on", position)
+                yield document.problem(here, f"{kind!r} is here twice", "remove one of them")
+            seen.add(kind)
+
+
+def _check_match(draft: Draft, path: Path, text: str) -> Iterator[Problem]:
+    pattern, reason = _compiled(text)
+    if pattern is None:
+        yield draft.document.problem(path, f"this is no regular expression ({reason})", "correct it")
+    elif pattern.groups != 1:
+        groups = pattern.groups
+        yield draft.document.problem(
+            path, f"the regular expression has {groups} groups", "put what is wanted in one pair of parentheses"
+        )
+
+
+def _compiled(text: str) -> tuple[re.Pattern[str] | None, str]:
+    """Return the compiled regular expression, or None and why it is none.
+
+    What Python only warns about (it will mean something else in a later version) is refused too.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return re.compile(text), ""
+    except (re.error, Warning, OverflowError, RecursionError) as error:
+        return None, str(error)
+
+
+def check_params(draft: Draft, params: Mapping[str, Param]) -> Iterator[Problem]:
+    """Check each param's default, choices and bounds against its type."""
+    for name, param in params.items():
+        yield from _check_param(draft, ("params", name), param)
+
+
+def _check_param(draft: Draft, path: Path, param: Param) -> Iterator[Problem]:
+    document = draft.document
+    pattern: re.Pattern[str] | None = None
+    for field, types in (
+        ("pattern", ("string",)),
+        ("minimum", ("integer", "number")),
+        ("maximum", ("integer", "number")),
+    ):
+        if getattr(param, field) is not None and param.type not in types:
+            yield document.problem(
+                (*path, field), f"a param of type {param.type!r} has no {field}", "remove it", key=True
+            )
+    if param.pattern is not None:
+        pattern, reason = _compiled(param.pattern)
+        if pattern is None:
+            yield document.problem((*path, "pattern"), f"this is no regular expression ({reason})", "correct it")
+    if param.minimum is not None and param.maximum is not None and param.minimum > param.maximum:
+        yield document.problem(
+            (*path, "minimum"),
+            f"the minimum {param.minimum} is above the maximum {param.maximum}",
+            "correct one of them",
+        )
+    for index, choice in enumerate(param.choices or ()):
+        wrong = _wrong_value(param, choice, pattern)
+        if wrong:
+            yield document.problem((*path, "choices", index), *wrong)
+    for value, count in Counter(map(repr, param.choices or ())).items():
+        if count > 1:
+            yield document.problem((*path, "choices"), f"the choice {value} is here twice", "remove one of them")
+    if param.default is not None:
+        wrong = _wrong_value(param, param.default, pattern)
+        if wrong:
+            yield document.problem((*path, "default"), *wrong)
+        elif param.choices is not None and param.default not in param.choices:
+            yield document.problem(
+                (*path, "default"),
+                f"the default {param.default!r} is none of the choices",
+                "add it to the choices, or choose another",
+            )
+
+
+def _wrong_value(param: Param, value: Any, pattern: re.Pattern[str] | None) -> tuple[str, str] | None:
+    """Say what is wrong with a value that the template itself gives to a param."""
+    right = isinstance(value, _PARAM_TYPES[param.type]) and (param.type == "boolean" or not isinstance(value, bool))
+    if not right:
+        return f"the param's type is {param.type!r}, this is {kind_of(value)}", _RIGHT_VALUES[param.type]
+    if pattern is not None and not pattern.search(value):
+        return f"{value!r} does not match the param's pattern", "correct one of them"
+    if param.minimum is not None and param.type in ("integer", "number") and value < param.minimum:
+        return f"{value} is below the minimum {param.minimum}", "correct one of them"
+    if param.maximum is not None and param.type in ("integer", "number") and value > param.maximum:
+        return f"{value} is above the maximum {param.maximum}", "correct one of them"
+    return None
+
+
+def check_business(draft: Draft) -> Iterator[Problem]:
+    """Check the business key, and that duplicates can be told by it."""
+    business = draft.document.get(("business",))
+    if not isinstance(business, dict):
+        return
+    key, duplicates = business.get("key"), business.get("duplicates")
+    for _, jinja in texts(key if isinstance(key, str) else ""):
+        yield from check_text(draft, None, ("business", "key"), jinja)
+    if duplicates in ("reject", "queue") and key is None:
+        what = f"duplicates cannot be {duplicates!r} without a business key"
+        yield draft.document.problem(("business", "duplicates"), what, "add key, such as {{ params.order_id }}")
+
+
+def check_schedule(draft: Draft, params: Mapping[str, Param]) -> Iterator[Problem]:
+    """Check cron and time zone, and that a run can start by itself."""
+    document = draft.document
+    schedule = document.get(("schedule",))
+    if not isinstance(schedule, dict):
+        return
+    cron, timezone = schedule.get("cron"), schedule.get("timezone")
+    if isinstance(cron, str) and not _is_cron(cron):
+        yield document.problem(
+            ("schedule", "cron"),
+            f"{cron!r} is no cron expression",
+            "write five fields: minute, hour, day, month, weekday",
+        )
+    if isinstance(timezone, str) and not _is_timezone(timezone):
+        from zoneinfo import available_timezones
+
+        suggestion = closest(timezone, available_timezones())
+        yield document.problem(
+            ("schedule", "timezone"),
+            f"there is no time zone {timezone!r}",
+            "use an IANA name, such as Europe/Berlin",
+            suggestion=suggestion,
+        )
+    for name, param in params.items():
+        if param.required:
+            what = f"the stream has a schedule, but param {name!r} has no default"
+            yield document.problem(("params", name), what, "add a default, or remove the schedule", key=True)
+
+
+def _is_cron(text: str) -> bool:
+    # What Airflow's timetables use; imported when needed, because few templates have a schedule.
+    croniter = import_module("croniter").croniter
+    return len(text.split()) == 5 and bool(croniter.is_valid(text))
+
+
+def _is_timezone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return False
+    return True

@@ -1,0 +1,204 @@
+"""A checked model -> a DAG.
+
+The same template gives the same serialized DAG in every process, because each difference would be a new DAG version:
+everything is in a fixed order, nothing depends on the time, and nothing is kept whose text holds a memory address. What
+Airflow does not serialize (most arguments of an operator) would not make a new version when it changes; the template's
+hash, in the DAG's documentation, does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG, CronTriggerTimetable, Param
+from airflow.sdk.definitions.param import ParamsDict
+
+from airflow_enterprise_orch.expressions import compile_expression
+from airflow_enterprise_orch.restricted_jinja import inspect, texts
+from airflow_enterprise_orch.value_stream import model
+from airflow_enterprise_orch.value_stream.admission import AdmitStep
+from airflow_enterprise_orch.value_stream.approval import ApprovalStep
+from airflow_enterprise_orch.value_stream.branch import OTHERWISE, BranchStep
+from airflow_enterprise_orch.value_stream.conditions import condition_variables
+from airflow_enterprise_orch.value_stream.model import ValueStream, format_duration
+from airflow_enterprise_orch.value_stream.paths import Paths, Task, TaskKind
+
+TAG = "value-stream"
+TAG_REMOVED = "removed"
+MAX_TAG = 100
+
+SCHEDULED_SINCE = datetime(2024, 1, 1, tzinfo=UTC)
+"""Airflow wants a first day for a schedule; with ``catchup`` off, no day before the present is made up for."""
+
+OWN_STEP: Mapping[str, Any] = {"retries": 3, "retry_delay": timedelta(seconds=15)}
+"""Admission, branches and approvals may be run again as often as Airflow's own infrastructure fails them: they change
+nothing outside, and what is wrong with a template or an answer fails them for good."""
+
+
+def compile_stream(stream: ValueStream, *, source_hash: str, source: str = "", removed: str = "") -> DAG:
+    """Turn a stream into its DAG.
+
+    :param source_hash: the hash of the template's text.
+    :param source: the template's file, for its documentation.
+    :param removed: the day on which the template was taken away: the DAG then has no schedule, and says so.
+    """
+    scheduled = stream.schedule is not None and not removed
+    dag = DAG(
+        dag_id=stream.id,
+        dag_display_name=f"{stream.title} (removed)" if removed else stream.title,
+        description=" ".join(stream.description.split())[:500] if stream.description else stream.title,
+        doc_md=_documentation(stream, source_hash, source, removed),
+        schedule=_timetable(stream) if scheduled else None,
+        start_date=SCHEDULED_SINCE if scheduled else None,
+        catchup=False,
+        max_active_runs=stream.limits.instances,
+        max_active_tasks=stream.limits.steps,
+        params={name: _param(param) for name, param in stream.params.items()},
+        tags=sorted({TAG, stream.business.domain[:MAX_TAG], *stream.tags, *([TAG_REMOVED] if removed else [])}),
+        default_args={"owner": stream.business.owner},
+        auto_register=False,
+    )
+    paths = Paths(stream)
+    for task in paths.tasks:
+        operator = _operator(stream, paths, task, dag)
+        # Airflow copies the DAG's params to each task; at run time it merges them again, so one copy is enough.
+        operator.params = ParamsDict()
+        for upstream in task.upstream:
+            dag.get_task(upstream).set_downstream(operator)
+    return dag
+
+
+def _operator(stream: ValueStream, paths: Paths, task: Task, dag: DAG) -> Any:
+    common: dict[str, Any] = {"task_id": task.task_id, "dag": dag, "trigger_rule": task.rule}
+    if task.kind is TaskKind.ADMIT:
+        return AdmitStep(
+            business_key=stream.business.key or "",
+            duplicates=stream.business.duplicates,
+            task_display_name="Admission",
+            **OWN_STEP,
+            **common,
+        )
+    if task.kind is not TaskKind.STEP:
+        # An empty operator is done by the scheduler alone.
+        return EmptyOperator(task_display_name=_helper_title(stream, task), **common)
+    step = stream.steps[task.step]
+    common["task_display_name"] = step.title or step.id
+    if isinstance(step, model.BranchStep):
+        return _branch(stream, paths, step, common)
+    if isinstance(step, model.ApprovalStep):
+        return _approval(stream, step, common)
+    return step.step_type.operator_class().from_step(
+        **step.operator_arguments(), stream=_visible(stream, step.work), **common
+    )
+
+
+def _branch(stream: ValueStream, paths: Paths, step: model.BranchStep, common: Mapping[str, Any]) -> BranchStep:
+    declared = condition_variables(stream, step.id)
+    read = {name for rule in step.rules for name in compile_expression(rule.when, declared).references}
+    lines = [f"{number}. when `{rule.when}`: {_named(rule.then)}" for number, rule in enumerate(step.rules, start=1)]
+    return BranchStep(
+        rules=[{"when": rule.when, "then": list(rule.then)} for rule in step.rules],
+        otherwise=list(step.otherwise),
+        variables={name: declared[name] for name in sorted(read)},
+        routes={target: task for target, task in paths.routes(step.id).items() if target != task},
+        doc_md="\n".join([*lines, f"{len(lines) + 1}. {OTHERWISE}: {_named(step.otherwise)}"]),
+        **OWN_STEP,
+        **common,
+    )
+
+
+def _approval(stream: ValueStream, step: model.ApprovalStep, common: Mapping[str, Any]) -> ApprovalStep:
+    return ApprovalStep(
+        subject=step.subject,
+        body=step.body,
+        assignees=list(step.assignees),
+        within=step.within.total_seconds() if step.within is not None else None,
+        on_timeout=step.on_timeout,
+        on_reject=step.on_reject,
+        stream=_visible(stream, [step.subject, step.body]),
+        doc_md=_waits(step),
+        **OWN_STEP,
+        **common,
+    )
+
+
+def _visible(stream: ValueStream, texts_of: Any) -> dict[str, Any]:
+    """Return what a step's texts may see; of the steps before it only those that they name, to read no more."""
+    read = {
+        reference.path[1]
+        for _, text in texts(texts_of)
+        for reference in inspect(text)[0]
+        if reference.path[0] == "steps" and len(reference.path) > 1
+    }
+    business = stream.business
+    return {
+        "params": True,
+        "steps": sorted(read),
+        "business": {"domain": business.domain, "owner": business.owner, "criticality": business.criticality},
+        "business_key": business.key,
+    }
+
+
+def _param(param: model.Param) -> Param:
+    """Return the param as the form that starts a run shows and checks it."""
+    given = {
+        "type": param.type,
+        "title": param.title,
+        "enum": list(param.choices) if param.choices is not None else None,
+        "pattern": param.pattern,
+        "minimum": param.minimum,
+        "maximum": param.maximum,
+    }
+    schema: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if param.required:
+        return Param(description=param.description, **schema)
+    return Param(param.default, description=param.description, **schema)
+
+
+def _timetable(stream: ValueStream) -> CronTriggerTimetable | None:
+    if stream.schedule is None:
+        return None
+    return CronTriggerTimetable(stream.schedule.cron, timezone=stream.schedule.timezone)
+
+
+def _documentation(stream: ValueStream, source_hash: str, source: str, removed: str) -> str:
+    business = stream.business
+    lines = [f"# {stream.title}", ""]
+    if removed:
+        lines += [f"**The template was taken away on {removed}.** It is here for its running instances only.", ""]
+    if stream.description:
+        lines += [stream.description.rstrip(), ""]
+    lines += [
+        f"- domain: {business.domain}",
+        f"- owner: {business.owner}",
+        f"- criticality: {business.criticality}",
+        f"- business key: `{business.key}`" if business.key else "- business key: the run's id",
+        f"- a second live instance with the same key: {business.duplicates}",
+        f"- template: {f'`{source}`, ' if source else ''}version `{source_hash}`",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _helper_title(stream: ValueStream, task: Task) -> str:
+    title = stream.steps[task.step].title or task.step
+    return {
+        TaskKind.CHOICE: f"go to: {title}",
+        TaskKind.MEETING: f"paths meet before: {title}",
+        TaskKind.OVER: f"all else over before: {title}",
+        TaskKind.HOLD: f"hold the paths before: {title}",
+    }[task.kind]
+
+
+def _waits(step: model.ApprovalStep) -> str:
+    within = "for as long as it takes"
+    if step.within is not None:
+        within = f"within {format_duration(step.within)}, else: {step.on_timeout}"
+    who = ", ".join(step.assignees) or "everyone who may act on the stream"
+    return f"Waits {within}. Answered by {who}. On rejection: {step.on_reject}."
+
+
+def _named(steps: Iterable[str]) -> str:
+    return ", ".join(steps) or "the path ends here"

@@ -1,0 +1,190 @@
+"""The loader door into Airflow: templates as DAGs of a Python file.
+
+Teams with a DAG bundle of their own put two small files beside their templates; :class:`~.bundle.TemplateBundle` writes
+one file per template instead. Both come here.
+
+Airflow lists the import errors by file and drops *all* DAGs of a file that raises. So the valid templates come from one
+file, and a second one says what is wrong with the others::
+
+    # value_streams.py
+    from airflow_enterprise_orch.value_stream.loader import load_value_streams  # makes the Airflow DAGs
+    load_value_streams(Path(__file__).parent / "value_streams", globals())
+
+    # value_streams_errors.py
+    from airflow_enterprise_orch.value_stream.loader import report_template_errors  # no Airflow DAG is made here
+    report_template_errors(Path(__file__).parent / "value_streams", globals())
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.sdk import DAG, get_parsing_context
+
+from airflow_enterprise_orch.errors import TemplateError
+from airflow_enterprise_orch.value_stream.template_folder import (
+    SUFFIXES,
+    by_stream,
+    declared_stream,
+    duplicate_message,
+    find_templates,
+    read_templates,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+log = logging.getLogger(__name__)
+
+
+class RejectedTemplate(DAG):
+    """Stands in a DAG file for a template that is wrong, so that its import error is the template's message alone.
+
+    Airflow validates each DAG that it finds before it takes it, and shows what ``validate`` raises without a stack
+    trace; what a file raises while it is imported is shown with one, whose lines mean nothing to a template's author.
+    """
+
+    def validate(self) -> NoReturn:
+        """Raise the template's problems; such a DAG never gets into Airflow."""
+        raise TemplateError(self.description or self.dag_id)
+
+
+def build(text: bytes, name: str, *, removed: str = "") -> DAG:
+    """Turn a template's text into its DAG.
+
+    :param name: the file's name in messages.
+    :param removed: the day on which the template was taken away, when only runs in flight still need it.
+    :raises TemplateError: with every problem found.
+    """
+    # Not at the top: a file that only reports errors, or a worker that asks for another DAG, needs no compiler.
+    from airflow_enterprise_orch.value_stream.compile import compile_stream
+    from airflow_enterprise_orch.value_stream.model import ValueStream
+    from airflow_enterprise_orch.value_stream.yaml_source import decode
+
+    model = ValueStream.load(decode(text, name), name=name)
+    return compile_stream(model, source_hash=hashlib.sha256(text).hexdigest()[:16], source=name, removed=removed)
+
+
+def load_template(
+    path: Path | str, namespace: MutableMapping[str, Any], *, name: str | None = None, removed: str = ""
+) -> None:
+    """Put the DAG of one template into ``namespace``, or its problems, as the file's import error.
+
+    :param path: the template.
+    :param namespace: ``globals()`` of the DAG file.
+    :param name: its name in messages; by default the file's own.
+    :param removed: the day on which the template was taken away.
+    """
+    path = Path(path)
+    text = path.read_bytes()
+    try:
+        dag = build(text, name or path.name, removed=removed)
+    except TemplateError as error:
+        if removed:
+            log.info("left out: %s", error)  # its file is gone: there is nothing left to correct
+        else:
+            reject_template(str(error), namespace, stream=declared_stream(text) or path.stem)
+    else:
+        namespace[dag.dag_id] = dag
+
+
+def reject_template(message: str, namespace: MutableMapping[str, Any], *, stream: str) -> None:
+    """Make ``message`` the import error of the DAG file whose ``globals()`` are given."""
+    dag_id = "".join(letter if letter.isalnum() or letter in "_-." else "_" for letter in stream)[:200] or "template"
+    namespace[f"rejected_{dag_id}"] = RejectedTemplate(dag_id=dag_id, description=message, auto_register=False)
+
+
+def load_value_streams(folder: Path | str, namespace: MutableMapping[str, Any]) -> None:
+    """Put the DAG of every valid template below ``folder`` into ``namespace``; broken ones are left out.
+
+    When a task starts, Airflow needs one DAG only: just that one is built. It is found at once when the file is named
+    as its stream: ``order_to_certificate.yaml``.
+
+    :param folder: where the templates are, e.g. ``Path(__file__).parent / "value_streams"``.
+    :param namespace: ``globals()`` of the DAG file.
+    """
+    folder = _existing(folder)
+    wanted = get_parsing_context().dag_id
+    if wanted is not None:
+        _load_one(folder, wanted, namespace)
+        return
+    templates = read_templates(folder)
+    groups = by_stream(templates)
+    for template in templates:
+        if len(groups.get(template.stream, ())) > 1:
+            continue  # report_template_errors names them all
+        try:
+            dag = build(template.text, template.name)
+        except TemplateError as error:
+            log.warning("left out: %s", error)
+            continue
+        namespace[dag.dag_id] = dag
+
+
+def report_template_errors(folder: Path | str, namespace: MutableMapping[str, Any] | None = None) -> None:
+    """Make the problems of all broken templates below ``folder`` the import error of this DAG file.
+
+    :param namespace: ``globals()`` of the DAG file; with it the import error holds no stack trace.
+    :raises TemplateError: with every problem, when no ``namespace`` is given.
+    """
+    if get_parsing_context().dag_id is not None:
+        return  # a task starts: nobody looks at import errors now
+    folder = _existing(folder)
+    problems = find_problems(folder)
+    if not problems:
+        return
+    message = "\n".join(problems)
+    if namespace is None:
+        raise TemplateError(message)
+    reject_template(message, namespace, stream=f"{folder.name}_errors")
+
+
+def find_problems(folder: Path) -> tuple[str, ...]:
+    """Return what is wrong with the templates below ``folder``, one text per broken file, sorted by file."""
+    templates = read_templates(folder)
+    groups = by_stream(templates)
+    problems = []
+    for template in templates:
+        group = groups.get(template.stream, ())
+        if len(group) > 1:
+            problems.append(duplicate_message(template, group))
+            continue
+        try:
+            build(template.text, template.name)
+        except TemplateError as error:
+            problems.append(str(error))
+    return tuple(problems)
+
+
+def _existing(folder: Path | str) -> Path:
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise TemplateError(f"{folder}: there is no such folder; name the folder that holds the templates")
+    return folder
+
+
+def _load_one(folder: Path, stream: str, namespace: MutableMapping[str, Any]) -> None:
+    """Build ``stream`` alone: from the file of its name, else from the one that declares it."""
+    for suffix in SUFFIXES:
+        path = folder / f"{stream}{suffix}"
+        if path.is_file():
+            text = path.read_bytes()
+            if declared_stream(text) == stream:
+                namespace[stream] = build(text, path.name)
+                return
+    for name, path in find_templates(folder):
+        text = path.read_bytes()
+        # Where no id can be read without understanding YAML, only building it tells.
+        if declared_stream(text) not in (stream, ""):
+            continue
+        try:
+            dag = build(text, name)
+        except TemplateError as error:
+            log.warning("left out: %s", error)
+            continue
+        if dag.dag_id == stream:
+            namespace[stream] = dag
+            return

@@ -1,0 +1,77 @@
+"""What is wrong with a template, and where."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from airflow_enterprise_orch.errors import TemplateError
+
+Path = tuple[str | int, ...]
+"""Where something stands in a template: ``("steps", "route", "branch", 0, "when")``."""
+
+
+def dotted(path: Path) -> str:
+    """Return a path as people write it: ``steps.route.branch[0].when``; the whole template is ``template``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text or "template"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a template.
+
+    :param file: the file's name as the author knows it.
+    :param line: from 1.
+    :param column: from 1.
+    :param where: the dotted path of the key: ``steps.route.branch[0].when``.
+    :param what: what is wrong.
+    :param suggestion: what was probably meant, or "".
+    :param remedy: what to do.
+    """
+
+    file: str
+    line: int
+    column: int
+    where: str
+    what: str
+    suggestion: str
+    remedy: str
+
+    def __str__(self) -> str:
+        hint = f"did you mean {self.suggestion!r}" if self.suggestion else ""
+        text = ", ".join(part for part in (self.what, hint, self.remedy) if part)
+        return f"{self.file}:{self.line}:{self.column} {self.where}: {text}"
+
+    def to_json(self) -> dict[str, str | int]:
+        """Return it for tools."""
+        return asdict(self)
+
+
+def template_error(problems: Iterable[Problem]) -> TemplateError:
+    """Return the exception that carries ``problems``, each once, sorted by position."""
+    ordered = sorted(
+        dict.fromkeys(problems), key=lambda problem: (problem.line, problem.column, problem.where, problem.what)
+    )
+    return TemplateError("\n".join(map(str, ordered)), ordered)
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Return what was probably meant by ``word``, or ""."""
+    candidates = sorted(known)
+    longer = [candidate for candidate in candidates if len(word) >= 3 and candidate.startswith(word)]
+    if len(longer) == 1:
+        return longer[0]
+    found = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
+    if not found:
+        lowered = {candidate.lower(): candidate for candidate in reversed(candidates)}
+        found = [lowered[word.lower()]] if word.lower() in lowered else []
+    return found[0] if found else ""
+
+
+def listed(words: Sequence[str], last: str = "and") -> str:
+    """Join words for people: ``a, b and c``."""
+    return f"{', '.join(words[:-1])} {last} {words[-1]}" if len(words) > 1 else "".join(words)

@@ -1,0 +1,121 @@
+"""The JSON Schema of templates, for editors: the vocabulary plus the step types of every installed system."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from airflow_enterprise_orch.delegation.system import StepType, step_types
+from airflow_enterprise_orch.value_stream.model import (
+    ID_PATTERN,
+    ApprovalStep,
+    BaseStep,
+    BranchRule,
+    DelegatedStep,
+    Header,
+    output_model,
+)
+
+_REFERENCE = "#/$defs/{model}"
+
+
+def template_schema() -> dict[str, Any]:
+    """Return the schema: draft 2020-12, one definition per kind of step."""
+    header = _schema(Header)
+    definitions: dict[str, Any] = header.pop("$defs", {})
+    kinds = [_delegated(step, definitions) for _, (_, step) in sorted(step_types().items())]
+    kinds += [_branch(), _approval()]
+    for kind in kinds:
+        definitions |= kind.pop("$defs", {})
+    header["properties"]["steps"] = {
+        "type": "object",
+        "description": "What is done, by the step's id.",
+        "propertyNames": {"pattern": ID_PATTERN},
+        "minProperties": 1,
+        "additionalProperties": {"anyOf": kinds},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **header,
+        "title": "Value stream",
+        "description": "A value-stream template of airflow_enterprise_orch.",
+        "required": [*header["required"], "steps"],
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def _schema(*models: type[BaseModel]) -> dict[str, Any]:
+    """Return the schema of the first model; those of the others are in its definitions."""
+    references, together = models_json_schema([(model, "validation") for model in models], ref_template=_REFERENCE)
+    definitions = together.get("$defs", {})
+    own = definitions.pop(references[models[0], "validation"]["$ref"].removeprefix("#/$defs/"))
+    return {**own, "$defs": definitions}
+
+
+def _step(key: str, title: str, description: str, body: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    common = _schema(BaseStep)["properties"]
+    return {
+        "type": "object",
+        "title": title,
+        "description": description,
+        "properties": {key: body, **{name: common[name] for name in ("title", "after")}, **more},
+        "required": [key],
+        "additionalProperties": False,
+    }
+
+
+def _delegated(step: StepType, definitions: dict[str, Any]) -> dict[str, Any]:
+    own = _schema(DelegatedStep)
+    definitions |= {name: value for name, value in own.pop("$defs").items() if name != "Output"}
+    work = _schema(step.work_model())
+    prefix = step.name.replace(".", "_")
+    body = _renamed({key: value for key, value in work.items() if key != "$defs"}, prefix)
+    definitions |= {f"{prefix}_{name}": _renamed(value, prefix) for name, value in work["$defs"].items()}
+    body["properties"] = {"connection": own["properties"]["connection"], **body.get("properties", {})}
+    body["required"] = ["connection", *body.get("required", [])]
+    output = {key: value for key, value in _schema(output_model(step.output_key)).items() if key != "$defs"}
+    more = {name: own["properties"][name] for name in ("outcome", "outputs", "retry", "time_limit")}
+    more["outputs"] = {
+        "type": "object",
+        "description": "Values taken from the job's output for later steps.",
+        "propertyNames": {"pattern": ID_PATTERN},
+        "additionalProperties": output,
+    }
+    return _step(step.name, step.title, f"A step that {step.name.partition('.')[0]} does.", body, more)
+
+
+def _renamed(schema: Any, prefix: str) -> Any:
+    """Give the definitions of one system's model names that no other's can have."""
+    if isinstance(schema, dict):
+        return {
+            key: value.replace("#/$defs/", f"#/$defs/{prefix}_") if key == "$ref" else _renamed(value, prefix)
+            for key, value in schema.items()
+        }
+    return [_renamed(item, prefix) for item in schema] if isinstance(schema, list) else schema
+
+
+def _approval() -> dict[str, Any]:
+    own = _schema(ApprovalStep)
+    names = [name for name in own["properties"] if name not in BaseStep.model_fields]
+    body = {
+        "type": "object",
+        "properties": {name: own["properties"][name] for name in names},
+        "required": ["subject"],
+        "additionalProperties": False,
+    }
+    return _step("approval", "Approval", "A person approves or rejects.", body, {})
+
+
+def _branch() -> dict[str, Any]:
+    rule = {key: value for key, value in _schema(BranchRule).items() if key != "$defs"}
+    otherwise = {
+        "type": "object",
+        "description": "What happens when no rule holds; the last entry.",
+        "properties": {"otherwise": rule["properties"]["then"]},
+        "required": ["otherwise"],
+        "additionalProperties": False,
+    }
+    body = {"type": "array", "minItems": 2, "items": {"anyOf": [rule, otherwise]}}
+    return _step("branch", "Branch", "Chooses which steps come next: the first rule that holds.", body, {})

@@ -1,0 +1,81 @@
+"""Which files of a folder are templates, and which value stream each declares; reads text, understands no more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+SUFFIXES = (".yaml", ".yml")
+CALENDARS = "calendars"
+"""The folder beside the templates that holds business calendars: YAML, but no templates."""
+
+# A top-level key: in valid YAML nothing else can begin a line like this, since nested text is indented.
+_DECLARATION = re.compile(
+    rb"""^(["']?)value_stream\1[ \t]*:[ \t]*(["']?)([a-z][a-z0-9_]{0,99})\2[ \t]*(?:#.*)?\r?$""", re.MULTILINE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateFile:
+    """One template as it lies there, not checked.
+
+    :param name: its path below the folder, with forward slashes; the name in messages.
+    :param stream: the id that it declares; "" where none can be read.
+    """
+
+    name: str
+    text: bytes
+    stream: str
+
+
+def declared_stream(text: bytes) -> str:
+    """Return the value stream's id that a template's text declares; "" where there is none, or more than one."""
+    found = _DECLARATION.findall(text)
+    return found[0][2].decode() if len(found) == 1 else ""
+
+
+def find_templates(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield name and path of each template below ``folder``, sorted by name.
+
+    Files and folders whose name begins with ``.`` or ``_`` are left out, and so are calendars.
+    """
+    found = []
+    for path in folder.rglob("*"):
+        if path.suffix not in SUFFIXES:
+            continue
+        name = PurePosixPath(path.relative_to(folder))
+        hidden = any(part.startswith((".", "_")) for part in name.parts)
+        if not hidden and CALENDARS not in name.parts[:-1] and path.is_file():
+            found.append((str(name), path))
+    yield from sorted(found)
+
+
+def read_templates(folder: Path) -> tuple[TemplateFile, ...]:
+    """Read every template below ``folder``, sorted by name."""
+    read = []
+    for name, path in find_templates(folder):
+        text = path.read_bytes()
+        read.append(TemplateFile(name, text, declared_stream(text)))
+    return tuple(read)
+
+
+def by_stream(templates: tuple[TemplateFile, ...]) -> Mapping[str, tuple[TemplateFile, ...]]:
+    """Group the templates by the stream that they declare; more than one in a group is a mistake."""
+    groups: dict[str, tuple[TemplateFile, ...]] = {}
+    for template in templates:
+        if template.stream:
+            groups[template.stream] = (*groups.get(template.stream, ()), template)
+    return groups
+
+
+def duplicate_message(template: TemplateFile, group: tuple[TemplateFile, ...]) -> str:
+    """Say that several files declare one stream, as the import error of ``template``."""
+    match = _DECLARATION.search(template.text)
+    line = template.text[: match.start()].count(b"\n") + 1 if match else 1
+    others = ", ".join(other.name for other in group if other is not template)
+    return (
+        f"{template.name}:{line}:1 value_stream: {template.stream!r} is also declared by {others}; "
+        "give each file a value stream of its own, or remove all but one"
+    )

@@ -1,0 +1,172 @@
+"""A branch: what it chooses, what it keeps, and how a person overrides it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.providers.standard.operators.python import BranchPythonOperator
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped
+from streams_for_tests import Store, context_for
+
+from airflow_enterprise_orch.delegation.control import CONTROL_KEY
+from airflow_enterprise_orch.value_stream.branch import DECISION_KEY, BranchStep
+
+RULES = [
+    {"when": "params.amount > 10000.0", "then": ["approve"]},
+    {"when": 'params.amount > 1000.0 && steps.book.credit_class != "A"', "then": ["approve", "inform"]},
+]
+VARIABLES = {"params.amount": "double", "steps.book.credit_class": "string"}
+
+
+def branch(**more: Any) -> BranchStep:
+    with DAG("s", schedule=None, auto_register=False):
+        operator = BranchStep(
+            task_id="route", rules=RULES, otherwise=["provision"], variables=VARIABLES,
+            **{"routes": {"provision": "route-provision"}, **more},
+        )  # fmt: skip
+        for name in ("approve", "inform", "route-provision"):
+            operator >> EmptyOperator(task_id=name)
+    return operator
+
+
+def run(operator: BranchStep, amount: Any = 5.0, credit_class: str | None = "A", **more: Any) -> tuple[set[str], Store]:
+    """Run it; return the tasks that it skips, and its store."""
+    store = more.pop("store", Store())
+    left = {"book": {"credit_class": credit_class} if credit_class is not None else None}
+    context = context_for(operator, params={"amount": amount}, left=left, store=store, **more)
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
+        operator.execute(context)
+    return {task for task, _ in skipped.value.tasks}, store
+
+
+@pytest.mark.parametrize(
+    ("amount", "credit_class", "skipped", "fired", "chosen"),
+    [
+        (20000, "A", {"inform", "route-provision"}, 1, ["approve"]),
+        (2000.0, "B", {"route-provision"}, 2, ["approve", "inform"]),
+        (2000.0, "A", {"approve", "inform"}, "otherwise", ["provision"]),
+    ],
+)
+def test_the_first_rule_that_holds_fires(
+    amount: float, credit_class: str, skipped: set[str], fired: Any, chosen: list[str]
+) -> None:
+    skips, store = run(branch(), amount, credit_class)
+    assert skips == skipped
+    decision = store[DECISION_KEY]
+    assert (decision["fired"], decision["chosen"], decision["overridden_by"]) == (fired, chosen, None)
+
+
+def test_the_decision_is_kept_as_plain_json_with_the_values_it_was_made_on() -> None:
+    _, store = run(branch(), 2000.0, "B")
+    decision = json.loads(json.dumps(store[DECISION_KEY]))
+    assert decision["version"] == 1
+    assert decision["rules"] == RULES
+    assert decision["otherwise"] == ["provision"]
+    assert decision["values"] == {"params.amount": 2000.0, "steps.book.credit_class": "B"}
+    assert decision["at"].endswith("+00:00")
+
+
+def test_the_decision_is_kept_before_anything_is_skipped() -> None:
+    class Broken(Store):
+        def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+            raise ConnectionError("the store is away")
+
+    operator = branch()
+    context = context_for(operator, params={"amount": 5.0}, left={"book": {"credit_class": "A"}}, store=Broken())
+    with pytest.raises(ConnectionError):
+        operator.execute(context)
+    assert context["ti"].pushed == {}
+
+
+def test_it_says_its_decision_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        run(branch(), 2000.0, "B")
+    assert (
+        'goes on with approve, inform: rule 2 holds: params.amount > 1000.0 && steps.book.credit_class != "A" '
+        "(with params.amount = 2000.0, steps.book.credit_class = 'B')"
+    ) in caplog.messages
+
+
+def test_a_value_that_is_not_needed_may_be_missing() -> None:
+    skips, store = run(branch(), 20000.0, None)
+    assert skips == {"inform", "route-provision"}
+    assert store[DECISION_KEY]["values"]["steps.book.credit_class"] is None
+
+
+@pytest.mark.parametrize("left", [{}, {"book": {"rc": 0}}])
+def test_a_value_that_is_needed_and_missing_is_named(left: dict[str, Any]) -> None:
+    operator = branch()
+    context = context_for(operator, params={"amount": 2000.0}, left=left)
+    with pytest.raises(AirflowFailException) as failure:
+        operator.execute(context)
+    message = str(failure.value)
+    assert "branch 'route', rule 2" in message
+    assert "'book'" in message and "'credit_class'" in message
+    assert "\n" not in message
+    assert DECISION_KEY not in context["task_state_store"]
+
+
+def wish(*targets: str, by: str = "eve", reason: str = "the customer called") -> Store:
+    return Store({CONTROL_KEY: {"version": 1, "override": {"by": by, "reason": reason, "targets": list(targets)}}})
+
+
+def test_a_person_overrides_the_rules_and_what_the_rules_said_is_kept(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        skips, store = run(branch(), 20000.0, store=wish("provision"))
+    assert skips == {"approve", "inform"}
+    decision = store[DECISION_KEY]
+    assert decision["overridden_by"] == {"by": "eve", "reason": "the customer called"}
+    assert (decision["by_rule"], decision["chosen"], decision["fired"]) == (["approve"], ["provision"], 1)
+    assert any(
+        "goes on with provision, as eve wants (the customer called), instead of approve" in m for m in caplog.messages
+    )
+
+
+def test_an_override_helps_where_no_rule_can_be_evaluated() -> None:
+    skips, store = run(branch(), 2000.0, None, store=wish("approve"))
+    assert skips == {"inform", "route-provision"}
+    assert store[DECISION_KEY]["fired"] is None
+    assert "credit_class" in store[DECISION_KEY]["problem"]
+
+
+@pytest.mark.parametrize(
+    ("control", "says"),
+    [
+        (wish("route-provision"), "choose some of approve, inform, provision"),
+        (wish(), "chooses no step"),
+        (wish("approve", reason=""), "for what reason"),
+        (Store({CONTROL_KEY: {"version": 99}}), "no control record"),
+    ],
+)
+def test_a_wrong_override_is_refused_not_ignored(control: Store, says: str) -> None:
+    operator = branch()
+    with pytest.raises(AirflowFailException, match=says):
+        operator.execute(
+            context_for(operator, params={"amount": 5.0}, left={"book": {"credit_class": "A"}}, store=control)
+        )
+    assert DECISION_KEY not in control
+
+
+def test_a_branch_may_end_the_path() -> None:
+    operator = branch(routes={})
+    operator.op_kwargs["plan"]["rules"][0]["then"] = []
+    skips, store = run(operator, 20000.0)
+    assert skips == {"approve", "inform", "route-provision"}
+    assert store[DECISION_KEY]["chosen"] == []
+
+
+def test_long_values_are_clipped_in_the_record_only() -> None:
+    _, store = run(branch(), 2000.0, "B" * 2000)
+    assert len(store[DECISION_KEY]["values"]["steps.book.credit_class"]) == 503
+    assert store[DECISION_KEY]["fired"] == 2
+
+
+def test_it_is_airflows_branch_and_airflow_renders_nothing_in_it() -> None:
+    operator = branch()
+    assert isinstance(operator, BranchPythonOperator)
+    assert tuple(operator.template_fields) == ()

@@ -1,0 +1,51 @@
+"""The reference tells of every key, and its example is right."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from airflow_enterprise_orch.delegation.outcome import OUTCOME_VARIABLES
+from airflow_enterprise_orch.restricted_jinja import BUSINESS_NAMES, FILTERS, RUN_NAMES
+from airflow_enterprise_orch.value_stream.model import (
+    ApprovalStep,
+    BaseStep,
+    Business,
+    DelegatedStep,
+    Header,
+    Limits,
+    Param,
+    RetryRule,
+    Schedule,
+    ValueStream,
+)
+
+TEXT = (Path(__file__).parents[2] / "docs" / "templates.md").read_text(encoding="utf-8")
+MODELS = (Header, Business, Param, Schedule, Limits, BaseStep, DelegatedStep, RetryRule, ApprovalStep)
+KEYS = {field.alias or name for model in MODELS for name, field in model.model_fields.items()}
+INTERNAL = {"id", "step", "work"}
+WORDS = {*(KEYS - INTERNAL), *FILTERS, *RUN_NAMES, *OUTCOME_VARIABLES, "when", "then", "otherwise", "match", "type"}
+
+
+@pytest.mark.parametrize("word", sorted(WORDS))
+def test_every_key_is_in_the_reference(word):
+    assert re.search(rf"`[^`\n]*\b{word}\b[^`\n]*`", TEXT)
+
+
+@pytest.mark.parametrize("name", BUSINESS_NAMES)
+def test_every_business_name_is_in_the_reference(name):
+    assert f"`business.{name}`" in TEXT
+
+
+def test_defaults_are_those_of_the_model():
+    limits = Limits.model_validate({})
+    assert f"`limits: {{instances: {limits.instances}, steps: {limits.steps}}}`" in TEXT
+    assert f"| `duplicates` | `{Business.model_fields['duplicates'].default}` |" in TEXT
+    assert f"| `criticality` | `{Business.model_fields['criticality'].default}` |" in TEXT
+    assert f"| `on_timeout` | `{ApprovalStep.model_fields['on_timeout'].default}` |" in TEXT
+    assert f"| `on_reject` | `{ApprovalStep.model_fields['on_reject'].default}` |" in TEXT
+
+
+def test_the_example_is_a_right_template():
+    examples = re.findall(r"```yaml\n(value_stream: .*?)```", TEXT, re.DOTALL)
+    assert [ValueStream.load(example).id for example in examples] == ["order_to_certificate"]

@@ -1,0 +1,105 @@
+"""A stream through Airflow itself: bundle, parser, database, trigger rules, skips and the task state store."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+
+STREAM = """\
+value_stream: whole
+title: The whole of it
+business: {domain: D, owner: o, key: "{{ params.order }}", duplicates: reject}
+params:
+  order: {type: string, default: O-1}
+  amount: {type: number, default: 1}
+  answer: {type: string, default: Approve}
+  risky: {type: boolean, default: false}
+steps:
+  book: {test.job: {connection: c, text: '{"code": "B"}'}}
+  route:
+    after: [book]
+    branch:
+      - when: params.amount > 5.0 && steps.book.code == "B"
+        then: [inner]
+      - otherwise: [provision]
+  inner:
+    branch:
+      - when: params.risky
+        then: []
+      - otherwise: [approve]
+  approve: {approval: {subject: "Release {{ params.order }}?", on_reject: skip}}
+  prepare: {after: [approve], test.job: {connection: c}}
+  provision: {after: [prepare], test.job: {connection: c}}
+  beside: {after: [book], test.job: {connection: c}}
+  finish: {after: [provision, beside], test.job: {connection: c}}
+"""
+
+RUNS: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "directly": ({"amount": 1}, {"book", "route", "provision", "beside", "finish"}),
+    "through the approval": (
+        {"amount": 9},
+        {"book", "route", "inner", "approve", "prepare", "provision", "beside", "finish"},
+    ),
+    "rejected": ({"amount": 9, "answer": "Reject"}, {"book", "route", "inner", "approve", "beside"}),
+    # Nothing was rejected: the path of "provision" was not taken, and "finish" comes after what ran.
+    "ended by the inner branch": ({"amount": 9, "risky": True}, {"book", "route", "inner", "beside", "finish"}),
+}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Run all of them one after the other, with the same business key."""
+    root = tmp_path_factory.mktemp("airflow")
+    (root / "templates").mkdir()
+    (root / "templates" / "any_name.yaml").write_text(STREAM)
+    bundles = [
+        {
+            "name": "streams",
+            "classpath": "airflow_enterprise_orch.value_stream.bundle.TemplateBundle",
+            "kwargs": {"path": str(root / "templates")},
+        }
+    ]
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(root),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{root}/airflow.db",
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(bundles),
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(root / "bundles"),
+        "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
+    }
+
+    def run(*command: str, given: str = "") -> None:
+        done = subprocess.run(command, input=given, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+    run(sys.executable, "-m", "airflow", "db", "migrate")
+    result = root / "result.json"
+    params = json.dumps([given for given, _ in RUNS.values()])
+    run(sys.executable, str(HERE / "run_on_airflow.py"), "whole", str(result), given=params)
+    return dict(zip(RUNS, json.loads(result.read_text()), strict=True))
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_airflow_runs_what_the_template_means(found: dict[str, Any], name: str) -> None:
+    tasks = found[name]["tasks"]
+    steps = {"book", "route", "inner", "approve", "prepare", "provision", "beside", "finish"}
+    assert {task for task in steps if tasks[task] == "success"} == RUNS[name][1]
+    assert {tasks[task] for task in steps - RUNS[name][1]} <= {"skipped"}
+    assert found[name]["state"] == "success"
+
+
+def test_the_same_key_is_let_in_again_once_the_run_before_is_over(found: dict[str, Any]) -> None:
+    assert {run["tasks"]["admit"] for run in found.values()} == {"success"}
+
+
+def test_the_dag_file_is_named_after_the_stream(found: dict[str, Any]) -> None:
+    assert {run["file"] for run in found.values()} == {"whole.py"}
