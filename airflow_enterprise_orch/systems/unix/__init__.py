@@ -1,0 +1,1 @@
+"""UNIX hosts: scripts over SSH, where no scheduler owns the work."""
