@@ -66,7 +66,7 @@ class News:
     elsewhere: str = ""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Watcher:
     handle: JobHandle
     identity: str

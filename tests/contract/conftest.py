@@ -1,0 +1,129 @@
+"""Every registered system in turn, in the lab, behind a real Airflow connection."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.sdk import Variable
+from airflow_life import FastClock, Task
+from subjects import SUBJECTS, Subject
+
+from airflow_enterprise_orch.delegation import operator as operator_module
+from airflow_enterprise_orch.delegation import trigger as trigger_module
+from airflow_enterprise_orch.delegation.operator import DelegateOperator
+from airflow_enterprise_orch.delegation.system import registrations, step_type
+from airflow_enterprise_orch.delegation.trigger import DelegateTrigger
+from airflow_enterprise_orch.lab.server import LabThread
+from airflow_enterprise_orch.lab.stand_in import LabJob
+
+CONNECTION = "contract_conn"
+
+
+class World:
+    """One system, its lab, and Airflow's Variables and questions."""
+
+    def __init__(self, subject: Subject, lab: LabThread, caplog: pytest.LogCaptureFixture) -> None:
+        self.subject = subject
+        self.lab = lab
+        self.caplog = caplog
+        self.variables: dict[str, Any] = {}
+        self.questions: list[dict[str, Any]] = []
+
+    @property
+    def endpoint(self) -> dict[str, Any]:
+        return dict(self.lab.endpoints[self.subject.stand_in])
+
+    def jobs(self) -> list[LabJob]:
+        return self.lab.jobs(self.subject.stand_in)
+
+    def ran(self) -> list[LabJob]:
+        """Return the jobs that ran, if only for a moment."""
+        return [job for job in self.jobs() if job.ran]
+
+    def fault(self, do: str, on: str = "submit", **more: Any) -> None:
+        self.lab.fault(self.subject.stand_in, do, on, **more)
+
+    def task(self, work: Any, **more: Any) -> Task:
+        """Return a task instance for ``work``, one of the subject's kinds."""
+
+        def make() -> DelegateOperator:
+            _, kind = step_type(self.subject.step)
+            made: DelegateOperator = kind.operator_class().from_step(
+                task_id="step", step=self.subject.step, connection=CONNECTION, work=dict(work), **more
+            )
+            return made
+
+        return Task(make)
+
+    @property
+    def log(self) -> str:
+        return self.caplog.text
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[LabThread]:
+    with LabThread() as running:
+        yield running
+
+
+@pytest.fixture(params=[registration.name for registration in registrations()])
+def world(
+    request: pytest.FixtureRequest,
+    lab: LabThread,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> World:
+    subject = SUBJECTS[request.param]
+    lab.reset(subject.stand_in)
+    caplog.set_level(logging.DEBUG)
+    here = World(subject, lab, caplog)
+    monkeypatch.setenv(f"AIRFLOW_CONN_{CONNECTION.upper()}", json.dumps(here.endpoint["connection"]))
+
+    def get(key: str, default: Any = None, deserialize_json: bool = False) -> Any:
+        return here.variables.get(key, default)
+
+    def keep(key: str, value: Any, description: str | None = None, serialize_json: bool = False) -> None:
+        here.variables[key] = json.loads(json.dumps(value))
+
+    def ask(**question: Any) -> None:
+        here.questions.append(question)
+
+    monkeypatch.setattr(Variable, "get", staticmethod(get))
+    monkeypatch.setattr(Variable, "set", staticmethod(keep))
+    monkeypatch.setattr("airflow.sdk.execution_time.hitl.upsert_hitl_detail", ask)
+    # Airflow's own loggers do not reach caplog: what task and trigger say goes through this one.
+    said = logging.getLogger("contract")
+    monkeypatch.setattr(DelegateOperator, "log", property(lambda _self: said))
+    monkeypatch.setattr(DelegateTrigger, "log", property(lambda _self: said))
+    monkeypatch.setattr(operator_module, "SystemClock", FastClock)
+    monkeypatch.setattr(trigger_module, "MIN_WAIT", timedelta(0))
+    return here
+
+
+@pytest.fixture
+def dies(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[str], None]], None]:
+    """Return what makes the submission do something at one of its named points, once."""
+
+    def at(point: str, act: Callable[[str], None]) -> None:
+        real = DelegateOperator._submission
+        done: list[str] = []
+
+        def with_point(self: DelegateOperator, run: Any, system: Any) -> Any:
+            submission = real(self, run, system)
+
+            def reached(name: str) -> None:
+                if name == point and not done:
+                    done.append(name)
+                    act(name)
+
+            submission.reached = reached
+            return submission
+
+        monkeypatch.setattr(DelegateOperator, "_submission", with_point)
+
+    return at
