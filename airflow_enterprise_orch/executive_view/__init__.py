@@ -1,0 +1,1 @@
+"""The executive view: what the streams look like from above."""

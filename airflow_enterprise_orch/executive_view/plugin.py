@@ -1,0 +1,35 @@
+"""What Airflow loads of the executive view, in every process: next to nothing, until the API server asks for more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow.plugins_manager import AirflowPlugin
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.types import Receive, Scope, Send
+
+PREFIX = "/enterprise-orch"
+
+
+class LazyApp:
+    """An ASGI application that is built when the first request comes: only the API server pays for it."""
+
+    def __init__(self) -> None:
+        self._app: FastAPI | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if self._app is None:
+            from airflow_enterprise_orch.executive_view.api import make_app
+
+            self._app = make_app()
+        await self._app(scope, receive, send)
+
+
+class EnterpriseOrchPlugin(AirflowPlugin):
+    """Registered by the entry point ``airflow.plugins``."""
+
+    name = "enterprise_orch"
+    fastapi_apps = [{"app": LazyApp(), "url_prefix": PREFIX, "name": "Enterprise orchestration"}]  # noqa: RUF012
