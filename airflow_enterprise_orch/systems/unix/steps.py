@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from airflow_enterprise_orch.delegation.work import Work, rendered_pattern
+from airflow_enterprise_orch.delegation.work import Work, is_template, rendered_pattern
 
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
@@ -56,4 +56,8 @@ class UnixScript(Work):
             raise ValueError("give exactly one of 'script' (the text) and 'command' (a program on the host)")
         if self.command is not None and "interpreter" in self.model_fields_set:
             raise ValueError("'interpreter' goes with 'script'; a 'command' runs by itself")
+        if self.script is not None and is_template(self.script):
+            raise ValueError(
+                "values are not pasted into a script: give them under env or args and write $NAME or $1 in the script"
+            )
         return self
