@@ -16,8 +16,13 @@
     |   `-- RequestRejected       the system said no: asking again is of no use
     |-- JobFailed                 the job ended, and not well
     |   `-- JobTimedOut           ... because its time limit passed and the cancel is proven
+    |-- RunAgain                  ... and a retry rule or a person's clear lets it run once more (delegation.retry)
     |-- OutcomeUnknown            nobody can prove how the job ended: not a success
     |-- OutputMissing             the job ended well, but an output that its step promises is not there
+    |-- ExpressionError           a condition is wrong or a value it needs is missing (expressions)
+    |-- LedgerBroken              the task state store holds no ledger that this version reads (delegation.ledger)
+    |-- ControlBroken             a hold, skip or override cannot be read (delegation.control)
+    |-- AnswerInvalid             a person's answer cannot be used; it is asked again (delegation.parking)
     `-- OwnershipLost             this try no longer owns the task instance: stop, touch nothing
 
 Every message is one line that a tired operator can use: which system or file, which job, why, what to do.
