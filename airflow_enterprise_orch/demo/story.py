@@ -1,0 +1,112 @@
+"""What the demo tells: twenty orders that together take every path of ``order_to_certificate``, and what goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from airflow_enterprise_orch.errors import OrchestrationError
+
+STREAM = "order_to_certificate"
+DEFAULT_INSTANCES = 20
+
+CONNECTIONS: Mapping[str, str] = {
+    "zos_prod": "zosmf",
+    "sap_host": "ssh",
+    "container_host": "ssh",
+    "share_host": "ssh",
+    "dynamics_host": "ssh",
+}
+"""The Airflow connections that the template names, and the stand-in of the lab that each leads to."""
+
+STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Booked", ("book_order",)),
+    ("Invoiced", ("post_invoice",)),
+    ("Provisioned", ("provision_standard", "provision_large")),
+    ("Certified", ("certify",)),
+    ("Delivered", ("deliver_share", "deliver_post")),
+    ("Customer record", ("update_crm",)),
+)
+"""The delegated steps as the columns of the summary; of several in one column, an instance takes one."""
+
+CHOICES: Mapping[str, str] = {
+    "approve": "released by a person",
+    "provision_standard": "standard",
+    "provision_large": "large",
+    "deliver_share": "by share",
+    "deliver_post": "by post",
+}
+"""The steps that a branch chooses, in the words of the summary and in their order."""
+
+CUSTOMERS = ("Adler GmbH", "Brook & Sons", "Cobalt Ltd", "Deltawerke AG", "Eastport Inc")
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One order.
+
+    :param expected: the steps that branches choose for it; the demo fails when it took other ones.
+    """
+
+    run_id: str
+    params: Mapping[str, Any]
+    expected: frozenset[str]
+
+    @property
+    def key(self) -> str:
+        """The business key."""
+        return str(self.params["order_id"])
+
+
+_CASES: tuple[tuple[int, str], ...] = ((450, "A"), (4_200, "A"), (4_800, "B"), (18_000, "A"), (900, "C"))
+"""Amount and credit class: small; medium and safe; medium and risky (a release); large (a release); small and risky."""
+
+
+def instances(count: int = DEFAULT_INSTANCES) -> list[Instance]:
+    """Return the orders; from the first twenty on every path is taken."""
+    # Five cases, times two sizes, times two deliveries: twenty different orders.
+    combinations = [(case, size, way) for size in ("standard", "large") for way in ("share", "post") for case in _CASES]
+    return [
+        _instance(number, amount, credit_class, size, way)
+        for number, ((amount, credit_class), size, way) in enumerate(islice(cycle(combinations), count), start=1)
+    ]
+
+
+def _instance(number: int, amount: int, credit_class: str, size: str, way: str) -> Instance:
+    order = f"ORD-{100000 + number:06d}"
+    released = amount > 10_000 or (amount > 1_000 and credit_class != "A")
+    expected = {f"provision_{size}", f"deliver_{way}"} | ({"approve"} if released else set())
+    params = {
+        "order_id": order,
+        "amount": amount,
+        "customer": CUSTOMERS[number % len(CUSTOMERS)],
+        "proposed_class": credit_class,
+        "size": size,
+        "delivery": way,
+    }
+    return Instance(run_id=order.lower(), params=params, expected=frozenset(expected))
+
+
+def faults() -> list[tuple[str, dict[str, Any]]]:
+    """Return what shall go wrong: stand-in and fault.
+
+    The second matches the text that is handed over: the order, and a line that only ``provision_standard`` has.
+    """
+    return [
+        ("zosmf", {"on": "submit", "do": "cut_after_commit", "times": 1}),
+        ("ssh", {"on": "submit", "do": "fail", "times": 1, "match": r"(?s)(?=.*ORD-100002)(?=.*size: standard)"}),
+    ]
+
+
+def templates() -> Path:
+    """Return the folder of the shipped templates: in a checkout, or in the installed package."""
+    package = Path(__file__).parents[1]
+    for folder in (package.parent / "dag_templates", package / "dag_templates"):
+        if (folder / f"{STREAM}.yaml").is_file():
+            return folder
+    raise OrchestrationError(
+        f"the template {STREAM}.yaml is not beside the package in {package}; install the package anew"
+    )

@@ -1,0 +1,303 @@
+"""``enterprise-orch doctor``: does this Airflow keep what the package promises? One line per finding, with what to do.
+
+It reads Airflow's configuration and connections as the processes of Airflow would. It logs in nowhere unless
+``--test-connections`` is given, because a wrong password that is tried often enough revokes a user on a mainframe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import platform
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_enterprise_orch.delegation.system import ENTRY_POINT_GROUP, registrations
+from airflow_enterprise_orch.errors import OrchestrationError, TemplateError
+
+if TYPE_CHECKING:
+    from airflow.models.connection import Connection
+
+OLDEST_AIRFLOW, FIRST_UNTESTED_AIRFLOW = (3, 3), (4,)
+NEEDED_CAPACITY = 1000
+SMALLEST_VALUE = 16_384
+"""Bytes of the task state store that a ledger needs: some forty attempts with their outputs."""
+SPARE_FILES = 256
+"""Open files that a triggerer needs beside one log file per waiting step."""
+BUNDLE = "airflow_enterprise_orch.value_stream.bundle.TemplateBundle"
+
+
+class Level(StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report.
+
+    :param remedy: what to do; "" when there is nothing to do.
+    """
+
+    level: Level
+    what: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        """Return the line."""
+        return f"{self.level.value:<5}{self.what}" + (f"; {self.remedy}" if self.remedy else "")
+
+
+def check_python(version: Sequence[int], has_cel: bool) -> Iterator[Finding]:
+    """Check the interpreter and the one dependency that is no pure Python."""
+    said = ".".join(map(str, version[:3]))
+    if tuple(version[:2]) < (3, 11):
+        yield Finding(Level.FAIL, f"Python {said} is too old", "use 3.11 or newer")
+    else:
+        yield Finding(Level.OK, f"Python {said}")
+    if has_cel:
+        yield Finding(Level.OK, "conditions: cel-expr-python is installed")
+    else:
+        yield Finding(
+            Level.FAIL,
+            f"conditions: cel-expr-python is not installed ({platform.system()} {platform.machine()})",
+            "pip install cel-expr-python; wheels exist for CPython 3.11 to 3.14 on Linux with glibc, macOS and Windows",
+        )
+
+
+def check_airflow(version: str) -> Iterator[Finding]:
+    """Check Airflow's version."""
+    parts = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if parts < OLDEST_AIRFLOW:
+        yield Finding(
+            Level.FAIL, f"Airflow {version} has no task state store, so a lost answer could run a job twice", "use 3.3"
+        )
+    elif parts >= FIRST_UNTESTED_AIRFLOW:
+        yield Finding(Level.WARN, f"Airflow {version} is newer than any that this package was tested with", "use 3.x")
+    else:
+        yield Finding(Level.OK, f"Airflow {version}")
+
+
+def check_systems() -> Iterator[Finding]:
+    """Check that each system's client can be imported here."""
+    try:
+        found = registrations()
+    except (ImportError, AttributeError) as error:
+        remedy = f"repair or remove the package that brings it (entry-point group {ENTRY_POINT_GROUP!r})"
+        yield Finding(Level.FAIL, f"a system cannot be loaded: {error}", remedy)
+        return
+    for registration in found:
+        names = ", ".join(step.name for step in registration.steps)
+        try:
+            for step in registration.steps:
+                step.work_model()
+                step.operator_class()
+        except ModuleNotFoundError as error:
+            remedy = f"pip install 'airflow-enterprise-orch[{registration.name}]' if you use it"
+            yield Finding(Level.WARN, f"system {registration.name} ({names}): {error.name} is missing", remedy)
+        else:
+            yield Finding(Level.OK, f"system {registration.name} ({names})")
+
+
+def check_settings(get: Callable[[str, str], str]) -> Iterator[Finding]:
+    """Check the settings of Airflow that the promises stand on.
+
+    :param get: section and option to the value.
+    """
+    capacity = int(get("triggerer", "capacity"))
+    if capacity < NEEDED_CAPACITY:
+        remedy = f"set [triggerer] capacity to {NEEDED_CAPACITY} or more, or start more triggerers"
+        yield Finding(Level.WARN, f"a triggerer watches only {capacity} waiting steps at once", remedy)
+    else:
+        yield Finding(Level.OK, f"a triggerer watches up to {capacity} waiting steps")
+    yield from check_open_files(capacity, open_files_limit())
+    yield from check_heartbeat(int(get("workers", "min_heartbeat_interval")))
+    size = int(get("state_store", "max_value_storage_bytes"))
+    if 0 < size < SMALLEST_VALUE:
+        remedy = f"set [state_store] max_value_storage_bytes to {SMALLEST_VALUE} or more"
+        yield Finding(
+            Level.FAIL, f"the task state store takes only {size} bytes a value: ledgers would not fit", remedy
+        )
+    else:
+        yield Finding(Level.OK, f"the task state store takes {size or 'any number of'} bytes a value")
+    if get("state_store", "clear_on_success").lower() in ("true", "1", "yes", "on", "t", "y"):
+        remedy = "set [state_store] clear_on_success to False"
+        yield Finding(Level.FAIL, "the ledger of a step is thrown away when the step succeeds", remedy)
+    else:
+        yield Finding(Level.OK, "the ledger of a step is kept when the step succeeds")
+    backend, worker = get("state_store", "backend"), get("workers", "state_store_backend")
+    if not backend.endswith("MetastoreBackend") or worker:
+        remedy = "make sure that every write is durable before it returns, and that every worker sees the same store"
+        yield Finding(Level.WARN, f"the task state store is {worker or backend}, not Airflow's database", remedy)
+    else:
+        yield Finding(Level.OK, "the task state store is Airflow's database")
+
+
+def open_files_limit() -> int | None:
+    """Return how many files a process may have open; None where that cannot be told."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def check_open_files(capacity: int, limit: int | None) -> Iterator[Finding]:
+    """Check that a triggerer can open the log file of every step that it watches."""
+    if limit is not None and limit < capacity + SPARE_FILES:
+        remedy = f"raise it for the triggerer: ulimit -n {capacity + SPARE_FILES}"
+        yield Finding(Level.WARN, f"{limit} open files are too few for {capacity} waiting steps", remedy)
+
+
+def check_heartbeat(interval: int) -> Iterator[Finding]:
+    """Check that a worker notices the end of its task before the task may resume.
+
+    Airflow's task supervisor sleeps up to ``interval`` seconds before it sees that its process has ended
+    (``_monitor_subprocess`` in airflow/sdk/execution_time/supervisor.py). A task that resumes before that is taken for
+    dead and tried anew; it attaches to its job again, so this costs time and alarms people, no more.
+    """
+    from airflow_enterprise_orch.delegation.trigger import MIN_WAIT
+
+    if interval >= MIN_WAIT.total_seconds():
+        what = f"workers may notice the end of a task {interval} s late, so some steps take a needless second try"
+        yield Finding(Level.WARN, what, "set [workers] min_heartbeat_interval to 2")
+    else:
+        yield Finding(Level.OK, f"workers notice the end of a task within {interval} s")
+
+
+def check_bundles(configured: str) -> tuple[list[Finding], list[Path]]:
+    """Check which bundles serve templates; return the findings and the folders of templates on this machine."""
+    try:
+        bundles = json.loads(configured)
+        ours = [bundle for bundle in bundles if bundle["classpath"] == BUNDLE]
+    except (ValueError, TypeError, KeyError) as error:
+        remedy = "correct [dag_processor] dag_bundle_config_list"
+        return [Finding(Level.FAIL, f"the list of DAG bundles cannot be read: {error!r}", remedy)], []
+    if not ours:
+        remedy = "add one to [dag_processor] dag_bundle_config_list, or put a loader file into a bundle of your own"
+        return [Finding(Level.WARN, "no bundle serves templates", remedy)], []
+    findings, folders = [], []
+    for bundle in ours:
+        path = (bundle.get("kwargs") or {}).get("path")
+        if path is None:
+            findings.append(Finding(Level.OK, f"bundle {bundle.get('name')!r} serves templates of another bundle"))
+        elif not Path(path).is_dir():
+            remedy = "correct its path, or make the folder"
+            findings.append(Finding(Level.FAIL, f"bundle {bundle.get('name')!r}: there is no folder {path}", remedy))
+        else:
+            findings.append(Finding(Level.OK, f"bundle {bundle.get('name')!r} serves templates from {path}"))
+            folders.append(Path(path))
+    return findings, folders
+
+
+def connections_of(folder: Path) -> tuple[dict[str, set[str]], list[Finding]]:
+    """Return the connections that the templates of a folder name, with the connection types that their steps need."""
+    from airflow_enterprise_orch.delegation.system import step_type
+    from airflow_enterprise_orch.value_stream.model import DelegatedStep, ValueStream
+    from airflow_enterprise_orch.value_stream.template_folder import find_templates
+
+    needed: dict[str, set[str]] = {}
+    findings = []
+    for name, path in find_templates(folder):
+        try:
+            stream = ValueStream.load(path, name=name)
+        except TemplateError as error:
+            first = str(error).splitlines()[0]
+            findings.append(Finding(Level.FAIL, f"template {first}", f"see all: enterprise-orch lint {path}"))
+            continue
+        for step in stream.steps.values():
+            if isinstance(step, DelegatedStep):
+                needed.setdefault(step.connection, set()).add(step_type(step.step)[0].connection_type)
+    return needed, findings
+
+
+def check_connections(
+    needed: Mapping[str, set[str]], find: Callable[[str], Connection | None], *, log_in: bool
+) -> Iterator[Finding]:
+    """Check that connections exist, have the right type and, on wish, work.
+
+    :param needed: connection id to the types that its steps need; an empty set when any will do.
+    """
+    for name, types in sorted(needed.items()):
+        found = find(name)
+        wanted = " or ".join(sorted(types))
+        if found is None:
+            remedy = f"make it under Admin, Connections, or set AIRFLOW_CONN_{name.upper()}"
+            yield Finding(Level.FAIL, f"connection {name!r} ({wanted or 'any type'}) does not exist", remedy)
+        elif types and found.conn_type not in types:
+            remedy = f"give it the type {wanted}"
+            yield Finding(Level.FAIL, f"connection {name!r} has the type {found.conn_type!r}", remedy)
+        elif not log_in:
+            yield Finding(Level.OK, f"connection {name!r} ({found.conn_type}) exists; not tried")
+        else:
+            works, answer = found.test_connection()  # type: ignore[no-untyped-call]  # as Airflow has it
+            reason = " ".join(str(answer).split())
+            if works:
+                yield Finding(Level.OK, f"connection {name!r} ({found.conn_type}) works: {reason}")
+            else:
+                yield Finding(
+                    Level.FAIL, f"connection {name!r} ({found.conn_type}) does not work: {reason}", "correct it"
+                )
+
+
+def examine(connections: Iterable[str], folders: Sequence[Path], *, log_in: bool) -> Iterator[Finding]:
+    """Yield every finding about this Airflow."""
+    from airflow.configuration import conf
+
+    yield from check_python(sys.version_info[:3], find_spec("cel_expr_python") is not None)
+    yield from check_airflow(importlib.metadata.version("apache-airflow-core"))
+    yield from check_systems()
+    yield from check_settings(lambda section, option: str(conf.get(section, option) or ""))
+    findings, served = check_bundles(conf.get("dag_processor", "dag_bundle_config_list"))
+    yield from findings
+    needed: dict[str, set[str]] = {name: set() for name in connections}
+    for folder in folders or served:
+        of_folder, findings = connections_of(folder)
+        yield from findings
+        for name, types in of_folder.items():
+            needed.setdefault(name, set()).update(types)
+    yield from check_connections(needed, find_connection, log_in=log_in)
+
+
+def find_connection(name: str) -> Connection | None:
+    """Return a connection from wherever Airflow keeps them; None when there is none."""
+    from airflow.models.connection import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        return Connection.get_connection_from_secrets(name)
+    except AirflowNotFoundException:
+        return None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``enterprise-orch doctor``; return its exit status: 1 when something fails."""
+    parser = argparse.ArgumentParser(prog="enterprise-orch doctor", description="Check this Airflow for value streams.")
+    parser.add_argument(
+        "connections", nargs="*", metavar="CONNECTION", help="connections to check beside the templates'"
+    )
+    parser.add_argument(
+        "--templates", action="append", default=[], type=Path, metavar="FOLDER", help="instead of the bundles' folders"
+    )
+    parser.add_argument("--test-connections", action="store_true", help="log in with each of them")
+    options = parser.parse_args(argv)
+    for folder in options.templates:
+        if not folder.is_dir():
+            raise OrchestrationError(f"{folder}: there is no such folder; check the path")
+    worst: list[Any] = []
+    for finding in examine(options.connections, options.templates, log_in=options.test_connections):
+        sys.stdout.write(f"{finding}\n")
+        worst.append(finding.level)
+    failed, warned = worst.count(Level.FAIL), worst.count(Level.WARN)
+    sys.stdout.write(f"{len(worst)} checks: {failed} failed, {warned} with a warning\n")
+    return 1 if failed else 0
