@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
@@ -11,16 +12,13 @@ import pytest
 
 # Airflow reads its configuration when it is first imported, so this comes before any test module.
 _home = tempfile.mkdtemp(prefix="enterprise-orch-tests-")
+# Registered before Airflow's own clean-up, so it runs after it.
+atexit.register(shutil.rmtree, _home, ignore_errors=True)
 for _name in [name for name in os.environ if name.startswith("AIRFLOW")]:
     del os.environ[_name]
 os.environ["AIRFLOW_HOME"] = _home
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Leave nothing behind."""
-    shutil.rmtree(_home, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

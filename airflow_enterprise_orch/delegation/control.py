@@ -9,6 +9,7 @@ who wants it and why; one that does not is refused, loudly, rather than obeyed o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,6 +59,26 @@ class Wishes:
     override: Wish | None = None
 
 
+def read_variable(name: str) -> object:
+    """Return the JSON value of an Airflow Variable, None when there is none.
+
+    Airflow's own ``deserialize_json`` takes a Variable that is no JSON for one that does not exist, and a slip of the
+    keyboard would lift a hold.
+
+    :raises ControlBroken: when it is no JSON.
+    """
+    from airflow.sdk import Variable
+
+    raw = Variable.get(name, default=None)
+    if not isinstance(raw, str):
+        return raw
+    try:
+        value: object = json.loads(raw)
+    except ValueError as error:
+        raise ControlBroken(f"Variable {name!r} is no JSON: {error}; correct or delete it") from error
+    return value
+
+
 def read_wishes(control: object, holds: object, *, stream: str, system: str, connection: str, now: datetime) -> Wishes:
     """Return what applies to a step.
 
@@ -77,7 +98,10 @@ def read_wishes(control: object, holds: object, *, stream: str, system: str, con
     if hold is None:
         where = f"Variable {HOLDS_VARIABLE!r}"
         names = {"stream": stream, "system": system, "connection": connection}
-        for entry in _object(holds, where).get("holds", []):
+        entries = _object(holds, where).get("holds", [])
+        if not isinstance(entries, list):
+            raise ControlBroken(f"{where}: holds is no list; correct it")
+        for entry in entries:
             if not isinstance(entry, Mapping) or entry.get("scope") not in SCOPES or "name" not in entry:
                 raise ControlBroken(f"{where}: each hold needs a scope ({', '.join(SCOPES)}) and a name; correct it")
             if names[entry["scope"]] != entry["name"]:

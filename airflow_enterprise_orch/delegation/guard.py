@@ -16,6 +16,7 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from airflow_enterprise_orch.delegation.control import ControlBroken, read_variable
 from airflow_enterprise_orch.errors import ConnectionBlocked, LoginRefused
 
 BLOCK_PREFIX = "enterprise_orch.blocked."
@@ -73,11 +74,13 @@ async def refuse_blocked(connection_id: str) -> None:
 
     :raises ConnectionBlocked: naming the Variable to delete.
     """
-    from airflow.sdk import Variable
     from airflow.sdk.bases.hook import BaseHook
     from asgiref.sync import sync_to_async
 
-    record = await sync_to_async(Variable.get)(BLOCK_PREFIX + connection_id, default=None, deserialize_json=True)
+    try:
+        record = await sync_to_async(read_variable)(BLOCK_PREFIX + connection_id)
+    except ControlBroken:
+        record = "unreadable"
     if record is None:
         return
     refusal = still_blocked(connection_id, record, await BaseHook.aget_connection(connection_id))

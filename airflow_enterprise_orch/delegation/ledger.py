@@ -12,6 +12,7 @@ or by a named person: :meth:`Ledger.next_move` is the one place that decides.
 
 from __future__ import annotations
 
+import re
 import secrets
 import string
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,6 +37,7 @@ def new_key() -> str:
     return secrets.choice(_FIRST) + "".join(secrets.choice(_REST) for _ in range(KEY_LENGTH - 1))
 
 
+_KEY = re.compile(rf"[A-Z][A-Z0-9]{{{KEY_LENGTH - 1}}}")
 _TEXTS = ("work", "system", "sent", "parked", "verdict", "kind", "message", "closed_by", "opened", "closed")
 
 
@@ -139,6 +141,15 @@ class Attempt:
             **numbers,
             **texts,
         )
+        if not _KEY.fullmatch(attempt.key):
+            # It becomes a part of names on other systems, paths among them.
+            raise ValueError(f"attempt {attempt.number} has the key {attempt.key!r}, which is no delegation key")
+        if attempt.handle is not None and attempt.handle.key != attempt.key:
+            raise ValueError(f"attempt {attempt.number} has another key than its job")
+        if attempt.sent_at is not None and attempt.sent_at.tzinfo is None:
+            raise ValueError(f"attempt {attempt.number} was sent at {attempt.sent!r}, which has no time zone")
+        if attempt.sends > 0 and attempt.sent_at is None:
+            raise ValueError(f"attempt {attempt.number} was sent {attempt.sends} times, but does not say when")
         if attempt.state is AttemptState.SUBMITTED and attempt.handle is None:
             raise ValueError(f"attempt {attempt.number} is submitted but has no handle")
         if attempt.state is AttemptState.CLOSED and attempt.verdict not in set(Verdict):
@@ -296,7 +307,7 @@ class Ledger:
                 raise ValueError("its attempts are not numbered 1, 2, 3 ...")
             if any(attempt.state is not AttemptState.CLOSED for attempt in attempts[:-1]):
                 raise ValueError("an attempt before the last is open")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise LedgerBroken(
                 f"the task state store's {LEDGER_KEY!r} is no ledger of delegated jobs: {error}; nothing was handed "
                 f"over: restore the value, or install the package version that wrote it, then clear the task"

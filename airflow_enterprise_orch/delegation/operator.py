@@ -16,7 +16,6 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import (
     AirflowFailException,
     AirflowRescheduleException,
-    AirflowRuntimeError,
     AirflowSkipException,
 )
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
@@ -33,10 +32,8 @@ from airflow_enterprise_orch.delegation.ledger import (
     Continue,
     FailAgain,
     Ledger,
-    LedgerBroken,
     RetryRule,
     Reuse,
-    TaskTry,
     Verdict,
     closed,
     new_key,
@@ -47,10 +44,10 @@ from airflow_enterprise_orch.delegation.outcome import OutcomeRules, OutputRule
 from airflow_enterprise_orch.delegation.polling import utc_now
 from airflow_enterprise_orch.delegation.retry import INFRASTRUCTURE_RETRIES, DelegationRetryPolicy, RunAgain
 from airflow_enterprise_orch.delegation.submission import Parked, Submission, SystemClock, sweep
-from airflow_enterprise_orch.delegation.system import RemoteSystem, step_type
+from airflow_enterprise_orch.delegation.system import Protection, RemoteSystem, step_type
+from airflow_enterprise_orch.delegation.task_run import TaskRun, failure_line, repointed, told_in_one_line
 from airflow_enterprise_orch.delegation.trigger import DelegateTrigger, Wait
 from airflow_enterprise_orch.errors import (
-    ConnectionProblem,
     JobFailed,
     LoginRefused,
     OutcomeUnknown,
@@ -59,13 +56,13 @@ from airflow_enterprise_orch.errors import (
     RequestRejected,
     TemplateError,
 )
+from airflow_enterprise_orch.expressions import ExpressionError
 from airflow_enterprise_orch.instance import visible_names
 from airflow_enterprise_orch.restricted_jinja import render_tree
 
 if TYPE_CHECKING:
     import jinja2
     from airflow.sdk import Context
-    from airflow.sdk.execution_time.context import TaskStateStoreAccessor
 
     from airflow_enterprise_orch.delegation.job import JobResult
     from airflow_enterprise_orch.delegation.work import Work
@@ -75,6 +72,8 @@ T = TypeVar("T")
 HOLD_LOOK = timedelta(seconds=60)
 """How often a held step looks whether it is released; it holds no worker slot in between."""
 MESSAGE_TAIL_LINES = 12
+ASKED_KEY = "orch.asked"
+"""Where the task state store keeps what a person was asked, and in which try."""
 
 
 class DelegateOperator(BaseOperator):
@@ -113,10 +112,12 @@ class DelegateOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         rules = tuple(RetryRule.from_json(rule) for rule in retry or ())
-        if kwargs.get("execution_timeout") is not None:
+        # Airflow merges a DAG's default_args below this class, so they are looked at here too.
+        if {**(kwargs.get("default_args") or {}), **kwargs}.get("execution_timeout") is not None:
             raise ValueError(
                 "execution_timeout ends the wait and leaves the job running; use time_limit, which cancels the job"
             )
+        kwargs["execution_timeout"] = None  # the site's default ends waits as well
         kwargs.setdefault("retries", INFRASTRUCTURE_RETRIES + sum(rule.times for rule in rules))
         kwargs.setdefault("retry_policy", DelegationRetryPolicy())
         super().__init__(**kwargs)
@@ -130,6 +131,7 @@ class DelegateOperator(BaseOperator):
         self.stream = dict(stream) if stream is not None else None
         self._rules = rules
         self._stopped = False
+        self._unrendered: TemplateError | None = None
 
     @classmethod
     def from_step(cls, **kwargs: Any) -> DelegateOperator:
@@ -148,18 +150,19 @@ class DelegateOperator(BaseOperator):
         try:
             self.work = render_tree(self.work, visible_names(context, self.stream))
         except TemplateError as error:
-            raise AirflowFailException(f"step {self.task_id!r}: {error}; nothing was handed over") from error
+            # Airflow renders before every resume too, and a job that is out there needs no more than its handle.
+            self._unrendered = error
 
     def execute(self, context: Context) -> Any:
         """Bring the job out, then wait for it."""
-        with _told_in_one_line():
+        with told_in_one_line():
             self._obey_wishes(context)
             return self._go_on(context)
 
     def collect(self, context: Context, event: dict[str, Any]) -> Any:
         """Bring the result of the ended job home."""
-        with _told_in_one_line():
-            run = _Run(self, context)
+        with told_in_one_line():
+            run = TaskRun(context, self.retries or 0)
             attempt = run.ledger.last
             if attempt is None or attempt.key != event.get("key"):
                 raise AirflowFailException(
@@ -170,18 +173,21 @@ class DelegateOperator(BaseOperator):
                 # A try before this one read the result and died before Airflow heard of it.
                 return self._go_on(context)
             if event.get("elsewhere"):
-                self._ask(run, _repointed(attempt, str(event["elsewhere"])), parking.AFTER_RESULT)
+                self._ask(run, repointed(attempt, str(event["elsewhere"])), parking.AFTER_RESULT)
             return self._bring_home(run, timed_out=bool(event.get("timed_out")))
 
-    def answered(self, context: Context, event: dict[str, Any], asked: list[str]) -> Any:
+    def answered(self, context: Context, event: dict[str, Any], asked: list[str], key: str = "") -> Any:
         """Go on with what a person answered."""
-        with _told_in_one_line():
-            run = _Run(self, context)
+        with told_in_one_line():
+            run = TaskRun(context, self.retries or 0)
             attempt = run.ledger.last
             if attempt is None:
                 raise AirflowFailException(
                     "a person was asked about a job that the ledger does not know; clear the step"
                 )
+            if key and key != attempt.key:
+                self.log.warning("the answer is about an attempt that is not the newest any more: it is not followed")
+                return self._go_on(context)
             try:
                 answer = parking.Answer.from_event(event)
                 if answer.option not in asked:
@@ -202,18 +208,17 @@ class DelegateOperator(BaseOperator):
     # The steps of the way.
 
     def _obey_wishes(self, context: Context) -> None:
-        from airflow.sdk import Variable
-
         registration, _ = step_type(self.step)
         wishes = control.read_wishes(
             context["task_state_store"].get(control.CONTROL_KEY),
-            Variable.get(control.HOLDS_VARIABLE, default=None, deserialize_json=True),
+            control.read_variable(control.HOLDS_VARIABLE),
             stream=self.dag_id,
             system=registration.name,
             connection=self.connection,
             now=utc_now(),
         )
-        if Ledger.from_json(context["task_state_store"].get(LEDGER_KEY)).is_open:
+        ledger = Ledger.from_json(context["task_state_store"].get(LEDGER_KEY))
+        if ledger.last is not None and ledger.is_open and (ledger.last.sends or ledger.last.handle is not None):
             # Its job may be out there: whatever people wish for a step that has not started does not apply.
             return
         if wishes.skip is not None:
@@ -223,7 +228,7 @@ class DelegateOperator(BaseOperator):
             raise AirflowRescheduleException(utc_now() + HOLD_LOOK)  # type: ignore[no-untyped-call]  # Airflow's
 
     def _go_on(self, context: Context) -> Any:
-        run = _Run(self, context)
+        run = TaskRun(context, self.retries or 0)
         move = run.ledger.next_move(run.now, self._rules)
         if isinstance(move, Reuse):
             self.log.info("attempt %s ended as %s and nobody cleared it: its result is reused", *_told(move.attempt))
@@ -248,8 +253,9 @@ class DelegateOperator(BaseOperator):
             return self._hand_over(run, attempt)
         raise AssertionError(move)
 
-    def _hand_over(self, run: _Run, attempt: Attempt) -> Any:
+    def _hand_over(self, run: TaskRun, attempt: Attempt) -> Any:
         work = self._checked_work()
+        self._checked_rules("nothing was handed over")
 
         async def hand_over(system: RemoteSystem) -> Ledger:
             return await self._submission(run, system).hand_over(run.ledger, attempt, work)
@@ -263,12 +269,12 @@ class DelegateOperator(BaseOperator):
             raise AirflowFailException(f"{self._who(run)} refused it: {failed}") from failed
         return self._defer(run)
 
-    def _attach(self, run: _Run, attempt: Attempt) -> Any:
+    def _attach(self, run: TaskRun, attempt: Attempt) -> Any:
         self.log.info("attempt %s is out there as %s: attached, nothing is sent", attempt.number, attempt.handle)
 
         async def let_run(system: RemoteSystem) -> Ledger:
             if attempt.system != system.identity:
-                raise Parked(_repointed(attempt, system.identity), run.ledger)
+                raise Parked(repointed(attempt, system.identity), run.ledger)
             return await self._submission(run, system).let_run(run.ledger)
 
         try:
@@ -277,7 +283,7 @@ class DelegateOperator(BaseOperator):
             self._ask(run, parked.question, parking.AFTER_RESULT)
         return self._defer(run)
 
-    def _defer(self, run: _Run) -> Any:
+    def _defer(self, run: TaskRun) -> Any:
         attempt = run.ledger.last
         if attempt is None or attempt.handle is None:
             raise AssertionError("a job without a handle cannot be waited for")
@@ -305,18 +311,16 @@ class DelegateOperator(BaseOperator):
         )
         self.defer(trigger=DelegateTrigger(wait), method_name="collect")
 
-    def _bring_home(self, run: _Run, *, timed_out: bool) -> Any:
+    def _bring_home(self, run: TaskRun, *, timed_out: bool) -> Any:
         attempt = run.ledger.last
         if attempt is None or attempt.handle is None:
             raise AirflowFailException("the ledger's newest attempt has no job; clear the step")
         handle = attempt.handle
-        _, kind_of_step = step_type(self.step)
-        outcome = OutcomeRules(**self.outcome)
-        outputs = [OutputRule.from_json(name, rule, kind_of_step.output_key) for name, rule in self.outputs.items()]
+        outcome, outputs = self._checked_rules("the job ended and is not run again: correct them and clear the step")
 
         async def fetch(system: RemoteSystem) -> tuple[JobResult, Any, str, dict[str, Any]]:
             if system.identity != attempt.system:
-                raise Parked(_repointed(attempt, system.identity), run.ledger)
+                raise Parked(repointed(attempt, system.identity), run.ledger)
             await sweep(system, attempt, self.log.info)
             result = await system.result(handle)
             judgement = outcome.judge(result)
@@ -338,7 +342,7 @@ class DelegateOperator(BaseOperator):
         who = self._who(run)
         if judgement.verdict is Verdict.FAILURE:
             kind = "timed_out" if timed_out and judgement.kind == "cancelled" else judgement.kind
-            self._fail(run, attempt, kind, _failure_line(who, kind, result, self.time_limit, tail))
+            self._fail(run, attempt, kind, failure_line(who, kind, result, self.time_limit, tail))
         value: dict[str, Any] = {
             "rc": result.rc,
             "code": result.code,
@@ -356,7 +360,7 @@ class DelegateOperator(BaseOperator):
             self.log.info("%s: ended well: %s", who, result.code)
         return value
 
-    def _fail(self, run: _Run, attempt: Attempt, kind: str, message: str, by: str = "system") -> None:
+    def _fail(self, run: TaskRun, attempt: Attempt, kind: str, message: str, by: str = "system") -> None:
         failed = closed(attempt, Verdict.FAILURE, at=utc_now(), by=by, kind=kind, message=message)
         run.save(failed)
         move = run.ledger.next_move(run.now, self._rules)
@@ -366,7 +370,7 @@ class DelegateOperator(BaseOperator):
             raise RunAgain(f"{message}\n({why}: it runs again)", timedelta(seconds=rule.delay if rule else 0))
         raise AirflowFailException(message)
 
-    def _act_on(self, run: _Run, attempt: Attempt, answer: parking.Answer) -> Any:
+    def _act_on(self, run: TaskRun, attempt: Attempt, answer: parking.Answer) -> Any:
         person = f"person:{answer.by}"
         said = f" ({answer.reason})" if answer.reason else ""
         if answer.option == parking.FAIL:
@@ -391,7 +395,9 @@ class DelegateOperator(BaseOperator):
         if answer.option == parking.SUBMIT:
             # A named person closes the attempt; what leaves next carries a new key.
             message = f"{answer.by} says that it did not run{said}"
-            run.save(closed(attempt, Verdict.FAILURE, at=utc_now(), by=person, kind="did_not_run", message=message))
+            run.ledger = run.ledger.with_attempt(
+                closed(attempt, Verdict.FAILURE, at=utc_now(), by=person, kind="did_not_run", message=message)
+            )
             return self._begin_next(run)
         if answer.option == parking.RUN_AGAIN:
             return self._begin_next(run)
@@ -403,14 +409,16 @@ class DelegateOperator(BaseOperator):
             return self._adopt(run, attempt, answer)
         return self._go_on(run.context)
 
-    def _begin_next(self, run: _Run) -> Any:
+    def _begin_next(self, run: TaskRun) -> Any:
         last = run.ledger.last
         move = Begin(len(run.ledger.attempts) + 1, last.generation + 1 if last else 1)
         attempt = opened(move, run.now, new_key(), utc_now())
-        run.ledger = run.ledger.with_attempt(attempt)
+        # One write for what the person said and what follows from it: a death in between would forget the answer.
+        run.save(attempt)
+        self._obey_wishes(run.context)
         return self._hand_over(run, attempt)
 
-    def _adopt(self, run: _Run, attempt: Attempt, answer: parking.Answer) -> Any:
+    def _adopt(self, run: TaskRun, attempt: Attempt, answer: parking.Answer) -> Any:
         if not answer.job_id:
             raise parking.AnswerInvalid("the id of the job to adopt is missing")
 
@@ -420,7 +428,8 @@ class DelegateOperator(BaseOperator):
                 attempt,
                 state=AttemptState.SUBMITTED,
                 handle=handle,
-                released=True,
+                # It may be one of our own copies, still held; a release of one that runs does nothing.
+                released=system.capabilities.protection is not Protection.TWO_PHASE,
                 system=system.identity,
                 parked="",
                 message=f"adopted by {answer.by}: {answer.reason}",
@@ -430,18 +439,34 @@ class DelegateOperator(BaseOperator):
             run.save(self._with_system(identify))
         except RequestRejected as error:
             raise parking.AnswerInvalid(f"{answer.job_id!r} cannot be adopted: {error}") from error
-        return self._defer(run)
+        return self._go_on(run.context)
 
-    def _ask(self, run: _Run, question: str, options: tuple[str, ...]) -> None:
+    def _ask(self, run: TaskRun, question: str, options: tuple[str, ...]) -> None:
         last = run.ledger.last
         if last is not None:
             run.save(replace(last, parked=question))
+        asked: dict[str, Any] = {"version": 1, "ti": str(run.context["ti"].id), "options": list(options)}
+        before = run.cells.get(ASKED_KEY)
+        if isinstance(before, dict) and before.get("ti") == asked["ti"] and before.get("options") != asked["options"]:
+            # Airflow freezes text and options of the first question of a try, and would show that one.
+            raise RunAgain(f"{question} (the next try asks a person)", timedelta(0))
+        run.cells.set(ASKED_KEY, asked, retention=NEVER_EXPIRE)
         self.log.warning("a person must answer in Required Actions: %s", question)
-        parking.park(run.context, subject=f"{self.task_id}: {self._who(run)}", question=question, options=options)
+        parking.park(
+            run.context,
+            subject=f"{self.task_id}: {self._who(run)}",
+            question=question,
+            options=options,
+            key=last.key if last is not None else "",
+        )
 
     # Small things.
 
     def _checked_work(self) -> Work:
+        if self._unrendered is not None:
+            raise AirflowFailException(
+                f"step {self.task_id!r}: {self._unrendered}; nothing was handed over"
+            ) from self._unrendered
         _, kind = step_type(self.step)
         try:
             return kind.work_model().rendered(self.work)
@@ -453,7 +478,18 @@ class DelegateOperator(BaseOperator):
                 f"step {self.task_id!r} ({self.step}): {told}; nothing was handed over"
             ) from None
 
-    def _submission(self, run: _Run, system: RemoteSystem) -> Submission:
+    def _checked_rules(self, consequence: str) -> tuple[OutcomeRules, list[OutputRule]]:
+        _, kind = step_type(self.step)
+        try:
+            return OutcomeRules(**self.outcome), [
+                OutputRule.from_json(name, rule, kind.output_key) for name, rule in self.outputs.items()
+            ]
+        except (ExpressionError, TypeError, ValueError) as error:
+            raise AirflowFailException(
+                f"step {self.task_id!r} ({self.step}): its outcome or outputs are wrong: {error}; {consequence}"
+            ) from error
+
+    def _submission(self, run: TaskRun, system: RemoteSystem) -> Submission:
         def reached(_point: str) -> None:
             if self._stopped:
                 raise OwnershipLost("Airflow stopped this try; the next one goes on from the ledger")
@@ -475,61 +511,12 @@ class DelegateOperator(BaseOperator):
 
         return asyncio.run(session())
 
-    def _who(self, run: _Run) -> str:
+    def _who(self, run: TaskRun) -> str:
         """Name system and job, for messages."""
         last = run.ledger.last
         if last is None or last.handle is None:
             return f"{self.step} on connection {self.connection!r}"
         return f"{self.step} {last.handle.name} {last.handle.job_id} on {last.system}".replace("  ", " ")
-
-
-class _Run:
-    """One try at work: its ledger and where that is kept."""
-
-    def __init__(self, operator: DelegateOperator, context: Context) -> None:
-        self.context = context
-        self.cells: TaskStateStoreAccessor = context["task_state_store"]
-        self.ledger = Ledger.from_json(self.cells.get(LEDGER_KEY))
-        ti = context["ti"]
-        self.now = TaskTry(ti.try_number, ti.max_tries, operator.retries or 0)
-
-    def save(self, changed: Ledger | Attempt) -> None:
-        """Write the ledger; a write that fails means that this try owns the task instance no more."""
-        self.ledger = changed if isinstance(changed, Ledger) else self.ledger.with_attempt(changed)
-        try:
-            self.cells.set(LEDGER_KEY, self.ledger.to_json(), retention=NEVER_EXPIRE)
-        except AirflowRuntimeError as error:
-            raise OwnershipLost(
-                f"the ledger cannot be written ({error}): this try may own the task instance no more, "
-                f"so it does nothing more"
-            ) from error
-
-
-class _told_in_one_line:
-    """Turn what only a person can change into Airflow's definitive failure, so that no retry is wasted on it."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        definitive = (ConnectionProblem, control.ControlBroken, LedgerBroken, RequestRejected)
-        if isinstance(error, definitive):
-            raise AirflowFailException(str(error)) from error
-
-
-def _failure_line(who: str, kind: str, result: JobResult, limit: float | None, tail: str) -> str:
-    words = f"ran longer than its limit of {limit:g} s and was cancelled" if kind == "timed_out" and limit else kind
-    detail = f" ({result.detail})" if result.detail else ""
-    last = f"\nlast lines of its log:\n{tail.rstrip()}" if tail.strip() else "\nits log is empty or gone"
-    return f"{who} {words}: {result.code or 'no code'}{detail}{last}"
-
-
-def _repointed(attempt: Attempt, leads_to: str) -> str:
-    job = attempt.handle.job_id if attempt.handle else f"with key {attempt.key}"
-    return (
-        f"job {job} is on {attempt.system}, but the connection now leads to {leads_to}: point it back and look again, "
-        f"or say how the job ended"
-    )
 
 
 def _told(attempt: Attempt) -> tuple[int, str]:

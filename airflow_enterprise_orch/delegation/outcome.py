@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 from airflow_enterprise_orch.delegation.job import Ending, JobResult
 from airflow_enterprise_orch.delegation.ledger import Verdict
 from airflow_enterprise_orch.errors import OutcomeUnknown, OutputMissing
-from airflow_enterprise_orch.expressions import Expression, compile_expression
+from airflow_enterprise_orch.expressions import Expression, ExpressionError, compile_expression
 
 OUTCOME_VARIABLES: Mapping[str, str] = {"rc": "int", "code": "string", "ending": "string"}
 """What an outcome rule can read, with its CEL type."""
@@ -59,25 +60,37 @@ class OutcomeRules:
         kind = _KINDS[result.ending]
         if result.ending in (Ending.CANCELLED, Ending.REJECTED, Ending.LOST):
             return Judgement(Verdict.FAILURE, kind)
-        if result.rc is None and "rc" in self.success.references:
-            if result.ending is Ending.COMPLETED:
-                raise OutcomeUnknown(f"the job completed without a return code ({result.code or 'no code'})")
+        good = self._holds(self.success, result)
+        if good is None and result.ending is Ending.COMPLETED:
+            raise OutcomeUnknown(f"the job completed without a return code ({result.code or 'no code'})")
+        if not good:
             return Judgement(Verdict.FAILURE, kind)
-        if not self._holds(self.success, result):
-            return Judgement(Verdict.FAILURE, kind)
-        if self.warning is not None and not (result.rc is None and "rc" in self.warning.references):
-            return Judgement(Verdict.WARNING if self._holds(self.warning, result) else Verdict.SUCCESS)
+        if self.warning is not None and self._holds(self.warning, result):
+            return Judgement(Verdict.WARNING)
         return Judgement(Verdict.SUCCESS)
 
     @staticmethod
-    def _holds(rule: Expression, result: JobResult) -> bool:
+    def _holds(rule: Expression, result: JobResult) -> bool | None:
+        """Return what a rule says; None when that depends on a return code which the job did not leave."""
         values: dict[str, object] = {"code": result.code, "ending": result.ending.value}
         if result.rc is not None:
             values["rc"] = result.rc
-        return rule.evaluate(values) is True
+        try:
+            return rule.evaluate(values) is True
+        except ExpressionError as error:
+            if result.rc is None and error.name == "rc":
+                return None
+            raise
 
 
-_CONVERT: Mapping[str, Any] = {"string": str, "integer": int, "number": float}
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r} is not finite")
+    return value
+
+
+_CONVERT: Mapping[str, Any] = {"string": str, "integer": int, "number": _number}
 _TRUE = {"true": True, "yes": True, "y": True, "1": True, "false": False, "no": False, "n": False, "0": False}
 
 
@@ -118,7 +131,7 @@ class OutputRule:
         :raises OutputMissing: when it is not there, or is not of its type.
         """
         found = re.search(self.match, text, re.MULTILINE)
-        if found is None:
+        if found is None or found.group(1) is None:
             raise OutputMissing(
                 f"{job}: output {self.name!r} is not in {self.source}: nothing matches {self.match!r}; the job ended "
                 f"and is not run again: correct the template and clear the step to read it once more"

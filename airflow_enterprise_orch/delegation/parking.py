@@ -64,10 +64,11 @@ class Answer:
         )
 
 
-def park(context: Context, *, subject: str, question: str, options: tuple[str, ...]) -> NoReturn:
+def park(context: Context, *, subject: str, question: str, options: tuple[str, ...], key: str = "") -> NoReturn:
     """Ask, and leave the worker; the answer resumes the operator's ``answered``.
 
     :param subject: one line for the list of Required Actions.
+    :param key: of the attempt that the question is about: an answer counts for no other.
     """
     from airflow.sdk import Param
     from airflow.sdk.exceptions import TaskAwaitingInput
@@ -75,7 +76,7 @@ def park(context: Context, *, subject: str, question: str, options: tuple[str, .
 
     params = {REASON: Param("", type="string", title="Reason", description="Why; kept with your name.")}
     if ADOPT in options:
-        params[JOB_ID] = Param("", type="string", title="Job id", description=f"Only for {ADOPT!r}.")
+        params[JOB_ID] = Param(None, type=["null", "string"], title="Job id", description=f"Only for {ADOPT!r}.")
     upsert_hitl_detail(
         ti_id=context["ti"].id,
         options=list(options),
@@ -85,4 +86,4 @@ def park(context: Context, *, subject: str, question: str, options: tuple[str, .
         multiple=False,
         params={name: param.serialize() for name, param in params.items()},
     )
-    raise TaskAwaitingInput(method_name="answered", kwargs={"asked": list(options)}, timeout=None)
+    raise TaskAwaitingInput(method_name="answered", kwargs={"asked": list(options), "key": key}, timeout=None)

@@ -151,9 +151,14 @@ class ConnectionPoller:
                 await self._session()
             except LoginRefused as refused:
                 self._worry(str(refused))
-                with contextlib.suppress(OrchestrationError):
+                try:
                     await self._block(self.connection_id, refused)
-                await self._pause(self.pace.blocked)
+                except Exception:
+                    # The wait goes on all the same; trying the login again soon could revoke the user, though.
+                    log.exception("connection %s could not be blocked", self.connection_id)
+                    await self._pause(self.pace.widest)
+                else:
+                    await self._pause(self.pace.blocked)
             except ConnectionProblem as problem:
                 self._worry(str(problem))
                 await self._pause(self.pace.blocked if isinstance(problem, ConnectionBlocked) else self._widened())
@@ -215,9 +220,9 @@ class ConnectionPoller:
         seconds *= random.uniform(0.85, 1.15)  # noqa: S311 - no secret hangs on it
         deadline = asyncio.get_running_loop().time() + seconds
         while self._watchers and (left := deadline - asyncio.get_running_loop().time()) > 0:
-            self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), left)
+                self._wake.clear()
                 if not self._errors and any(watcher.last is None for watcher in self._watchers):
                     # Let the others of a burst join first: one call for all of them.
                     await asyncio.sleep(min(0.2, self.pace.young))

@@ -28,7 +28,14 @@ from typing import TYPE_CHECKING, Protocol
 from airflow_enterprise_orch.delegation.job import JobHandle, JobStatus, Phase
 from airflow_enterprise_orch.delegation.ledger import Attempt, AttemptState, Ledger, Verdict, closed
 from airflow_enterprise_orch.delegation.system import Absent, Candidate, Found, Protection, RemoteSystem, Unknown
-from airflow_enterprise_orch.errors import AnswerLost, JobFailed, RequestRejected, SystemUnreachable
+from airflow_enterprise_orch.errors import (
+    AnswerLost,
+    ConnectionProblem,
+    JobFailed,
+    OutcomeUnknown,
+    RequestRejected,
+    SystemUnreachable,
+)
 
 if TYPE_CHECKING:
     from airflow_enterprise_orch.delegation.work import Work
@@ -108,6 +115,10 @@ class Submission:
         :raises OwnershipLost: this try is not the task's any more.
         """
         self._same_system(ledger, attempt)
+        if attempt.sends and attempt.work and attempt.work != work.digest():
+            self.say(
+                f"the step was changed since its work was sent with key {attempt.key}: a job found is the earlier one"
+            )
         self.reached("before_claim")
         attempt = replace(attempt, system=self.system.identity, work=work.digest(), parked="")
         ledger = self._save(ledger, attempt)
@@ -134,15 +145,18 @@ class Submission:
                 sent_now += 1
                 self.say(f"{error}; looking for key {attempt.key} before anything else")
                 continue
-            except SystemUnreachable:
+            except (SystemUnreachable, ConnectionProblem):
                 # Nothing left: an unprotected system must not be suspected of having got it.
                 self._save(ledger, before)
                 raise
             except RequestRejected as error:
                 if before.sends and self.system.capabilities.protection is Protection.ATOMIC:
                     # An earlier send may still land, and would run. (A two-phase copy that lands late stays held.)
-                    self._save(ledger, before)
-                    raise SystemUnreachable(f"{error}; an earlier send is not ruled out yet") from error
+                    raise Parked(
+                        f"{error}; but an earlier send of key {attempt.key} was never answered and may still have "
+                        f"landed: did it run?",
+                        self._save(ledger, before),
+                    ) from error
                 failed = closed(attempt, Verdict.FAILURE, at=self.clock.now(), kind="rejected", message=str(error))
                 self._save(ledger, failed)
                 raise JobFailed(str(error), kind="rejected") from error
@@ -250,16 +264,23 @@ class Submission:
     async def _release(self, handle: JobHandle) -> None:
         """Release, and believe only the job's own state."""
         status: JobStatus | None = None
+        refused: RequestRejected | None = None
         for attempt in range(CONFIRM_POLLS):
             if attempt == 0 or (status is not None and status.phase is Phase.HELD):
                 try:
                     await self.system.release(handle)
                 except AnswerLost as error:
                     self.say(f"{error}; looking whether {handle.job_id} is released")
+                except RequestRejected as error:
+                    # A job that was released, cancelled or purged by another hand cannot be released: look first.
+                    refused = error
+                    self.say(f"{error}; looking what became of {handle.job_id}")
                 self.reached("after_release_sent")
             status = (await self.system.poll([handle])).get(handle.key)
             if status is not None and status.phase is not Phase.HELD:
                 return
+            if refused is not None and status is not None:
+                raise refused
             await self.clock.sleep(CONFIRM_PAUSE)
         reason = f" ({status.reason})" if status is not None and status.reason else ""
         raise SystemUnreachable(
@@ -277,8 +298,14 @@ async def sweep(system: RemoteSystem, attempt: Attempt, say: Callable[[str], Non
         return
     for candidate in sighting.candidates:
         if candidate.held and candidate.handle.job_id != attempt.handle.job_id:
+            try:
+                await system.discard(candidate.handle)
+            except RequestRejected as error:
+                raise OutcomeUnknown(
+                    f"{candidate.handle.job_id} on {system.identity} is a second copy with key {attempt.key}, and it "
+                    f"cannot be discarded ({error})"
+                ) from error
             say(f"{candidate.handle.job_id} is a copy that landed late and never ran: discarded")
-            await system.discard(candidate.handle)
 
 
 def _names(found: Found) -> str:

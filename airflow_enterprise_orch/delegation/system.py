@@ -227,7 +227,6 @@ class SystemRegistration:
     :param connection_type: Airflow's connection type.
     :param opener: dotted path ``module:callable`` of an :class:`OpenSystem`.
     :param steps: the step types that it brings.
-    :param contract: dotted path of the contract suite's fixture factory for this system; tests only.
     """
 
     name: str
@@ -235,7 +234,6 @@ class SystemRegistration:
     connection_type: str
     opener: str
     steps: tuple[StepType, ...]
-    contract: str = ""
 
     def open(self, connection_id: str) -> AbstractAsyncContextManager[RemoteSystem]:
         """Open the system behind an Airflow connection."""

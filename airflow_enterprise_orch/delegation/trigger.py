@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,12 +18,22 @@ from airflow_enterprise_orch.errors import OrchestrationError
 
 TRIGGER_VERSION = 1
 MIN_WAIT = timedelta(seconds=5)
-"""Airflow 3.3 fails a task whose trigger fires before the scheduler has read the worker's exit from deferring, so an
-event is never fired sooner than this after the deferral."""
+"""No event is fired sooner than this after the deferral: Airflow 3.3 fails a task whose trigger fires before the
+scheduler has read the worker's exit from deferring."""
 KILL_TIME = timedelta(seconds=20)
 """How long a cancel on behalf of a person may take; Airflow gives up on the trigger soon after."""
 CANCEL_AGAIN = timedelta(seconds=60)
 """A cancel that did not end the job is asked for again after this."""
+
+
+def min_wait() -> timedelta:
+    """Return :data:`MIN_WAIT`, or more where the worker's supervisor may sleep longer before it sees the exit."""
+    from airflow.sdk.configuration import conf
+
+    if not MIN_WAIT:
+        return MIN_WAIT
+    sleeps = conf.getint("workers", "min_heartbeat_interval", fallback=5)
+    return max(MIN_WAIT, timedelta(seconds=sleeps + 3))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +187,7 @@ class DelegateTrigger(BaseTrigger):
         return news.status.final
 
     async def _event(self, news: News, *, timed_out: bool) -> TriggerEvent:
-        early = datetime.fromisoformat(self.wait.deferred) + MIN_WAIT
+        early = datetime.fromisoformat(self.wait.deferred) + min_wait()
         await asyncio.sleep(seconds_until(early) or 0.0)
         status = news.status or JobStatus(Phase.MISSING)
         return TriggerEvent(  # type: ignore[no-untyped-call]  # Airflow's is not annotated
@@ -193,8 +203,3 @@ class DelegateTrigger(BaseTrigger):
     @property
     def _job(self) -> str:
         return f"{self.wait.step} {self.wait.handle.job_id} on {self.wait.identity}"
-
-
-def renewed(wait: Wait) -> Wait:
-    """Return ``wait`` as deferred now."""
-    return replace(wait, deferred=utc_now().isoformat())

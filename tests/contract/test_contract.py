@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from airflow_life import Killed, Task, kill_in_wait
-from conftest import CONNECTION, World
+from contract_world import CONNECTION, World
 from subjects import SUBJECTS
 
 from airflow_enterprise_orch.delegation import parking
