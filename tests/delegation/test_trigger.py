@@ -181,10 +181,14 @@ def test_a_job_that_ends_in_time_did_not_time_out(world: World, waiting: Wait) -
     assert "cancel" not in world.calls
 
 
-@pytest.mark.parametrize(("age", "slept"), [(0.0, 5.0), (3.0, 2.0), (60.0, 0.0)])
+@pytest.mark.parametrize(
+    ("age", "heartbeat", "slept"), [(0.0, 1, 5.0), (0.0, 5, 8.0), (3.0, 5, 5.0), (3.0, 1, 2.0), (60.0, 5, 0.0)]
+)
 def test_an_event_never_comes_sooner_than_airflow_can_take_it(
-    world: World, waiting: Wait, monkeypatch: pytest.MonkeyPatch, age: float, slept: float
+    world: World, waiting: Wait, monkeypatch: pytest.MonkeyPatch, age: float, heartbeat: int, slept: float
 ) -> None:
+    """A worker's supervisor may sleep a whole heartbeat before it tells that the task has been deferred."""
+    monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", str(heartbeat))
     now = datetime(2026, 3, 2, 6, 0, tzinfo=UTC)
     naps: list[float] = []
 
