@@ -71,9 +71,9 @@ def test_two_overlapping_tries_run_one_job(zos):
         first, second = await asyncio.gather(hand_over(z.system, key), hand_over(z.system, key))
         await z.until(first)
         assert first == second
-        assert sorted((record.ran, record.state) for record in z.stand_in.jobs()) == [
-            (False, "discarded"),
-            (True, "ended"),
-        ]
+        # Whether the second looked before or after the first had sent is chance: a copy may be there or not.
+        records = z.stand_in.jobs()
+        assert [record.state for record in records if record.ran] == ["ended"]
+        assert {record.state for record in records if not record.ran} <= {"discarded"}
 
     zos(scenario)
