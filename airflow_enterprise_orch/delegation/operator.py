@@ -46,7 +46,7 @@ from airflow_enterprise_orch.delegation.retry import INFRASTRUCTURE_RETRIES, Del
 from airflow_enterprise_orch.delegation.submission import Parked, Submission, SystemClock, sweep
 from airflow_enterprise_orch.delegation.system import Protection, RemoteSystem, step_type
 from airflow_enterprise_orch.delegation.task_run import TaskRun, failure_line, repointed, told_in_one_line
-from airflow_enterprise_orch.delegation.trigger import DelegateTrigger, Wait
+from airflow_enterprise_orch.delegation.trigger import WAITING_KEY, DelegateTrigger, Wait
 from airflow_enterprise_orch.errors import (
     JobFailed,
     LoginRefused,
@@ -308,7 +308,10 @@ class DelegateOperator(BaseOperator):
             run_id=ti.run_id,
             task_id=ti.task_id,
             map_index=ti.map_index if ti.map_index is not None else -1,
+            try_number=ti.try_number,
         )
+        told = {"try_number": ti.try_number, "job_id": attempt.handle.job_id, "system": attempt.system}
+        ti.xcom_push(key=WAITING_KEY, value=told)
         self.defer(trigger=DelegateTrigger(wait), method_name="collect")
 
     def _bring_home(self, run: TaskRun, *, timed_out: bool) -> Any:

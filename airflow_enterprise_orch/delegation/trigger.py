@@ -17,6 +17,8 @@ from airflow_enterprise_orch.delegation.system import RemoteSystem, step_type
 from airflow_enterprise_orch.errors import OrchestrationError
 
 TRIGGER_VERSION = 1
+WAITING_KEY = "waiting_for"
+"""The XCom that says which try waits, and for which remote job."""
 MIN_WAIT = timedelta(seconds=5)
 """No event is fired sooner than this after the deferral: Airflow 3.3 fails a task whose trigger fires before the
 scheduler has read the worker's exit from deferring."""
@@ -44,6 +46,7 @@ class Wait:
     :param deferred: when the task was deferred; ISO 8601.
     :param deadline: when the job is to be cancelled; "" for never. ISO 8601.
     :param dag_id: with ``run_id``, ``task_id`` and ``map_index``: whose state to ask for before a cancel.
+    :param try_number: the try that waits; 0 when that is not known.
     """
 
     step: str
@@ -56,6 +59,7 @@ class Wait:
     run_id: str = ""
     task_id: str = ""
     map_index: int = -1
+    try_number: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain JSON form."""
@@ -131,7 +135,7 @@ class DelegateTrigger(BaseTrigger):
         except Exception as error:
             self.log.warning("%s: not cancelled, the task's state cannot be told: %s", self._job, error)
             return
-        if state == "deferred":
+        if state == "deferred" and not await self._was_cleared():
             self.log.info("%s: the wait moves to another triggerer; the job is left alone", self._job)
             return
         try:
@@ -155,6 +159,26 @@ class DelegateTrigger(BaseTrigger):
         of_run = states.get(wait.run_id, {})
         state = of_run.get(name, of_run.get(wait.task_id))
         return None if state is None else str(getattr(state, "value", state))
+
+    async def _was_cleared(self) -> bool:
+        """Tell a trigger that moves from a clear whose next try is waiting already: the wait is another try's then."""
+        from airflow.sdk.bases.xcom import BaseXCom
+        from asgiref.sync import sync_to_async
+
+        wait = self.wait
+        try:
+            told = await sync_to_async(BaseXCom.get_one)(
+                key=WAITING_KEY,
+                dag_id=wait.dag_id,
+                task_id=wait.task_id,
+                run_id=wait.run_id,
+                map_index=wait.map_index,
+            )
+        except Exception as error:
+            self.log.warning("%s: not cancelled, it cannot be told which try waits: %s", self._job, error)
+            return False
+        waits = told.get("try_number") if isinstance(told, dict) else None
+        return isinstance(waits, int) and wait.try_number > 0 and waits > wait.try_number
 
     async def _cancel(self, why: str) -> None:
         """Ask for the job's end; whether it ended is for the polling to see."""

@@ -96,6 +96,7 @@ class Life:
             try_number=self.try_number,
             max_tries=self.max_tries,
             xcom_pull=lambda task_ids, key: self.xcoms.get(task_ids),
+            xcom_push=lambda key, value: None,
         )
         run = SimpleNamespace(
             run_id="run-1", run_after=START, logical_date=START, data_interval_start=START, data_interval_end=START

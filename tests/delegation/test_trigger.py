@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.utils.state import TaskInstanceState
 from fakes import REGISTRATION, WORK, World
@@ -80,6 +81,7 @@ def said_states(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[dict[str, 
         return answer
 
     monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(states))
+    monkeypatch.setattr(BaseXCom, "get_one", staticmethod(lambda **_where: None))
     return asked
 
 
@@ -316,3 +318,28 @@ def test_airflows_own_states_call_takes_what_we_ask(monkeypatch: pytest.MonkeyPa
     assert asyncio.run(DelegateTrigger(waiting)._task_state()) == "deferred"
     assert sent[0].map_index is None
     assert sent[0].task_ids == ["book"]
+
+
+@pytest.mark.parametrize(
+    ("told", "cleared"),
+    [
+        ({"try_number": 3}, True),
+        ({"try_number": 2}, False),
+        (None, False),
+        ("spoilt", False),
+        ({"try_number": "3"}, False),
+    ],
+)
+def test_a_wait_of_a_later_try_means_that_the_task_was_cleared(
+    waiting: Wait, monkeypatch: pytest.MonkeyPatch, told: object, cleared: bool
+) -> None:
+    monkeypatch.setattr(BaseXCom, "get_one", staticmethod(lambda **_where: told))
+    assert asyncio.run(DelegateTrigger(replace(waiting, try_number=2))._was_cleared()) is cleared
+
+
+def test_a_wait_that_cannot_be_told_apart_leaves_the_job_alone(waiting: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**_where: object) -> None:
+        raise ConnectionError("no supervisor")
+
+    monkeypatch.setattr(BaseXCom, "get_one", staticmethod(broken))
+    assert asyncio.run(DelegateTrigger(replace(waiting, try_number=2))._was_cleared()) is False
