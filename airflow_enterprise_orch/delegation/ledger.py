@@ -38,7 +38,8 @@ def new_key() -> str:
 
 
 _KEY = re.compile(rf"[A-Z][A-Z0-9]{{{KEY_LENGTH - 1}}}")
-_TEXTS = ("work", "system", "sent", "parked", "verdict", "kind", "message", "closed_by", "opened", "closed")
+_NUMBERS = ("try_number", "max_tries", "retries", "sends", "waits", "generation")
+_TEXTS = ("work", "system", "sent", "stopping", "parked", "verdict", "kind", "message", "closed_by", "opened", "closed")
 
 
 class AttemptState(StrEnum):
@@ -76,6 +77,8 @@ class Attempt:
     :param sent: when it was sent last; "" means that nothing has ever left. ISO 8601, UTC.
     :param handle: where the job is.
     :param released: a two-phase job was released; if it is held now, somebody else holds it.
+    :param waits: the newest of Airflow's tries that waited for the job without a worker.
+    :param stopping: why its end is asked for, "" when it is not: a person cleared the step while it waited.
     :param parked: why a person was asked, "" when nobody was.
     :param verdict: of a closed attempt; "" before.
     :param kind: of a failure, as retry rules name it.
@@ -97,6 +100,8 @@ class Attempt:
     sent: str = ""
     handle: JobHandle | None = None
     released: bool = False
+    waits: int = 0
+    stopping: str = ""
     parked: str = ""
     verdict: str = ""
     kind: str = ""
@@ -128,7 +133,8 @@ class Attempt:
             raise ValueError(f"unknown fields {sorted(unknown)}")
         handle = data.get("handle")
         numbers: dict[str, Any] = {
-            name: int(data.get(name, 0)) for name in ("try_number", "max_tries", "retries", "sends", "generation")
+            name: int(data.get(name, 0))
+            for name in ("try_number", "max_tries", "retries", "sends", "waits", "generation")
         }
         texts: dict[str, Any] = {name: str(data.get(name, "")) for name in _TEXTS}
         attempt = cls(
@@ -320,6 +326,25 @@ class Ledger:
             return Ledger((*self.attempts, attempt))
         return Ledger(tuple(attempt if known.number == attempt.number else known for known in self.attempts))
 
+    def recalled(self, sent: Attempt) -> Ledger:
+        """Return the ledger with what is known of an attempt whose work was about to leave.
+
+        :param sent: the attempt as it was written right before. An attempt that the ledger does not know, or knows
+            under a key that never left, was forgotten by a late write of an earlier try: it is restored.
+        """
+        if sent.number == len(self.attempts) + 1:
+            # It was claimed, so the one before it had been closed.
+            before = self.attempts[:-1] + ((_forgotten(self.attempts[-1]),) if self.attempts else ())
+            return Ledger((*before, sent))
+        known = self.attempts[sent.number - 1] if sent.number <= len(self.attempts) else None
+        if known is None or known.state is not AttemptState.INTENT:
+            return self
+        if known.key == sent.key:
+            return self.with_attempt(
+                replace(known, sends=sent.sends, sent=sent.sent, system=sent.system, work=sent.work)
+            )
+        return self.with_attempt(sent) if sent.sends and not known.sends else self
+
     def next_move(self, now: TaskTry, rules: Sequence[RetryRule]) -> Move:
         """Decide what this try may do."""
         last = self.last
@@ -353,6 +378,43 @@ class Ledger:
                 )
                 return rule if used <= rule.times else None
         return None
+
+
+def attempt_from_store(data: object, number: int) -> Attempt | None:
+    """Read one attempt that was kept for itself; :raises LedgerBroken: when it is none."""
+    if data is None:
+        return None
+    try:
+        if not isinstance(data, Mapping):
+            raise TypeError("it is not an object")
+        attempt = Attempt.from_json(data)
+        if attempt.number != number:
+            raise ValueError(f"it is attempt {attempt.number}")
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise LedgerBroken(
+            f"the task state store's record of what was sent in attempt {number} cannot be read: {error}; nothing was "
+            f"handed over: restore the value, or install the package version that wrote it, then clear the task"
+        ) from error
+    return attempt
+
+
+def cleared_while_waiting(attempt: Attempt, now: TaskTry) -> bool:
+    """Tell whether a person cleared the step while the try before this one waited for the attempt's job."""
+    return attempt.waits == now.try_number - 1 and cleared_since(attempt, now) is Cleared.YES
+
+
+def _forgotten(attempt: Attempt) -> Attempt:
+    if attempt.state is AttemptState.CLOSED:
+        return attempt
+    message = "a late write of an earlier try replaced the record of how it ended"
+    return replace(
+        attempt,
+        state=AttemptState.CLOSED,
+        verdict=Verdict.FAILURE,
+        kind="forgotten",
+        closed_by="system",
+        message=message,
+    )
 
 
 def opened(move: Begin, now: TaskTry, key: str, at: datetime) -> Attempt:

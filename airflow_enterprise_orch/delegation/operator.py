@@ -7,10 +7,11 @@ asked. All state is in the ledger, so any of them may die at any line and the ne
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, assert_never
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import (
@@ -18,44 +19,30 @@ from airflow.sdk.exceptions import (
     AirflowRescheduleException,
     AirflowSkipException,
 )
-from airflow.sdk.execution_time.context import NEVER_EXPIRE
 from pydantic import ValidationError
 
-from airflow_enterprise_orch.delegation import control, guard, parking
-from airflow_enterprise_orch.delegation.ledger import (
-    LEDGER_KEY,
-    AskAgain,
-    Attach,
-    Attempt,
-    AttemptState,
-    Begin,
-    Continue,
-    FailAgain,
-    Ledger,
-    RetryRule,
-    Reuse,
-    Verdict,
-    closed,
-    new_key,
-    opened,
-    succeeded,
+from airflow_enterprise_orch.delegation import control, guard, parking, trigger
+from airflow_enterprise_orch.delegation.conduct import (
+    Again,
+    Asked,
+    Conduct,
+    Done,
+    Failed,
+    Held,
+    Next,
+    Skipped,
+    Wait,
 )
+from airflow_enterprise_orch.delegation.ledger import Attempt, RetryRule, TaskTry
+from airflow_enterprise_orch.delegation.ledger_store import LedgerStore
 from airflow_enterprise_orch.delegation.outcome import OutcomeRules, OutputRule
 from airflow_enterprise_orch.delegation.polling import utc_now
 from airflow_enterprise_orch.delegation.retry import INFRASTRUCTURE_RETRIES, DelegationRetryPolicy, RunAgain
-from airflow_enterprise_orch.delegation.submission import Parked, Submission, SystemClock, sweep
-from airflow_enterprise_orch.delegation.system import Protection, RemoteSystem, step_type
-from airflow_enterprise_orch.delegation.task_run import TaskRun, failure_line, repointed, told_in_one_line
-from airflow_enterprise_orch.delegation.trigger import WAITING_KEY, DelegateTrigger, Wait
-from airflow_enterprise_orch.errors import (
-    JobFailed,
-    LoginRefused,
-    OutcomeUnknown,
-    OutputMissing,
-    OwnershipLost,
-    RequestRejected,
-    TemplateError,
-)
+from airflow_enterprise_orch.delegation.submission import SystemClock
+from airflow_enterprise_orch.delegation.system import RemoteSystem, step_type
+from airflow_enterprise_orch.delegation.task_run import StateStoreCells, told_in_one_line
+from airflow_enterprise_orch.delegation.trigger import DelegateTrigger
+from airflow_enterprise_orch.errors import LoginRefused, OwnershipLost, TemplateError
 from airflow_enterprise_orch.expressions import ExpressionError
 from airflow_enterprise_orch.instance import visible_names
 from airflow_enterprise_orch.restricted_jinja import render_tree
@@ -64,16 +51,10 @@ if TYPE_CHECKING:
     import jinja2
     from airflow.sdk import Context
 
-    from airflow_enterprise_orch.delegation.job import JobResult
     from airflow_enterprise_orch.delegation.work import Work
-
-T = TypeVar("T")
 
 HOLD_LOOK = timedelta(seconds=60)
 """How often a held step looks whether it is released; it holds no worker slot in between."""
-MESSAGE_TAIL_LINES = 12
-ASKED_KEY = "orch.asked"
-"""Where the task state store keeps what a person was asked, and in which try."""
 
 
 class DelegateOperator(BaseOperator):
@@ -129,7 +110,7 @@ class DelegateOperator(BaseOperator):
         self.retry = [dict(rule) for rule in retry or ()]
         self.time_limit = time_limit
         self.stream = dict(stream) if stream is not None else None
-        self._rules = rules
+        self.retry_rules = rules
         self._stopped = False
         self._unrendered: TemplateError | None = None
 
@@ -155,47 +136,22 @@ class DelegateOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Bring the job out, then wait for it."""
-        with told_in_one_line():
-            self._obey_wishes(context)
-            return self._go_on(context)
+        return self._live(context, lambda conduct: conduct.start())
 
     def collect(self, context: Context, event: dict[str, Any]) -> Any:
         """Bring the result of the ended job home."""
-        with told_in_one_line():
-            run = TaskRun(context, self.retries or 0)
-            attempt = run.ledger.last
-            if attempt is None or attempt.key != event.get("key"):
-                raise AirflowFailException(
-                    f"the ended job carries key {event.get('key')!r}, which is not the ledger's newest attempt; "
-                    f"nothing was done: look at the task's state store"
-                )
-            if attempt.state is AttemptState.CLOSED:
-                # A try before this one read the result and died before Airflow heard of it.
-                return self._go_on(context)
-            if event.get("elsewhere"):
-                self._ask(run, repointed(attempt, str(event["elsewhere"])), parking.AFTER_RESULT)
-            return self._bring_home(run, timed_out=bool(event.get("timed_out")))
+        return self._live(
+            context,
+            lambda conduct: conduct.collect(
+                str(event.get("key")),
+                timed_out=bool(event.get("timed_out")),
+                elsewhere=str(event.get("elsewhere") or ""),
+            ),
+        )
 
     def answered(self, context: Context, event: dict[str, Any], asked: list[str], key: str = "") -> Any:
         """Go on with what a person answered."""
-        with told_in_one_line():
-            run = TaskRun(context, self.retries or 0)
-            attempt = run.ledger.last
-            if attempt is None:
-                raise AirflowFailException(
-                    "a person was asked about a job that the ledger does not know; clear the step"
-                )
-            if key and key != attempt.key:
-                self.log.warning("the answer is about an attempt that is not the newest any more: it is not followed")
-                return self._go_on(context)
-            try:
-                answer = parking.Answer.from_event(event)
-                if answer.option not in asked:
-                    raise parking.AnswerInvalid(f"{answer.option!r} was not asked")
-                self.log.info("%s answered %r: %s", answer.by, answer.option, answer.reason or "no reason given")
-                return self._act_on(run, attempt, answer)
-            except parking.AnswerInvalid as invalid:
-                self._ask(run, f"{invalid}. Before: {attempt.parked}", tuple(asked))
+        return self._live(context, lambda conduct: conduct.answered(event, asked, key))
 
     def on_kill(self) -> None:
         """Stop before the next step of the hand-over.
@@ -205,99 +161,58 @@ class DelegateOperator(BaseOperator):
         """
         self._stopped = True
 
-    # The steps of the way.
+    # What the conduct is told, and what becomes of its answer.
 
-    def _obey_wishes(self, context: Context) -> None:
-        registration, _ = step_type(self.step)
-        wishes = control.read_wishes(
-            context["task_state_store"].get(control.CONTROL_KEY),
-            control.read_variable(control.HOLDS_VARIABLE),
-            stream=self.dag_id,
-            system=registration.name,
-            connection=self.connection,
-            now=utc_now(),
+    def _live(self, context: Context, act: Callable[[Conduct], Coroutine[Any, Any, Next]]) -> Any:
+        with told_in_one_line():
+            return self._answer(context, asyncio.run(act(self._conduct(context))))
+
+    def _conduct(self, context: Context) -> Conduct:
+        ti = context["ti"]
+        cells = StateStoreCells(context["task_state_store"])
+        return Conduct(
+            name=f"{self.step} on connection {self.connection!r}",
+            step=_Template(self),
+            site=_ConnectedSite(self, cells),
+            store=LedgerStore(cells, TaskTry(ti.try_number, ti.max_tries, self.retries or 0)),
+            clock=SystemClock(),
+            try_id=str(ti.id),
+            say=self.log.info,
+            reached=self._reached,
         )
-        ledger = Ledger.from_json(context["task_state_store"].get(LEDGER_KEY))
-        if ledger.last is not None and ledger.is_open and (ledger.last.sends or ledger.last.handle is not None):
-            # Its job may be out there: whatever people wish for a step that has not started does not apply.
-            return
-        if wishes.skip is not None:
-            raise AirflowSkipException(str(wishes.skip))
-        if wishes.hold is not None:
-            self.log.info("nothing is handed over: %s", wishes.hold)
-            raise AirflowRescheduleException(utc_now() + HOLD_LOOK)  # type: ignore[no-untyped-call]  # Airflow's
 
-    def _go_on(self, context: Context) -> Any:
-        run = TaskRun(context, self.retries or 0)
-        move = run.ledger.next_move(run.now, self._rules)
-        if isinstance(move, Reuse):
-            self.log.info("attempt %s ended as %s and nobody cleared it: its result is reused", *_told(move.attempt))
-            return dict(move.attempt.value)
-        if isinstance(move, FailAgain):
-            raise AirflowFailException(move.attempt.message)
-        if isinstance(move, AskAgain):
-            self._ask(
-                run,
-                f"attempt {move.attempt.number} ended as {move.attempt.verdict}; the template's retries were changed "
-                f"since, so Airflow cannot say whether somebody cleared the step: should the work run again?",
-                parking.AFTER_EDIT,
-            )
-        if isinstance(move, Begin):
-            attempt = opened(move, run.now, new_key(), utc_now())
-            run.ledger = run.ledger.with_attempt(attempt)
-        else:
-            attempt = move.attempt
-        if isinstance(move, Attach):
-            return self._attach(run, attempt)
-        if isinstance(move, (Begin, Continue)):
-            return self._hand_over(run, attempt)
-        raise AssertionError(move)
+    def _reached(self, _point: str) -> None:
+        if self._stopped:
+            raise OwnershipLost("Airflow stopped this try; the next one goes on from the ledger")
 
-    def _hand_over(self, run: TaskRun, attempt: Attempt) -> Any:
-        work = self._checked_work()
-        self._checked_rules("nothing was handed over")
+    def _answer(self, context: Context, comes_next: Next) -> Any:
+        match comes_next:
+            case Done(value, warning):
+                if warning:
+                    self.log.warning("%s", warning)
+                return dict(value)
+            case Wait(attempt, deadline):
+                self.defer(trigger=DelegateTrigger(self._waiting(context, attempt, deadline)), method_name="collect")
+            case Asked(subject, question, options, key):
+                self.log.warning("a person must answer in Required Actions: %s", question)
+                subject = f"{self.task_id}: {subject}"
+                parking.park(context, subject=subject, question=question, options=options, key=key)
+            case Held(reason):
+                self.log.info("nothing is handed over: %s", reason)
+                raise AirflowRescheduleException(utc_now() + HOLD_LOOK)  # type: ignore[no-untyped-call]  # Airflow's
+            case Skipped(reason):
+                raise AirflowSkipException(reason)
+            case Again(message, delay):
+                raise RunAgain(message, delay)
+            case Failed(message):
+                raise AirflowFailException(message)
+        assert_never(comes_next)
 
-        async def hand_over(system: RemoteSystem) -> Ledger:
-            return await self._submission(run, system).hand_over(run.ledger, attempt, work)
-
-        try:
-            run.ledger = self._with_system(hand_over)
-        except Parked as parked:
-            run.ledger = parked.ledger
-            self._ask(run, parked.question, parking.AFTER_SUBMIT)
-        except JobFailed as failed:
-            raise AirflowFailException(f"{self._who(run)} refused it: {failed}") from failed
-        return self._defer(run)
-
-    def _attach(self, run: TaskRun, attempt: Attempt) -> Any:
-        self.log.info("attempt %s is out there as %s: attached, nothing is sent", attempt.number, attempt.handle)
-
-        async def let_run(system: RemoteSystem) -> Ledger:
-            if attempt.system != system.identity:
-                raise Parked(repointed(attempt, system.identity), run.ledger)
-            return await self._submission(run, system).let_run(run.ledger)
-
-        try:
-            run.ledger = self._with_system(let_run)
-        except Parked as parked:
-            self._ask(run, parked.question, parking.AFTER_RESULT)
-        return self._defer(run)
-
-    def _defer(self, run: TaskRun) -> Any:
-        attempt = run.ledger.last
-        if attempt is None or attempt.handle is None:
+    def _waiting(self, context: Context, attempt: Attempt, deadline: datetime | None) -> trigger.Wait:
+        ti = context["ti"]
+        if attempt.handle is None:
             raise AssertionError("a job without a handle cannot be waited for")
-        ti = run.context["ti"]
-        deadline = attempt.sent_at + timedelta(seconds=self.time_limit) if self.time_limit and attempt.sent_at else None
-        self.log.info(
-            "attempt %s is %s%s on %s, key %s; waiting without a worker slot",
-            attempt.number,
-            f"{attempt.handle.name} " if attempt.handle.name else "",
-            attempt.handle.job_id,
-            attempt.system,
-            attempt.key,
-        )
-        wait = Wait(
+        return trigger.Wait(
             step=self.step,
             connection=self.connection,
             handle=attempt.handle,
@@ -310,164 +225,11 @@ class DelegateOperator(BaseOperator):
             map_index=ti.map_index if ti.map_index is not None else -1,
             try_number=ti.try_number,
         )
-        told = {"try_number": ti.try_number, "job_id": attempt.handle.job_id, "system": attempt.system}
-        ti.xcom_push(key=WAITING_KEY, value=told)
-        self.defer(trigger=DelegateTrigger(wait), method_name="collect")
 
-    def _bring_home(self, run: TaskRun, *, timed_out: bool) -> Any:
-        attempt = run.ledger.last
-        if attempt is None or attempt.handle is None:
-            raise AirflowFailException("the ledger's newest attempt has no job; clear the step")
-        handle = attempt.handle
-        outcome, outputs = self._checked_rules("the job ended and is not run again: correct them and clear the step")
-
-        async def fetch(system: RemoteSystem) -> tuple[JobResult, Any, str, dict[str, Any]]:
-            if system.identity != attempt.system:
-                raise Parked(repointed(attempt, system.identity), run.ledger)
-            await sweep(system, attempt, self.log.info)
-            result = await system.result(handle)
-            judgement = outcome.judge(result)
-            if judgement.verdict is Verdict.FAILURE:
-                return result, judgement, await system.read_tail(handle, lines=MESSAGE_TAIL_LINES), {}
-            texts = {source: await system.read_source(handle, source) for source in {rule.source for rule in outputs}}
-            values = {rule.name: rule.extract(texts[rule.source], self._who(run)) for rule in outputs}
-            return result, judgement, "", values
-
-        try:
-            result, judgement, tail, values = self._with_system(fetch)
-        except Parked as parked:
-            self._ask(run, parked.question, parking.AFTER_RESULT)
-        except OutcomeUnknown as unknown:
-            self._ask(run, f"{self._who(run)}: {unknown}. Did it succeed?", parking.AFTER_RESULT)
-        except (OutputMissing, RequestRejected) as error:
-            # The job is done; the attempt stays open, so that a clear reads again instead of running again.
-            raise AirflowFailException(str(error)) from error
-        who = self._who(run)
-        if judgement.verdict is Verdict.FAILURE:
-            kind = "timed_out" if timed_out and judgement.kind == "cancelled" else judgement.kind
-            self._fail(run, attempt, kind, failure_line(who, kind, result, self.time_limit, tail))
-        value: dict[str, Any] = {
-            "rc": result.rc,
-            "code": result.code,
-            "job_id": handle.job_id,
-            "outcome": judgement.verdict.value,
-            "system": attempt.system,
-            "started": result.started.isoformat() if result.started else None,
-            "ended": result.ended.isoformat() if result.ended else None,
-            **values,
-        }
-        run.save(succeeded(attempt, run.now, judgement.verdict, value, utc_now()))
-        if judgement.verdict is Verdict.WARNING:
-            self.log.warning("%s: ended with a warning: %s", who, result.code)
-        else:
-            self.log.info("%s: ended well: %s", who, result.code)
-        return value
-
-    def _fail(self, run: TaskRun, attempt: Attempt, kind: str, message: str, by: str = "system") -> None:
-        failed = closed(attempt, Verdict.FAILURE, at=utc_now(), by=by, kind=kind, message=message)
-        run.save(failed)
-        move = run.ledger.next_move(run.now, self._rules)
-        if isinstance(move, Begin):
-            rule = run.ledger.rule_for(failed, self._rules) if move.generation == failed.generation else None
-            why = f"retry rule on {kind}" if rule else "the step was cleared meanwhile"
-            raise RunAgain(f"{message}\n({why}: it runs again)", timedelta(seconds=rule.delay if rule else 0))
-        raise AirflowFailException(message)
-
-    def _act_on(self, run: TaskRun, attempt: Attempt, answer: parking.Answer) -> Any:
-        person = f"person:{answer.by}"
-        said = f" ({answer.reason})" if answer.reason else ""
-        if answer.option == parking.FAIL:
-            message = f"{self._who(run)}: failed by {answer.by}{said}"
-            run.save(
-                closed(attempt, Verdict.FAILURE, at=utc_now(), by=person, kind="failed_by_person", message=message)
-            )
-            raise AirflowFailException(message)
-        if answer.option == parking.SUCCEEDED:
-            value = {
-                "rc": None,
-                "code": f"declared by {answer.by}",
-                "job_id": attempt.handle.job_id if attempt.handle else None,
-                "outcome": Verdict.SUCCESS.value,
-                "system": attempt.system,
-                "started": None,
-                "ended": None,
-            }
-            done = succeeded(attempt, run.now, Verdict.SUCCESS, value, utc_now())
-            run.save(replace(done, closed_by=person, message=answer.reason))
-            return value
-        if answer.option == parking.SUBMIT:
-            # A named person closes the attempt; what leaves next carries a new key.
-            message = f"{answer.by} says that it did not run{said}"
-            run.ledger = run.ledger.with_attempt(
-                closed(attempt, Verdict.FAILURE, at=utc_now(), by=person, kind="did_not_run", message=message)
-            )
-            return self._begin_next(run)
-        if answer.option == parking.RUN_AGAIN:
-            return self._begin_next(run)
-        if answer.option == parking.KEEP:
-            if attempt.verdict == Verdict.FAILURE:
-                raise AirflowFailException(attempt.message)
-            return dict(attempt.value)
-        if answer.option == parking.ADOPT:
-            return self._adopt(run, attempt, answer)
-        return self._go_on(run.context)
-
-    def _begin_next(self, run: TaskRun) -> Any:
-        last = run.ledger.last
-        move = Begin(len(run.ledger.attempts) + 1, last.generation + 1 if last else 1)
-        attempt = opened(move, run.now, new_key(), utc_now())
-        # One write for what the person said and what follows from it: a death in between would forget the answer.
-        run.save(attempt)
-        self._obey_wishes(run.context)
-        return self._hand_over(run, attempt)
-
-    def _adopt(self, run: TaskRun, attempt: Attempt, answer: parking.Answer) -> Any:
-        if not answer.job_id:
-            raise parking.AnswerInvalid("the id of the job to adopt is missing")
-
-        async def identify(system: RemoteSystem) -> Attempt:
-            handle = await system.identify(answer.job_id, attempt.key)
-            return replace(
-                attempt,
-                state=AttemptState.SUBMITTED,
-                handle=handle,
-                # It may be one of our own copies, still held; a release of one that runs does nothing.
-                released=system.capabilities.protection is not Protection.TWO_PHASE,
-                system=system.identity,
-                parked="",
-                message=f"adopted by {answer.by}: {answer.reason}",
-            )
-
-        try:
-            run.save(self._with_system(identify))
-        except RequestRejected as error:
-            raise parking.AnswerInvalid(f"{answer.job_id!r} cannot be adopted: {error}") from error
-        return self._go_on(run.context)
-
-    def _ask(self, run: TaskRun, question: str, options: tuple[str, ...]) -> None:
-        last = run.ledger.last
-        if last is not None:
-            run.save(replace(last, parked=question))
-        asked: dict[str, Any] = {"version": 1, "ti": str(run.context["ti"].id), "options": list(options)}
-        before = run.cells.get(ASKED_KEY)
-        if isinstance(before, dict) and before.get("ti") == asked["ti"] and before.get("options") != asked["options"]:
-            # Airflow freezes text and options of the first question of a try, and would show that one.
-            raise RunAgain(f"{question} (the next try asks a person)", timedelta(0))
-        run.cells.set(ASKED_KEY, asked, retention=NEVER_EXPIRE)
-        self.log.warning("a person must answer in Required Actions: %s", question)
-        parking.park(
-            run.context,
-            subject=f"{self.task_id}: {self._who(run)}",
-            question=question,
-            options=options,
-            key=last.key if last is not None else "",
-        )
-
-    # Small things.
-
-    def _checked_work(self) -> Work:
+    def checked_work(self) -> Work:
+        """Return what is to be done; :raises TemplateError: when that cannot be told."""
         if self._unrendered is not None:
-            raise AirflowFailException(
+            raise TemplateError(
                 f"step {self.task_id!r}: {self._unrendered}; nothing was handed over"
             ) from self._unrendered
         _, kind = step_type(self.step)
@@ -477,50 +239,68 @@ class DelegateOperator(BaseOperator):
             told = "; ".join(
                 f"{'.'.join(map(str, problem['loc'])) or 'work'}: {problem['msg']}" for problem in error.errors()
             )
-            raise AirflowFailException(
-                f"step {self.task_id!r} ({self.step}): {told}; nothing was handed over"
-            ) from None
+            raise TemplateError(f"step {self.task_id!r} ({self.step}): {told}; nothing was handed over") from None
 
-    def _checked_rules(self, consequence: str) -> tuple[OutcomeRules, list[OutputRule]]:
+    def checked_rules(self, consequence: str) -> tuple[OutcomeRules, list[OutputRule]]:
+        """Return how a result is read; :raises TemplateError: when that cannot be told, and the consequence."""
         _, kind = step_type(self.step)
         try:
             return OutcomeRules(**self.outcome), [
                 OutputRule.from_json(name, rule, kind.output_key) for name, rule in self.outputs.items()
             ]
         except (ExpressionError, TypeError, ValueError) as error:
-            raise AirflowFailException(
+            raise TemplateError(
                 f"step {self.task_id!r} ({self.step}): its outcome or outputs are wrong: {error}; {consequence}"
             ) from error
 
-    def _submission(self, run: TaskRun, system: RemoteSystem) -> Submission:
-        def reached(_point: str) -> None:
-            if self._stopped:
-                raise OwnershipLost("Airflow stopped this try; the next one goes on from the ledger")
 
-        return Submission(system, run, SystemClock(), self.log.info, reached)
+@dataclass(frozen=True)
+class _Template:
+    """What the operator's arguments say of the step."""
 
-    def _with_system(self, action: Callable[[RemoteSystem], Coroutine[Any, Any, T]]) -> T:
-        """Open the system, do one thing, close it; a refused login blocks the connection for everybody."""
-        registration, _ = step_type(self.step)
+    operator: DelegateOperator
 
-        async def session() -> T:
-            await guard.refuse_blocked(self.connection)
-            try:
-                async with registration.open(self.connection) as system:
-                    return await action(system)
-            except LoginRefused as refused:
-                await guard.block(self.connection, refused)
-                raise
+    @property
+    def rules(self) -> Sequence[RetryRule]:
+        return self.operator.retry_rules
 
-        return asyncio.run(session())
+    @property
+    def time_limit(self) -> float | None:
+        return self.operator.time_limit
 
-    def _who(self, run: TaskRun) -> str:
-        """Name system and job, for messages."""
-        last = run.ledger.last
-        if last is None or last.handle is None:
-            return f"{self.step} on connection {self.connection!r}"
-        return f"{self.step} {last.handle.name} {last.handle.job_id} on {last.system}".replace("  ", " ")
+    def work(self) -> Work:
+        return self.operator.checked_work()
+
+    def judge(self, consequence: str) -> tuple[OutcomeRules, list[OutputRule]]:
+        return self.operator.checked_rules(consequence)
 
 
-def _told(attempt: Attempt) -> tuple[int, str]:
-    return attempt.number, attempt.verdict
+@dataclass(frozen=True)
+class _ConnectedSite:
+    """The system behind the step's Airflow connection, and what people wish."""
+
+    operator: DelegateOperator
+    cells: StateStoreCells
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[RemoteSystem]:
+        connection = self.operator.connection
+        registration, _ = step_type(self.operator.step)
+        await guard.refuse_blocked(connection)
+        try:
+            async with registration.open(connection) as system:
+                yield system
+        except LoginRefused as refused:
+            await guard.block(connection, refused)
+            raise
+
+    def wishes(self) -> control.Wishes:
+        registration, _ = step_type(self.operator.step)
+        return control.read_wishes(
+            self.cells.get(control.CONTROL_KEY),
+            control.read_variable(control.HOLDS_VARIABLE),
+            stream=self.operator.dag_id,
+            system=registration.name,
+            connection=self.operator.connection,
+            now=utc_now(),
+        )

@@ -5,16 +5,13 @@ that the same lines run in a worker, in the contract suite, and under a simulato
 
 Why nothing is lost or doubled, whatever dies between two lines:
 
-- The *claim* (the intent, with its key) is written before anything leaves, and written again right before sending. A
-  try
-  that no longer owns the task instance cannot write, so it cannot send.
+- The *claim* (the intent, with its key) is written before anything leaves, and announced once more, in a cell of its
+  own, right before sending. A try that no longer owns the task instance cannot write, so it cannot send.
 - The key is on the remote job. After anything ambiguous we look for it, once the time has passed in which the request
-  may
-  still land, and adopt what is there.
+  may still land, and adopt what is there.
 - *Atomic* systems refuse a second job with the same key. *Two-phase* systems create jobs held; the handle of exactly
-  one
-  is written down before that one is released, and every reader elects the same one. *Unprotected* systems that do not
-  answer and do not show the job are a question for a person.
+  one is written down before that one is released, and every reader elects the same one. *Unprotected* systems that do
+  not answer and do not show the job are a question for a person.
 """
 
 from __future__ import annotations
@@ -71,11 +68,18 @@ class SystemClock:
         await asyncio.sleep(duration.total_seconds())
 
 
-class LedgerStore(Protocol):
-    """Where the ledger is kept."""
+class Records(Protocol):
+    """Where the ledger is kept: :class:`~.ledger_store.LedgerStore`."""
 
-    def save(self, ledger: Ledger) -> None:
+    def save(self, changed: Ledger) -> None:
         """Write it; :raises OwnershipLost: when this try owns the task instance no more."""
+        ...
+
+    def announce(self, attempt: Attempt) -> None:
+        """Write that the work is about to leave, where no late write can touch it.
+
+        :raises OwnershipLost: when this try owns the task instance no more.
+        """
         ...
 
 
@@ -98,13 +102,15 @@ class Submission:
     :param say: writes one line for people, into the task's log.
     :param reached: called with the name of each point where a death must do no harm; tests die there, and the operator
         stops there when Airflow told it to.
+    :param try_number: Airflow's try, which waits for the job when this is done.
     """
 
     system: RemoteSystem
-    store: LedgerStore
+    store: Records
     clock: Clock
     say: Callable[[str], None]
     reached: Callable[[str], None] = lambda _point: None
+    try_number: int = 0
 
     async def hand_over(self, ledger: Ledger, attempt: Attempt, work: Work) -> Ledger:
         """Hand an attempt over whose job may or may not exist yet; return the ledger with it ``submitted``.
@@ -137,7 +143,8 @@ class Submission:
                 )
             before = attempt
             attempt = replace(attempt, sent=self.clock.now().isoformat(), sends=attempt.sends + 1)
-            ledger = self._save(ledger, attempt)
+            self.store.announce(attempt)
+            ledger = ledger.with_attempt(attempt)
             self.reached("before_send")
             try:
                 handle = await self.system.submit(work, attempt.key)
@@ -147,7 +154,7 @@ class Submission:
                 continue
             except (SystemUnreachable, ConnectionProblem):
                 # Nothing left: an unprotected system must not be suspected of having got it.
-                self._save(ledger, before)
+                self.store.announce(before)
                 raise
             except RequestRejected as error:
                 if before.sends and self.system.capabilities.protection is Protection.ATOMIC:
@@ -165,7 +172,12 @@ class Submission:
             break
         chosen = self._elect(found, ledger, attempt)
         attempt = replace(
-            attempt, state=AttemptState.SUBMITTED, handle=chosen.handle, released=not chosen.held, parked=""
+            attempt,
+            state=AttemptState.SUBMITTED,
+            handle=chosen.handle,
+            released=not chosen.held,
+            waits=self.try_number,
+            parked="",
         )
         ledger = self._save(ledger, attempt)
         self.reached("after_persist")

@@ -67,20 +67,13 @@ def dies(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[str], None
     """Return what makes the submission do something at one of its named points, once."""
 
     def at(point: str, act: Callable[[str], None]) -> None:
-        real = DelegateOperator._submission
         done: list[str] = []
 
-        def with_point(self: DelegateOperator, run: Any, system: Any) -> Any:
-            submission = real(self, run, system)
+        def reached(_self: DelegateOperator, name: str) -> None:
+            if name == point and not done:
+                done.append(name)
+                act(name)
 
-            def reached(name: str) -> None:
-                if name == point and not done:
-                    done.append(name)
-                    act(name)
-
-            submission.reached = reached
-            return submission
-
-        monkeypatch.setattr(DelegateOperator, "_submission", with_point)
+        monkeypatch.setattr(DelegateOperator, "_reached", reached)
 
     return at

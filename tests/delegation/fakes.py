@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from airflow_enterprise_orch.delegation.job import Ending, JobHandle, JobResult, JobStatus, Output, Phase
 from airflow_enterprise_orch.delegation.ledger import Begin, Continue, Ledger, RetryRule, TaskTry, new_key, opened
+from airflow_enterprise_orch.delegation.ledger_store import LedgerStore
 from airflow_enterprise_orch.delegation.submission import Parked, Submission
 from airflow_enterprise_orch.delegation.system import (
     Absent,
@@ -296,12 +297,13 @@ class FakeSystem:
 class Cells:
     """The task state store: outlives every try; only the newest try may write."""
 
-    text: str = ""
+    texts: dict[str, str] = field(default_factory=dict)
     owner: int = 0
     saved: list[str] = field(default_factory=list)
 
     def read(self) -> Ledger:
-        return Ledger.from_json(json.loads(self.text) if self.text else None)
+        """Return what the next try would read."""
+        return LedgerStore(Store(self, self.owner), TaskTry(self.owner + 1, 10, 10)).ledger
 
 
 @dataclass
@@ -311,11 +313,21 @@ class Store:
     cells: Cells
     owner: int
 
-    def save(self, ledger: Ledger) -> None:
+    def get(self, key: str) -> object:
+        if self.cells.owner != self.owner or key not in self.cells.texts:
+            return None
+        return json.loads(self.cells.texts[key])
+
+    def set(self, key: str, value: Any) -> None:
         if self.cells.owner != self.owner:
             raise OwnershipLost("another try owns the task instance")
-        self.cells.text = json.dumps(ledger.to_json())
-        self.cells.saved.append(self.cells.text)
+        self.cells.texts[key] = json.dumps(value)
+        self.cells.saved.append(self.cells.texts[key])
+
+
+def store_of(cells: Store) -> LedgerStore:
+    """Return the ledger as the first try sees it."""
+    return LedgerStore(cells, TaskTry(1, 10, 10))
 
 
 WORK = FakeWork(command="echo hello")
@@ -332,9 +344,9 @@ async def one_try(
 ) -> str:
     """Live one try of a task as the operator does, up to the deferral; return how it ended."""
     cells.owner += 1
-    store = Store(cells, cells.owner)
-    ledger = cells.read()
     now = TaskTry(cells.owner, max_tries, 10)
+    store = LedgerStore(Store(cells, cells.owner), now)
+    ledger = store.ledger
     move = ledger.next_move(now, rules)
     submission = Submission(FakeSystem(world), store, clock, lambda _line: None, reached)
     try:

@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, ClassVar
 from uuid import uuid4
@@ -334,12 +334,48 @@ def test_a_rule_does_not_repeat_another_kind_of_failure(world: World) -> None:
 def test_a_clear_while_the_job_is_out_runs_it_anew_once_its_cancel_is_proven(world: World) -> None:
     life = Life()
     life.execute()
-    life.clear().execute()
+    wait = life.clear().execute().wait
+    assert wait.deadline, "nobody asks for the end of the job: a triggerer that never held the wait cannot"
+    assert datetime.fromisoformat(wait.deadline) <= datetime.now(UTC)
     world.end(JobResult(Ending.CANCELLED, "cancelled"))
-    with pytest.raises(RunAgain, match="the step was cleared meanwhile"):
-        life.collect()
+    with pytest.raises(RunAgain, match="the step was cleared while it waited") as again:
+        life.collect(timed_out=True)
+    assert "limit" not in str(again.value)
     life.retry().execute()
     assert len(world.ran) == 2
+
+
+def test_the_wish_of_a_clear_outlives_the_try_that_read_it(world: World) -> None:
+    life = Life()
+    life.execute()
+    world.polls[:] = ["unreachable"]
+    with pytest.raises(SystemUnreachable):
+        life.clear().operator().execute(life.context())
+    assert life.retry().execute().wait.deadline
+
+
+def test_a_clear_of_a_step_whose_job_has_ended_cancels_nothing(world: World) -> None:
+    """On a mainframe a cancel of an ended job may take its output away, which the next try is about to read."""
+    life = Life()
+    life.execute()
+    world.end()
+    assert not life.clear().execute().wait.deadline
+    assert life.collect()["outcome"] == "success"
+    assert "cancel" not in world.calls
+
+
+def test_a_clear_of_a_step_that_failed_before_its_job_watches_the_job(world: World) -> None:
+    """The step ran out of retries while the system was out of reach: the work is not what a person wants twice."""
+    life = Life()
+    life.execute()
+    world.opens[:] = ["unreachable"]
+    with pytest.raises(SystemUnreachable):
+        life.retry().operator().execute(life.context())
+    world.opens[:] = ["unreachable"]
+    with pytest.raises(SystemUnreachable):
+        life.retry().operator().execute(life.context())
+    assert not life.clear().execute().wait.deadline
+    assert len(world.ran) == 1
 
 
 def test_a_result_that_was_read_but_not_reported_is_reused(world: World) -> None:
@@ -354,8 +390,9 @@ def test_the_event_of_another_job_is_not_believed(world: World) -> None:
     life = Life()
     life.execute()
     world.end()
-    with pytest.raises(AirflowFailException, match="not the ledger's newest attempt"):
+    with pytest.raises(TaskDeferred) as waits:
         life.collect(key="Z" * 20)
+    assert waits.value.trigger.wait.handle == life.last.handle, "it waits for the job that the ledger knows"
     assert life.last.state is AttemptState.SUBMITTED
 
 
@@ -383,7 +420,31 @@ def test_a_write_that_lands_after_the_next_try_began_sends_nothing(world: World)
         other.join(10)
 
     life.while_writing = overtaken
-    with pytest.raises(OwnershipLost, match="written by another try"):
+    with pytest.raises(OwnershipLost):
+        life.operator().execute(life.context())
+    assert len(world.sent) == 1
+    # The late write hides what the other try sent; the record of what was sent brings it back.
+    assert life.last.sends == 0
+    wait = life.execute().wait
+    assert wait.handle.key == world.sent[0]
+    world.end()
+    life.collect()
+    assert len(world.ran) == len(world.sent) == 1
+
+
+def test_an_announcement_that_lands_after_the_next_try_began_sends_nothing(world: World) -> None:
+    life = Life()
+    writes = iter(range(1, 100))
+
+    def overtaken() -> None:
+        if next(writes) == 2:
+            life.while_writing = lambda: None
+            other = threading.Thread(target=life.retry().execute)
+            other.start()
+            other.join(10)
+
+    life.while_writing = overtaken
+    with pytest.raises(OwnershipLost, match="belongs to another try"):
         life.operator().execute(life.context())
     assert len(world.sent) == 1
 
@@ -634,10 +695,15 @@ def test_a_job_that_a_person_names_is_adopted_when_it_exists(world: World) -> No
     from fakes import WORK
 
     other = world.land(WORK, "OTHER")
-    again = life.park(lambda: life.answer(resumed, parking.ADOPT, job_id="JOB99999"))
+    with pytest.raises(RunAgain, match="cannot be adopted: fake://one has no job JOB99999"):
+        life.answer(resumed, parking.ADOPT, job_id="JOB99999")
+    again = life.park(lambda: life.retry().operator().execute(life.context()))
     assert "cannot be adopted: fake://one has no job JOB99999" in QUESTIONS[-1]["body"]
-    again = life.park(lambda: life.answer(again, parking.ADOPT))
+    with pytest.raises(RunAgain):
+        life.answer(again, parking.ADOPT)
+    again = life.park(lambda: life.retry().operator().execute(life.context()))
     assert "the id of the job to adopt is missing" in QUESTIONS[-1]["body"]
+    assert "JOB99999" not in QUESTIONS[-1]["body"]
     with pytest.raises(TaskDeferred):
         life.answer(again, parking.ADOPT, job_id=other.handle.job_id)
     assert life.last.handle is not None
@@ -657,7 +723,9 @@ def test_fail_is_the_persons_failure_and_no_rule_repeats_it(world: World) -> Non
 
 def test_an_answer_that_was_not_asked_for_is_asked_again(world: World) -> None:
     life, resumed = unanswered(world)
-    life.park(lambda: life.answer(resumed, parking.SUCCEEDED))
+    with pytest.raises(RunAgain, match="was not asked"):
+        life.answer(resumed, parking.SUCCEEDED)
+    life.park(lambda: life.retry().operator().execute(life.context()))
     assert life.last.state is AttemptState.INTENT
     assert "was not asked" in QUESTIONS[-1]["body"]
 
@@ -695,7 +763,7 @@ def test_a_second_question_of_another_kind_is_asked_by_the_next_try(world: World
     with pytest.raises(TaskDeferred):
         life.answer(resumed, parking.LOOK_AGAIN)
     world.jobs.clear()
-    with pytest.raises(RunAgain, match="the next try asks a person") as again:
+    with pytest.raises(RunAgain, match="the next try looks again, and asks a person") as again:
         life.collect(phase="missing")
     assert again.value.delay == timedelta(0)
     assert len(QUESTIONS) == 1

@@ -8,9 +8,10 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from fakes import POINTS, START, WORK, Cells, Clock, FakeSystem, Killed, Store, World, one_try
+from fakes import POINTS, START, WORK, Cells, Clock, FakeSystem, Killed, Store, World, one_try, store_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -197,7 +198,7 @@ def test_what_never_left_is_not_counted_as_sent(fault: str) -> None:
     world, cells, clock = World(UNPROTECTED, submits=[fault]), Cells(), Clock()
     ledger, attempt = begun(clock)
     cells.owner = 1
-    submission = Submission(FakeSystem(world), Store(cells, 1), clock, lambda _line: None)
+    submission = Submission(FakeSystem(world), store_of(Store(cells, 1)), clock, lambda _line: None)
     with pytest.raises((SystemUnreachable, SystemBusy, LoginRefused)):
         asyncio.run(submission.hand_over(ledger, attempt, WORK))  # type: ignore[arg-type]
     last = cells.read().last
@@ -431,13 +432,13 @@ def test_a_write_that_fails_stops_the_try_at_once(protection: Protection, nth: i
     writes = itertools.count(1)
 
     class Refusing(Store):
-        def save(self, ledger: Ledger) -> None:
+        def set(self, key: str, value: Any) -> None:
             if next(writes) == nth:
                 raise OwnershipLost("refused")
-            super().save(ledger)
+            super().set(key, value)
 
     ledger, attempt = begun(clock)
-    submission = Submission(FakeSystem(world), Refusing(cells, 1), clock, lambda _line: None)
+    submission = Submission(FakeSystem(world), store_of(Refusing(cells, 1)), clock, lambda _line: None)
     with suppress(OwnershipLost):
         asyncio.run(submission.hand_over(ledger, attempt, WORK))  # type: ignore[arg-type]
     if nth <= 2:
@@ -509,7 +510,7 @@ def test_any_overlap_of_three_tries(
 def test_a_question_carries_the_ledger_it_is_about() -> None:
     world, cells, clock = World(UNPROTECTED, submits=["lost_before"]), Cells(owner=1), Clock()
     ledger, attempt = begun(clock)
-    submission = Submission(FakeSystem(world), Store(cells, 1), clock, lambda _line: None)
+    submission = Submission(FakeSystem(world), store_of(Store(cells, 1)), clock, lambda _line: None)
     with pytest.raises(Parked) as parked:
         asyncio.run(submission.hand_over(ledger, attempt, WORK))  # type: ignore[arg-type]
     assert parked.value.ledger == cells.read()
@@ -520,7 +521,7 @@ def test_a_question_carries_the_ledger_it_is_about() -> None:
 def test_a_rejected_submission_says_the_systems_words() -> None:
     world, cells, clock = World(ATOMIC, submits=["reject"]), Cells(owner=1), Clock()
     ledger, attempt = begun(clock)
-    submission = Submission(FakeSystem(world), Store(cells, 1), clock, lambda _line: None)
+    submission = Submission(FakeSystem(world), store_of(Store(cells, 1)), clock, lambda _line: None)
     with pytest.raises(JobFailed, match="refuses the job: no such class") as failed:
         asyncio.run(submission.hand_over(ledger, attempt, WORK))  # type: ignore[arg-type]
     assert failed.value.kind == "rejected"

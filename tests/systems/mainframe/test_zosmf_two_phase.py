@@ -31,6 +31,9 @@ class Store:
     def save(self, ledger):
         self.ledger = ledger
 
+    def announce(self, attempt):
+        self.ledger = self.ledger.with_attempt(attempt)
+
 
 async def hand_over(system, key):
     attempt = Attempt(1, key)

@@ -1,0 +1,506 @@
+"""What one try of a delegated step does: pure asynchronous code between the ledger and a remote system.
+
+Airflow is not in here: :class:`Conduct` is told what Airflow says of the try and answers with what comes next
+(:data:`Next`), which the operator turns into Airflow's own words. So the same lines run in a worker, in the contract
+suite, and under a simulator that kills them anywhere.
+
+All state is in the ledger: :meth:`Conduct.start`, :meth:`Conduct.collect` and :meth:`Conduct.answered` may die at any
+line, and the next try goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow_enterprise_orch.delegation import parking
+from airflow_enterprise_orch.delegation.control import Wishes
+from airflow_enterprise_orch.delegation.ledger import (
+    AskAgain,
+    Attach,
+    Attempt,
+    AttemptState,
+    Begin,
+    FailAgain,
+    Ledger,
+    RetryRule,
+    Reuse,
+    Verdict,
+    cleared_while_waiting,
+    closed,
+    new_key,
+    opened,
+    succeeded,
+)
+from airflow_enterprise_orch.delegation.ledger_store import ASKED_KEY, LedgerStore
+from airflow_enterprise_orch.delegation.submission import Clock, Parked, Submission, sweep
+from airflow_enterprise_orch.delegation.system import Protection, RemoteSystem
+from airflow_enterprise_orch.errors import JobFailed, OutcomeUnknown, OutputMissing, RequestRejected
+
+if TYPE_CHECKING:
+    from airflow_enterprise_orch.delegation.job import JobResult, JobStatus
+    from airflow_enterprise_orch.delegation.outcome import Judgement, OutcomeRules, OutputRule
+    from airflow_enterprise_orch.delegation.work import Work
+
+MESSAGE_TAIL_LINES = 12
+
+
+# What comes next.
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait for the job of ``attempt`` without a worker; :meth:`Conduct.collect` goes on.
+
+    :param deadline: when the job is to be cancelled; None for never.
+    """
+
+    attempt: Attempt
+    deadline: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The step succeeded and returns ``value``."""
+
+    value: Mapping[str, Any]
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The step failed for good, until a person acts."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Another try of the step goes on after ``delay``."""
+
+    message: str
+    delay: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A person must say what nobody can prove; :meth:`Conduct.answered` goes on.
+
+    :param key: of the attempt that the question is about.
+    """
+
+    subject: str
+    question: str
+    options: tuple[str, ...]
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A person holds the step: look again later."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A person skipped the step."""
+
+    reason: str
+
+
+Next = Wait | Done | Failed | Again | Asked | Held | Skipped
+
+
+class Site(Protocol):
+    """What one try reaches beyond its ledger."""
+
+    def open(self) -> AbstractAsyncContextManager[RemoteSystem]:
+        """Open the system; a refused login blocks the connection for everybody.
+
+        :raises ConnectionProblem: while it is blocked, or cannot serve.
+        """
+        ...
+
+    def wishes(self) -> Wishes:
+        """Return what people want of this step now."""
+        ...
+
+
+class Step(Protocol):
+    """What the template says of the step."""
+
+    @property
+    def rules(self) -> Sequence[RetryRule]:
+        """When a failed job may be run again."""
+        ...
+
+    @property
+    def time_limit(self) -> float | None:
+        """Seconds from the hand-over after which the job is cancelled."""
+        ...
+
+    def work(self) -> Work:
+        """Return what is to be done; :raises TemplateError: when that cannot be told."""
+        ...
+
+    def judge(self, consequence: str) -> tuple[OutcomeRules, Sequence[OutputRule]]:
+        """Return how a result is read.
+
+        :param consequence: what it means that it cannot be told, for people.
+        :raises TemplateError: when it cannot be told.
+        """
+        ...
+
+
+@dataclass
+class Conduct:
+    """One try of a delegated step.
+
+    :param name: the step and its connection, for people.
+    :param store: the ledger, as this try sees it.
+    :param try_id: Airflow's id of this try.
+    :param say: writes one line for people, into the task's log.
+    :param reached: called with the name of each point where a death must do no harm.
+    :param make_key: draws a delegation key.
+    """
+
+    name: str
+    step: Step
+    site: Site
+    store: LedgerStore
+    clock: Clock
+    try_id: str
+    say: Callable[[str], None]
+    reached: Callable[[str], None] = lambda _point: None
+    make_key: Callable[[], str] = new_key
+
+    async def start(self) -> Next:
+        """Bring the job out, or go on where the try before this one died."""
+        return self._obeyed() or await self._go_on()
+
+    async def collect(self, key: str, *, timed_out: bool = False, elsewhere: str = "") -> Next:
+        """Bring the result of an ended job home.
+
+        :param key: of the job that ended.
+        :param timed_out: it was cancelled because its time limit had passed.
+        :param elsewhere: it cannot be seen, because the connection now leads there.
+        """
+        attempt = self.store.ledger.last
+        if attempt is None or attempt.key != key or attempt.handle is None:
+            self.say(f"the ended job carries key {key}, which is not what the ledger knows as newest: it decides")
+            return await self._go_on()
+        if attempt.state is AttemptState.CLOSED:
+            # A try before this one read the result and died before Airflow heard of it.
+            return await self._go_on()
+        if elsewhere:
+            return self._ask(repointed(attempt, elsewhere), parking.AFTER_RESULT)
+        return await self._bring_home(attempt, timed_out=timed_out)
+
+    async def answered(self, event: Mapping[str, Any], asked: Sequence[str], key: str) -> Next:
+        """Go on with what a person answered.
+
+        :param asked: the options that were offered.
+        :param key: of the attempt that the question was about.
+        """
+        attempt = self.store.ledger.last
+        if attempt is None:
+            return Failed("a person was asked about a job that the ledger does not know; clear the step")
+        if key and key != attempt.key:
+            self.say("the answer is about an attempt that is not the newest any more: it is not followed")
+            return await self._go_on()
+        try:
+            answer = parking.Answer.from_event(event)
+            if answer.option not in asked:
+                raise parking.AnswerInvalid(f"{answer.option!r} was not asked")
+            self.say(f"{answer.by} answered {answer.option!r}: {answer.reason or 'no reason given'}")
+            return await self._act_on(attempt, answer)
+        except parking.AnswerInvalid as invalid:
+            return self._ask_anew(str(invalid), note=str(invalid))
+
+    # The steps of the way.
+
+    def _obeyed(self) -> Next | None:
+        if self.store.may_be_out_there:
+            # Whatever people wish for a step that has not started does not apply to its job.
+            return None
+        wishes = self.site.wishes()
+        if wishes.skip is not None:
+            return Skipped(str(wishes.skip))
+        return Held(str(wishes.hold)) if wishes.hold is not None else None
+
+    async def _go_on(self) -> Next:
+        move = self.store.ledger.next_move(self.store.now, self.step.rules)
+        if isinstance(move, Reuse):
+            attempt = move.attempt
+            self.say(f"attempt {attempt.number} ended as {attempt.verdict} and nobody cleared it: its result is reused")
+            return Done(attempt.value)
+        if isinstance(move, FailAgain):
+            return Failed(move.attempt.message)
+        if isinstance(move, AskAgain):
+            return self._ask(
+                f"attempt {move.attempt.number} ended as {move.attempt.verdict}; the template's retries were changed "
+                f"since, so Airflow cannot say whether somebody cleared the step: should the work run again?",
+                parking.AFTER_EDIT,
+            )
+        if isinstance(move, Attach):
+            return await self._attach(move.attempt)
+        if isinstance(move, Begin):
+            return await self._hand_over(self._opened(move))
+        return await self._hand_over(move.attempt)
+
+    def _opened(self, move: Begin) -> Attempt:
+        attempt = opened(move, self.store.now, self.make_key(), self.clock.now())
+        self.store.ledger = self.store.ledger.with_attempt(attempt)
+        return attempt
+
+    async def _hand_over(self, attempt: Attempt) -> Next:
+        work = self.step.work()
+        self.step.judge("nothing was handed over")
+        try:
+            async with self.site.open() as system:
+                ledger = await self._submission(system).hand_over(self.store.ledger, attempt, work)
+        except Parked as parked:
+            self.store.ledger = parked.ledger
+            return self._ask(parked.question, parking.AFTER_SUBMIT)
+        except JobFailed as failed:
+            return Failed(f"{self.who} refused it: {failed}")
+        return self._wait(ledger)
+
+    async def _attach(self, attempt: Attempt) -> Next:
+        self.say(f"attempt {attempt.number} is out there as {attempt.handle}: attached, nothing is sent")
+        if not attempt.stopping and cleared_while_waiting(attempt, self.store.now):
+            attempt = replace(attempt, stopping="the step was cleared while it waited")
+            self.store.save(attempt)
+        try:
+            async with self.site.open() as system:
+                if attempt.system != system.identity:
+                    raise Parked(repointed(attempt, system.identity), self.store.ledger)
+                stop = bool(attempt.stopping) and await self._still_there(system, attempt)
+                if stop:
+                    self.say(f"{self.who}: its end is asked for, and then it runs anew: {attempt.stopping}")
+                else:
+                    await self._submission(system).let_run(self.store.ledger)
+        except Parked as parked:
+            return self._ask(parked.question, parking.AFTER_RESULT)
+        attempt = self.store.ledger.last or attempt
+        if attempt.waits != self.store.now.try_number:
+            # Only now: a clear of a step that never came to wait is no wish to end its job.
+            self.store.save(replace(attempt, waits=self.store.now.try_number))
+        return self._wait(self.store.ledger, stop=stop)
+
+    @staticmethod
+    async def _still_there(system: RemoteSystem, attempt: Attempt) -> bool:
+        """Look before a cancel: on some systems a cancel of an ended job takes its output away."""
+        if attempt.handle is None:
+            return False
+        status: JobStatus | None = (await system.poll([attempt.handle])).get(attempt.key)
+        return status is None or not status.final
+
+    def _wait(self, ledger: Ledger, *, stop: bool = False) -> Next:
+        attempt = ledger.last
+        if attempt is None or attempt.handle is None:
+            raise AssertionError("a job without a handle cannot be waited for")
+        limit = self.step.time_limit
+        deadline = attempt.sent_at + timedelta(seconds=limit) if limit and attempt.sent_at else None
+        self.say(
+            f"attempt {attempt.number} is {_named(attempt)} on {attempt.system}, key {attempt.key}; "
+            f"waiting without a worker slot"
+        )
+        return Wait(attempt, self.clock.now() if stop else deadline)
+
+    async def _bring_home(self, attempt: Attempt, *, timed_out: bool) -> Next:
+        handle = attempt.handle
+        if handle is None:
+            raise AssertionError("the attempt has no job")
+        outcome, outputs = self.step.judge("the job ended and is not run again: correct them and clear the step")
+        result: JobResult
+        judgement: Judgement
+        tail, values = "", {}
+        self.reached("before_result")
+        try:
+            async with self.site.open() as system:
+                if system.identity != attempt.system:
+                    raise Parked(repointed(attempt, system.identity), self.store.ledger)
+                await sweep(system, attempt, self.say)
+                result = await system.result(handle)
+                judgement = outcome.judge(result)
+                if judgement.verdict is Verdict.FAILURE:
+                    tail = await system.read_tail(handle, lines=MESSAGE_TAIL_LINES)
+                else:
+                    sources = sorted({rule.source for rule in outputs})
+                    texts = {source: await system.read_source(handle, source) for source in sources}
+                    values = {rule.name: rule.extract(texts[rule.source], self.who) for rule in outputs}
+        except Parked as parked:
+            return self._ask(parked.question, parking.AFTER_RESULT)
+        except OutcomeUnknown as unknown:
+            return self._ask(f"{self.who}: {unknown}. Did it succeed?", parking.AFTER_RESULT)
+        except (OutputMissing, RequestRejected) as error:
+            # The job is done; the attempt stays open, so that a clear reads again instead of running again.
+            return Failed(str(error))
+        self.reached("after_result")
+        if judgement.verdict is Verdict.FAILURE:
+            late = timed_out and judgement.kind == "cancelled" and not attempt.stopping
+            kind = "timed_out" if late else judgement.kind
+            line = failure_line(self.who, kind, result, self.step.time_limit, tail)
+            return self._failed(closed(attempt, Verdict.FAILURE, at=self.clock.now(), kind=kind, message=line))
+        value: dict[str, Any] = {
+            "rc": result.rc,
+            "code": result.code,
+            "job_id": handle.job_id,
+            "outcome": judgement.verdict.value,
+            "system": attempt.system,
+            "started": result.started.isoformat() if result.started else None,
+            "ended": result.ended.isoformat() if result.ended else None,
+            **values,
+        }
+        self.store.save(succeeded(attempt, self.store.now, judgement.verdict, value, self.clock.now()))
+        self.reached("after_close")
+        if judgement.verdict is Verdict.WARNING:
+            return Done(value, f"{self.who}: ended with a warning: {result.code}")
+        self.say(f"{self.who}: ended well: {result.code}")
+        return Done(value)
+
+    def _failed(self, failed: Attempt) -> Next:
+        self.store.save(failed)
+        self.reached("after_close")
+        move = self.store.ledger.next_move(self.store.now, self.step.rules)
+        if not isinstance(move, Begin):
+            return Failed(failed.message)
+        rule = self.store.ledger.rule_for(failed, self.step.rules) if move.generation == failed.generation else None
+        why = f"retry rule on {failed.kind}" if rule else failed.stopping or "the step was cleared meanwhile"
+        return Again(f"{failed.message}\n({why}: it runs again)", timedelta(seconds=rule.delay if rule else 0))
+
+    # What people answered.
+
+    async def _act_on(self, attempt: Attempt, answer: parking.Answer) -> Next:
+        said = f" ({answer.reason})" if answer.reason else ""
+        if answer.option == parking.FAIL:
+            failed = self._closed_by(answer, attempt, "failed_by_person", f"{self.who}: failed by {answer.by}{said}")
+            self.store.save(failed)
+            return Failed(failed.message)
+        if answer.option == parking.SUCCEEDED:
+            return self._declared(attempt, answer)
+        if answer.option == parking.SUBMIT:
+            # A named person closes the attempt; what leaves next carries a new key.
+            message = f"{answer.by} says that it did not run{said}"
+            self.store.ledger = self.store.ledger.with_attempt(self._closed_by(answer, attempt, "did_not_run", message))
+            return await self._begin_next()
+        if answer.option == parking.RUN_AGAIN:
+            return await self._begin_next()
+        if answer.option == parking.KEEP:
+            return Failed(attempt.message) if attempt.verdict == Verdict.FAILURE else Done(attempt.value)
+        if answer.option == parking.ADOPT:
+            return await self._adopt(attempt, answer)
+        return await self._go_on()
+
+    def _closed_by(self, answer: parking.Answer, attempt: Attempt, kind: str, message: str) -> Attempt:
+        by = f"person:{answer.by}"
+        return closed(attempt, Verdict.FAILURE, at=self.clock.now(), by=by, kind=kind, message=message)
+
+    def _declared(self, attempt: Attempt, answer: parking.Answer) -> Next:
+        value = {
+            "rc": None,
+            "code": f"declared by {answer.by}",
+            "job_id": attempt.handle.job_id if attempt.handle else None,
+            "outcome": Verdict.SUCCESS.value,
+            "system": attempt.system,
+            "started": None,
+            "ended": None,
+        }
+        done = succeeded(attempt, self.store.now, Verdict.SUCCESS, value, self.clock.now())
+        self.store.save(replace(done, closed_by=f"person:{answer.by}", message=answer.reason))
+        return Done(value)
+
+    async def _begin_next(self) -> Next:
+        last = self.store.ledger.last
+        move = Begin(len(self.store.ledger.attempts) + 1, last.generation + 1 if last else 1)
+        attempt = self._opened(move)
+        # One write for what the person said and what follows from it: a death in between would forget the answer.
+        self.store.save(attempt)
+        return self._obeyed() or await self._hand_over(attempt)
+
+    async def _adopt(self, attempt: Attempt, answer: parking.Answer) -> Next:
+        if not answer.job_id:
+            raise parking.AnswerInvalid("the id of the job to adopt is missing")
+        try:
+            async with self.site.open() as system:
+                handle = await system.identify(answer.job_id, attempt.key)
+        except RequestRejected as error:
+            raise parking.AnswerInvalid(f"{answer.job_id!r} cannot be adopted: {error}") from error
+        self.store.save(
+            replace(
+                attempt,
+                state=AttemptState.SUBMITTED,
+                handle=handle,
+                # It may be one of our own copies, still held; a release of one that runs does nothing.
+                released=system.capabilities.protection is not Protection.TWO_PHASE,
+                system=system.identity,
+                parked="",
+                message=f"adopted by {answer.by}: {answer.reason}",
+            )
+        )
+        return await self._go_on()
+
+    def _ask(self, question: str, options: tuple[str, ...]) -> Next:
+        last = self.store.ledger.last
+        key = last.key if last is not None else ""
+        before = self.store.cells.get(ASKED_KEY)
+        asked: dict[str, Any] = {"version": 1, "ti": self.try_id, "options": list(options), "question": question}
+        if isinstance(before, dict) and before.get("ti") == self.try_id and before != asked:
+            return self._ask_anew(question, note="")
+        if isinstance(before, dict) and before.get("note") and before.get("key") == key:
+            question = f"{before['note']}; {question}"
+        if last is not None:
+            self.store.save(replace(last, parked=question))
+        if before != asked:
+            self.store.cells.set(ASKED_KEY, asked)
+        return Asked(self.who, question, options, key)
+
+    def _ask_anew(self, why: str, *, note: str) -> Next:
+        """Let the next try ask: Airflow freezes text and options of the first question of a try, and would show those.
+
+        :param note: what was wrong with an answer; the next question begins with it.
+        """
+        last = self.store.ledger.last
+        key = last.key if last is not None else ""
+        self.store.cells.set(ASKED_KEY, {"version": 1, "key": key, "note": note})
+        return Again(f"{why} (the next try looks again, and asks a person)", timedelta(0))
+
+    # Small things.
+
+    def _submission(self, system: RemoteSystem) -> Submission:
+        return Submission(system, self.store, self.clock, self.say, self.reached, self.store.now.try_number)
+
+    @property
+    def who(self) -> str:
+        """System and job, for messages."""
+        last = self.store.ledger.last
+        if last is None or last.handle is None:
+            return self.name
+        return f"{self.name.partition(' ')[0]} {_named(last)} on {last.system}"
+
+
+def _named(attempt: Attempt) -> str:
+    handle = attempt.handle
+    return "" if handle is None else " ".join(filter(None, (handle.name, handle.job_id)))
+
+
+def failure_line(who: str, kind: str, result: JobResult, limit: float | None, tail: str) -> str:
+    """Return the line that a task fails with, and the end of the job's log below it."""
+    words = f"ran longer than its limit of {limit:g} s and was cancelled" if kind == "timed_out" and limit else kind
+    detail = f" ({result.detail})" if result.detail else ""
+    last = f"\nlast lines of its log:\n{tail.rstrip()}" if tail.strip() else "\nits log is empty or gone"
+    return f"{who} {words}: {result.code or 'no code'}{detail}{last}"
+
+
+def repointed(attempt: Attempt, leads_to: str) -> str:
+    """Return the question when a connection was pointed elsewhere while a job was out there."""
+    job = attempt.handle.job_id if attempt.handle else f"with key {attempt.key}"
+    return (
+        f"job {job} is on {attempt.system}, but the connection now leads to {leads_to}: point it back and look again, "
+        f"or say how the job ended"
+    )

@@ -1,0 +1,138 @@
+"""What a try remembers, however late a write of an earlier one lands.
+
+How a user would notice that it is fake: after a stalled API server came back, a job that was sent is sent again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from fakes import Cells, Store
+
+from airflow_enterprise_orch.delegation.job import JobHandle
+from airflow_enterprise_orch.delegation.ledger import (
+    LEDGER_KEY,
+    Attempt,
+    AttemptState,
+    Ledger,
+    LedgerBroken,
+    TaskTry,
+    Verdict,
+    closed,
+    new_key,
+)
+from airflow_enterprise_orch.delegation.ledger_store import SENT_PREFIX, LedgerStore
+from airflow_enterprise_orch.errors import OwnershipLost
+
+AT = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+def intent(number: int, sends: int = 0) -> Attempt:
+    attempt = Attempt(number, new_key(), work="w", system="fake://one")
+    return replace(attempt, sends=sends, sent=AT.isoformat() if sends else "")
+
+
+def submitted(number: int) -> Attempt:
+    attempt = intent(number, 1)
+    return replace(attempt, state=AttemptState.SUBMITTED, handle=JobHandle(attempt.key, "JOB1"))
+
+
+def failed(number: int) -> Attempt:
+    return closed(submitted(number), Verdict.FAILURE, at=AT, kind="failed", message="rc 8")
+
+
+def read(cells: Cells, try_number: int = 2) -> Ledger:
+    return LedgerStore(Store(cells, cells.owner), TaskTry(try_number, 10, 10)).ledger
+
+
+def holding(*attempts: Attempt, sent: tuple[Attempt, ...] = ()) -> Cells:
+    cells = Cells({LEDGER_KEY: json.dumps(Ledger(attempts).to_json())})
+    for attempt in sent:
+        cells.texts[f"{SENT_PREFIX}{attempt.number}"] = json.dumps(attempt.to_json())
+    return cells
+
+
+def test_what_was_announced_is_read_by_the_next_try() -> None:
+    cells = Cells(owner=1)
+    first = LedgerStore(Store(cells, 1), TaskTry(1, 10, 10))
+    attempt = intent(1)
+    first.save(attempt)
+    first.announce(replace(attempt, sends=1, sent=AT.isoformat()))
+    assert read(cells).last == replace(attempt, sends=1, sent=AT.isoformat())
+
+
+def test_what_did_not_leave_after_all_is_taken_back() -> None:
+    cells = Cells(owner=1)
+    first = LedgerStore(Store(cells, 1), TaskTry(1, 10, 10))
+    attempt = intent(1)
+    first.save(attempt)
+    first.announce(replace(attempt, sends=1, sent=AT.isoformat()))
+    first.announce(attempt)
+    assert read(cells).last == attempt
+
+
+def test_a_late_claim_of_another_key_does_not_hide_what_was_sent() -> None:
+    late, sent = intent(1), intent(1, sends=1)
+    assert read(holding(late, sent=(sent,))).attempts == (sent,)
+
+
+def test_a_late_write_of_an_earlier_attempt_does_not_hide_the_next_one() -> None:
+    for late in (intent(1, 1), submitted(1), failed(1)):
+        second = intent(2, sends=1)
+        ledger = read(holding(late, sent=(intent(1, 1), second)))
+        assert ledger.attempts[-1] == second
+        assert ledger.attempts[0].state is AttemptState.CLOSED, "an attempt before the last is open"
+        assert Ledger.from_json(json.loads(json.dumps(ledger.to_json()))) == ledger
+
+
+def test_several_forgotten_attempts_come_back() -> None:
+    second, third = intent(2, sends=1), intent(3, sends=1)
+    ledger = read(holding(intent(1, 1), sent=(intent(1, 1), second, third)))
+    assert [attempt.number for attempt in ledger.attempts] == [1, 2, 3]
+    assert ledger.attempts[-1] == third
+    assert {attempt.kind for attempt in ledger.attempts[:2]} == {"forgotten"}
+
+
+def test_an_empty_ledger_after_the_first_try_remembers_too() -> None:
+    sent = intent(1, sends=1)
+    assert read(holding(sent=(sent,))).attempts == (sent,)
+
+
+def test_what_is_known_better_is_not_replaced() -> None:
+    done = failed(1)
+    assert read(holding(done, sent=(replace(intent(1, 1), key=done.key),))).attempts == (done,)
+
+
+def test_a_record_that_was_tampered_with_is_refused_in_one_line() -> None:
+    cells = holding(intent(1))
+    for wrong in ("[]", '{"number": 2, "key": "AAAAAAAAAAAAAAAAAAAA", "state": "intent"}', '{"number": 1}'):
+        cells.texts[f"{SENT_PREFIX}1"] = wrong
+        with pytest.raises(LedgerBroken, match="what was sent in attempt 1 cannot be read") as broken:
+            read(cells)
+        assert "\n" not in str(broken.value)
+
+
+def test_an_announcement_that_another_try_overtook_is_no_leave_to_send() -> None:
+    cells = Cells(owner=1)
+    first = LedgerStore(Store(cells, 1), TaskTry(1, 10, 10))
+    first.save(intent(1))
+    cells.owner = 2
+    with pytest.raises(OwnershipLost):
+        first.announce(intent(1, sends=1))
+
+
+def test_an_announcement_that_landed_late_is_no_leave_to_send() -> None:
+    """Airflow looked at the owner before it wrote: only the read-back, with the owner looked at again, tells."""
+    cells = Cells(owner=1)
+
+    class Late(Store):
+        def set(self, key: str, value: object) -> None:
+            super().set(key, value)
+            self.cells.owner = 2
+
+    first = LedgerStore(Late(cells, 1), TaskTry(1, 10, 10))
+    with pytest.raises(OwnershipLost, match="belongs to another try"):
+        first.announce(intent(1, sends=1))
