@@ -35,10 +35,10 @@ from airflow_enterprise_orch.delegation.ledger import (
     opened,
     succeeded,
 )
-from airflow_enterprise_orch.delegation.ledger_store import ASKED_KEY, LedgerStore
+from airflow_enterprise_orch.delegation.ledger_store import ASKED_KEY, NOTE_KEY, LedgerStore
 from airflow_enterprise_orch.delegation.submission import Clock, Parked, Submission, sweep
 from airflow_enterprise_orch.delegation.system import Protection, RemoteSystem
-from airflow_enterprise_orch.errors import JobFailed, OutcomeUnknown, OutputMissing, RequestRejected
+from airflow_enterprise_orch.errors import JobFailed, OutcomeUnknown, OutputMissing, OwnershipLost, RequestRejected
 
 if TYPE_CHECKING:
     from airflow_enterprise_orch.delegation.job import JobResult, JobStatus
@@ -189,6 +189,8 @@ class Conduct:
         :param timed_out: it was cancelled because its time limit had passed.
         :param elsewhere: it cannot be seen, because the connection now leads there.
         """
+        if self.store.ledger.last is None or self.store.ledger.last.key != key:
+            self.store.recall()
         attempt = self.store.ledger.last
         if attempt is None or attempt.key != key or attempt.handle is None:
             self.say(f"the ended job carries key {key}, which is not what the ledger knows as newest: it decides")
@@ -206,6 +208,7 @@ class Conduct:
         :param asked: the options that were offered.
         :param key: of the attempt that the question was about.
         """
+        self.store.recall()
         attempt = self.store.ledger.last
         if attempt is None:
             return Failed("a person was asked about a job that the ledger does not know; clear the step")
@@ -241,11 +244,7 @@ class Conduct:
         if isinstance(move, FailAgain):
             return Failed(move.attempt.message)
         if isinstance(move, AskAgain):
-            return self._ask(
-                f"attempt {move.attempt.number} ended as {move.attempt.verdict}; the template's retries were changed "
-                f"since, so Airflow cannot say whether somebody cleared the step: should the work run again?",
-                parking.AFTER_EDIT,
-            )
+            return self._ask_after_edit(move.attempt)
         if isinstance(move, Attach):
             return await self._attach(move.attempt)
         if isinstance(move, Begin):
@@ -272,8 +271,9 @@ class Conduct:
 
     async def _attach(self, attempt: Attempt) -> Next:
         self.say(f"attempt {attempt.number} is out there as {attempt.handle}: attached, nothing is sent")
-        if not attempt.stopping and cleared_while_waiting(attempt, self.store.now):
-            attempt = replace(attempt, stopping="the step was cleared while it waited")
+        now = self.store.now
+        if not attempt.stopping and cleared_while_waiting(attempt, now):
+            attempt = replace(attempt, stopping="the step was cleared while it waited", heeded=now.max_tries)
             self.store.save(attempt)
         try:
             async with self.site.open() as system:
@@ -286,10 +286,15 @@ class Conduct:
                     await self._submission(system).let_run(self.store.ledger)
         except Parked as parked:
             return self._ask(parked.question, parking.AFTER_RESULT)
+        except OwnershipLost:
+            raise
+        except Exception:
+            # A clear of this try, which never came to wait, will be no wish to end the job.
+            self.store.save(replace(attempt, missed=now.try_number, heeded=now.max_tries))
+            raise
         attempt = self.store.ledger.last or attempt
-        if attempt.waits != self.store.now.try_number:
-            # Only now: a clear of a step that never came to wait is no wish to end its job.
-            self.store.save(replace(attempt, waits=self.store.now.try_number))
+        if attempt.waits != now.try_number or attempt.heeded != now.max_tries:
+            self.store.save(replace(attempt, waits=now.try_number, heeded=now.max_tries))
         return self._wait(self.store.ledger, stop=stop)
 
     @staticmethod
@@ -368,6 +373,8 @@ class Conduct:
         self.store.save(failed)
         self.reached("after_close")
         move = self.store.ledger.next_move(self.store.now, self.step.rules)
+        if isinstance(move, AskAgain):
+            return self._ask_after_edit(failed)
         if not isinstance(move, Begin):
             return Failed(failed.message)
         rule = self.store.ledger.rule_for(failed, self.step.rules) if move.generation == failed.generation else None
@@ -389,6 +396,9 @@ class Conduct:
             message = f"{answer.by} says that it did not run{said}"
             self.store.ledger = self.store.ledger.with_attempt(self._closed_by(answer, attempt, "did_not_run", message))
             return await self._begin_next()
+        if answer.option in parking.AFTER_EDIT and attempt.state is not AttemptState.CLOSED:
+            # It was closed when the question was asked; a late write brought an older record back, so look again.
+            return await self._go_on()
         if answer.option == parking.RUN_AGAIN:
             return await self._begin_next()
         if answer.option == parking.KEEP:
@@ -445,19 +455,28 @@ class Conduct:
         )
         return await self._go_on()
 
+    def _ask_after_edit(self, attempt: Attempt) -> Next:
+        return self._ask(
+            f"attempt {attempt.number} ended as {attempt.verdict}; the template's retries were changed since, so "
+            f"Airflow cannot say whether somebody cleared the step: should the work run again?",
+            parking.AFTER_EDIT,
+        )
+
     def _ask(self, question: str, options: tuple[str, ...]) -> Next:
         last = self.store.ledger.last
         key = last.key if last is not None else ""
-        before = self.store.cells.get(ASKED_KEY)
         asked: dict[str, Any] = {"version": 1, "ti": self.try_id, "options": list(options), "question": question}
-        if isinstance(before, dict) and before.get("ti") == self.try_id and before != asked:
-            return self._ask_anew(question, note="")
-        if isinstance(before, dict) and before.get("note") and before.get("key") == key:
-            question = f"{before['note']}; {question}"
+        before = self.store.cells.get(ASKED_KEY)
+        if isinstance(before, dict) and before.get("ti") == self.try_id:
+            if before != asked:
+                return self._ask_anew(question, note="")
+        else:
+            note = self.store.cells.get(NOTE_KEY)
+            if isinstance(note, dict) and note.get("note") and note.get("key") == key:
+                question = f"{note['note']}; {question}"
+            self.store.cells.set(ASKED_KEY, asked)
         if last is not None:
             self.store.save(replace(last, parked=question))
-        if before != asked:
-            self.store.cells.set(ASKED_KEY, asked)
         return Asked(self.who, question, options, key)
 
     def _ask_anew(self, why: str, *, note: str) -> Next:
@@ -466,8 +485,7 @@ class Conduct:
         :param note: what was wrong with an answer; the next question begins with it.
         """
         last = self.store.ledger.last
-        key = last.key if last is not None else ""
-        self.store.cells.set(ASKED_KEY, {"version": 1, "key": key, "note": note})
+        self.store.cells.set(NOTE_KEY, {"version": 1, "key": last.key if last is not None else "", "note": note})
         return Again(f"{why} (the next try looks again, and asks a person)", timedelta(0))
 
     # Small things.

@@ -38,7 +38,7 @@ def new_key() -> str:
 
 
 _KEY = re.compile(rf"[A-Z][A-Z0-9]{{{KEY_LENGTH - 1}}}")
-_NUMBERS = ("try_number", "max_tries", "retries", "sends", "waits", "generation")
+_NUMBERS = ("try_number", "max_tries", "retries", "sends", "unsent", "waits", "missed", "heeded", "generation")
 _TEXTS = ("work", "system", "sent", "stopping", "parked", "verdict", "kind", "message", "closed_by", "opened", "closed")
 
 
@@ -73,11 +73,15 @@ class Attempt:
     :param try_number: Airflow's try that made the attempt.
     :param max_tries: Airflow's ``max_tries`` then; a clear changes it.
     :param retries: the task's ``retries`` then; tells a clear from an edit of the template.
-    :param sends: how often the work was sent; more than once only for systems whose submit is protected.
+    :param sends: the number of the newest announcement that the work is about to leave, of those that may have been
+        true; more than one only for systems whose submit is protected. 0: nothing has ever left.
+    :param unsent: the number of the newest announcement after which nothing left.
     :param sent: when it was sent last; "" means that nothing has ever left. ISO 8601, UTC.
     :param handle: where the job is.
     :param released: a two-phase job was released; if it is held now, somebody else holds it.
     :param waits: the newest of Airflow's tries that waited for the job without a worker.
+    :param missed: the newest of Airflow's tries that failed by itself before it could wait for the job.
+    :param heeded: the newest ``max_tries`` that a try took into account; a clear since changes it. 0: as it was made.
     :param stopping: why its end is asked for, "" when it is not: a person cleared the step while it waited.
     :param parked: why a person was asked, "" when nobody was.
     :param verdict: of a closed attempt; "" before.
@@ -97,10 +101,13 @@ class Attempt:
     max_tries: int = 0
     retries: int = 0
     sends: int = 0
+    unsent: int = 0
     sent: str = ""
     handle: JobHandle | None = None
     released: bool = False
     waits: int = 0
+    missed: int = 0
+    heeded: int = 0
     stopping: str = ""
     parked: str = ""
     verdict: str = ""
@@ -134,7 +141,17 @@ class Attempt:
         handle = data.get("handle")
         numbers: dict[str, Any] = {
             name: int(data.get(name, 0))
-            for name in ("try_number", "max_tries", "retries", "sends", "waits", "generation")
+            for name in (
+                "try_number",
+                "max_tries",
+                "retries",
+                "sends",
+                "unsent",
+                "waits",
+                "missed",
+                "heeded",
+                "generation",
+            )
         }
         texts: dict[str, Any] = {name: str(data.get(name, "")) for name in _TEXTS}
         attempt = cls(
@@ -339,11 +356,13 @@ class Ledger:
         known = self.attempts[sent.number - 1] if sent.number <= len(self.attempts) else None
         if known is None or known.state is not AttemptState.INTENT:
             return self
+        if known.key == sent.key and known.unsent == sent.sends:
+            return self
         if known.key == sent.key:
-            return self.with_attempt(
-                replace(known, sends=sent.sends, sent=sent.sent, system=sent.system, work=sent.work)
-            )
-        return self.with_attempt(sent) if sent.sends and not known.sends else self
+            told = replace(known, sends=sent.sends, sent=sent.sent, system=sent.system, work=sent.work)
+            return self.with_attempt(told)
+        # Only one key is ever announced; the other one was claimed by a try that went no further.
+        return self.with_attempt(sent) if not known.sends else self
 
     def next_move(self, now: TaskTry, rules: Sequence[RetryRule]) -> Move:
         """Decide what this try may do."""
@@ -399,22 +418,23 @@ def attempt_from_store(data: object, number: int) -> Attempt | None:
 
 
 def cleared_while_waiting(attempt: Attempt, now: TaskTry) -> bool:
-    """Tell whether a person cleared the step while the try before this one waited for the attempt's job."""
-    return attempt.waits == now.try_number - 1 and cleared_since(attempt, now) is Cleared.YES
+    """Tell whether a person cleared the step while it waited for the attempt's job, and nobody heeded it yet.
+
+    A clear at try n sets ``max_tries = n + retries``. When that try had failed by itself, because the system was out of
+    reach, say, the person repairs a step whose job may be well: nothing asks for its end. A try that died without a
+    word counts as one that waited.
+    """
+    if not attempt.waits or now.retries != attempt.retries or now.max_tries == (attempt.heeded or attempt.max_tries):
+        return False
+    return attempt.missed != now.max_tries - now.retries
 
 
 def _forgotten(attempt: Attempt) -> Attempt:
     if attempt.state is AttemptState.CLOSED:
         return attempt
     message = "a late write of an earlier try replaced the record of how it ended"
-    return replace(
-        attempt,
-        state=AttemptState.CLOSED,
-        verdict=Verdict.FAILURE,
-        kind="forgotten",
-        closed_by="system",
-        message=message,
-    )
+    done = replace(attempt, state=AttemptState.CLOSED, verdict=Verdict.FAILURE)
+    return replace(done, kind="forgotten", closed_by="system", message=message)
 
 
 def opened(move: Begin, now: TaskTry, key: str, at: datetime) -> Attempt:

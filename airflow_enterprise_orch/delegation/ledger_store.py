@@ -2,14 +2,14 @@
 
 Airflow gives a task instance a new id for every try and refuses a write with an old one; reading proves nothing,
 because a task instance that is gone reads as an empty store. And Airflow looks at the owner *before* it writes, not
-*while*: a write that was under way when the next try began still lands, and may replace something newer. Three cells
-that never expire make this harmless:
+*while*: a write that was under way when the next try began still lands, and may replace something newer. Cells that
+never expire make this harmless:
 
 - :data:`LEDGER_KEY`, the ledger;
 - ``orch.sent.<number>``, one per attempt: the attempt as it was when its work was about to leave. It is written, and
   read back, right before sending. A late write of the ledger cannot touch it, so nobody forgets what was sent; and the
   read-back, with the same owner, proves that the next try begins (and reads) after it.
-- :data:`ASKED_KEY`, what a person was asked.
+- :data:`ASKED_KEY`, what a person was asked, and :data:`NOTE_KEY`, what was wrong with the answer.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from airflow_enterprise_orch.errors import OwnershipLost
 SENT_PREFIX = "orch.sent."
 ASKED_KEY = "orch.asked"
 """Where the task state store keeps what a person was asked, and in which try."""
+NOTE_KEY = "orch.note"
+"""Where it keeps what was wrong with the last answer, for the next question."""
+LOST = "the task instance belongs to another try meanwhile, so this one does nothing more"
 
 
 class Cells(Protocol):
@@ -50,17 +53,24 @@ class LedgerStore:
         self.cells = cells
         self.now = now
         self.ledger = Ledger.from_json(cells.get(LEDGER_KEY))
-        if now.try_number > 1:
-            # Before the first try nothing was written that could have been replaced.
-            self._recall()
+        last = self.ledger.last
+        if now.try_number > 1 or (last is not None and last.state is AttemptState.INTENT):
+            # When the first try begins, nothing was written that could have been replaced. When it goes on, a write of
+            # its own may have been: the SDK repeats a request that timed out, and the first may land after others.
+            self.recall()
 
     def save(self, changed: Ledger | Attempt) -> None:
         """Write the ledger; :raises OwnershipLost: when this try owns the task instance no more."""
         self.ledger = changed if isinstance(changed, Ledger) else self.ledger.with_attempt(changed)
         self.cells.set(LEDGER_KEY, self.ledger.to_json())
+        last = self.ledger.last
+        about_to_release = last is not None and last.state is AttemptState.SUBMITTED and not last.released
+        if about_to_release and self.cells.get(LEDGER_KEY) != self.ledger.to_json():
+            # The write was under way while the next try began, and that one may have chosen another copy to release.
+            raise OwnershipLost(LOST)
 
     def announce(self, attempt: Attempt) -> None:
-        """Write that the attempt's work is about to leave (or that it did not), and prove that this try still may.
+        """Write that the attempt's work is about to leave, and prove that this try still may.
 
         :raises OwnershipLost: when it may not.
         """
@@ -68,7 +78,7 @@ class LedgerStore:
         self.ledger = self.ledger.with_attempt(attempt)
         self.cells.set(cell, attempt.to_json())
         if self.cells.get(cell) != attempt.to_json():
-            raise OwnershipLost("the task instance belongs to another try meanwhile, so this one does nothing more")
+            raise OwnershipLost(LOST)
 
     @property
     def may_be_out_there(self) -> bool:
@@ -76,7 +86,7 @@ class LedgerStore:
         last = self.ledger.last
         return last is not None and self.ledger.is_open and (last.sends > 0 or last.handle is not None)
 
-    def _recall(self) -> None:
+    def recall(self) -> None:
         """Bring into the ledger what was sent, should a late write have replaced it."""
         last = self.ledger.last
         if last is not None and last.state is AttemptState.INTENT:

@@ -142,8 +142,11 @@ class Submission:
                     f"the next try looks again"
                 )
             before = attempt
-            attempt = replace(attempt, sent=self.clock.now().isoformat(), sends=attempt.sends + 1)
+            announced = max(attempt.sends, attempt.unsent) + 1
+            attempt = replace(attempt, sent=self.clock.now().isoformat(), sends=announced)
             self.store.announce(attempt)
+            # Once more, for the time limit: the announcement may have taken long.
+            attempt = replace(attempt, sent=self.clock.now().isoformat())
             ledger = ledger.with_attempt(attempt)
             self.reached("before_send")
             try:
@@ -154,7 +157,8 @@ class Submission:
                 continue
             except (SystemUnreachable, ConnectionProblem):
                 # Nothing left: an unprotected system must not be suspected of having got it.
-                self.store.announce(before)
+                # Taken back in the ledger: were this write stalled, it could not wash away a later announcement.
+                self._save(ledger, replace(before, unsent=attempt.sends))
                 raise
             except RequestRejected as error:
                 if before.sends and self.system.capabilities.protection is Protection.ATOMIC:
@@ -192,10 +196,26 @@ class Submission:
         attempt = ledger.last
         if attempt is None or attempt.handle is None or attempt.released:
             return ledger
+        other = await self._released_by_another_try(ledger, attempt)
+        if other is not None:
+            return self._save(ledger, replace(attempt, handle=other, released=True))
         await self._release(attempt.handle)
         ledger = self._save(ledger, replace(attempt, released=True))
         self.reached("after_release")
         return ledger
+
+    async def _released_by_another_try(self, ledger: Ledger, attempt: Attempt) -> JobHandle | None:
+        """Return the copy that was released already, where the ledger's choice may be that of a late write."""
+        if self.system.capabilities.protection is not Protection.TWO_PHASE or attempt.sends < 2:
+            return None
+        sighting = await self.system.find(attempt.key)
+        if not isinstance(sighting, Found):
+            return None
+        chosen = self._elect(sighting, ledger, attempt)
+        if chosen.held or attempt.handle is None or chosen.handle.job_id == attempt.handle.job_id:
+            return None
+        self.say(f"{chosen.handle.job_id} was released already: it is the one that counts")
+        return chosen.handle
 
     def _save(self, ledger: Ledger, attempt: Attempt) -> Ledger:
         changed = ledger.with_attempt(attempt)
@@ -230,6 +250,12 @@ class Submission:
             raise Parked(
                 f"the work was sent to {self.system.identity} with key {attempt.key} and no answer came; "
                 f"the system cannot tell whether it arrived ({sighting.reason}): did it run?",
+                ledger,
+            )
+        if sent_at and self.clock.now() - sent_at > capabilities.remembers:
+            raise Parked(
+                f"the work was sent to {self.system.identity} with key {attempt.key} at {sent_at:%Y-%m-%d %H:%M} UTC, "
+                f"no answer came, and the system may have forgotten a job that ended since: did it run?",
                 ledger,
             )
         if capabilities.protection is Protection.UNPROTECTED:

@@ -47,6 +47,8 @@ class Capabilities:
 
     :param settle: how long after sending a request may still appear on the system's side. Absence proves nothing
         before that.
+    :param remembers: for how long at least a job that has run can still be found. A key that is absent later proves
+        nothing any more.
     :param batch: how many jobs one poll may ask for.
     :param hold: ``hold`` and ``release`` work on a job that was handed over.
     :param restart: ``restart`` works.
@@ -54,6 +56,7 @@ class Capabilities:
 
     protection: Protection
     settle: timedelta = timedelta(seconds=10)
+    remembers: timedelta = timedelta(days=1)
     batch: int = 1000
     hold: bool = False
     restart: bool = False
@@ -227,6 +230,8 @@ class SystemRegistration:
     :param connection_type: Airflow's connection type.
     :param opener: dotted path ``module:callable`` of an :class:`OpenSystem`.
     :param steps: the step types that it brings.
+    :param clients: the heavy modules that the opener imports when it is used; a process that forks the processes of
+        tasks imports them once for all. They must start no thread when they are imported.
     """
 
     name: str
@@ -234,6 +239,7 @@ class SystemRegistration:
     connection_type: str
     opener: str
     steps: tuple[StepType, ...]
+    clients: tuple[str, ...] = ()
 
     def open(self, connection_id: str) -> AbstractAsyncContextManager[RemoteSystem]:
         """Open the system behind an Airflow connection."""

@@ -78,7 +78,6 @@ class Task:
         self.retries = make().retries
         self.max_tries = self.retries
         self.triggers: list[DelegateTrigger] = []
-        self.pushed: dict[str, Any] = {}
 
     def context(self) -> dict[str, Any]:
         ti = SimpleNamespace(
@@ -89,7 +88,6 @@ class Task:
             map_index=-1,
             try_number=self.try_number,
             max_tries=self.max_tries,
-            xcom_push=lambda key, value: self.pushed.update({key: value}),
         )
         return {"ti": ti, "task_instance": ti, "task_state_store": Store(self, self.id)}
 
@@ -160,22 +158,15 @@ class Killed(BaseException):
     """The process died here. No ``except Exception`` survives a SIGKILL, so this is none."""
 
 
-async def kill_in_wait(trigger: DelegateTrigger, state: str | None, seconds: float, *, cleared: bool = False) -> None:
-    """Let a trigger wait for a moment, then end it as Airflow does when somebody acted on the task.
-
-    :param cleared: the try after a clear is waiting already.
-    """
+async def kill_in_wait(trigger: DelegateTrigger, state: str | None, seconds: float) -> None:
+    """Let a trigger wait for a moment, then end it as Airflow does when somebody acted on the task."""
     _, arguments = trigger.serialize()
     waiting = DelegateTrigger(**arguments)
 
     async def told() -> str | None:
         return state
 
-    async def waits_anew() -> bool:
-        return cleared
-
     waiting._task_state = told  # type: ignore[method-assign]
-    waiting._was_cleared = waits_anew  # type: ignore[method-assign]
 
     async def run() -> None:
         async for _ in waiting.run():

@@ -195,13 +195,12 @@ def test_a_clear_of_a_success_runs_anew_and_a_retry_does_not(world: World) -> No
     assert len({job.key for job in world.ran()}) == 2
 
 
-@pytest.mark.parametrize("state", ["failed", "success", "skipped", None, "deferred"])
+@pytest.mark.parametrize("state", ["failed", "success", "skipped", None])
 def test_a_persons_kill_cancels_the_job(world: World, state: str | None) -> None:
-    # Still deferred: the try after a clear was so quick that it waits already.
     task = world.task(world.subject.long)
     trigger = task.submit()
     until(lambda: any(job.state == "running" for job in world.jobs()))
-    asyncio.run(kill_in_wait(trigger, state, 0.5, cleared=state == "deferred"))
+    asyncio.run(kill_in_wait(trigger, state, 0.5))
     until(lambda: all(job.state == "ended" for job in world.jobs()))
     task.clear()
     again = task.submit()  # the clear attaches, sees the cancel proven, and then runs anew
@@ -210,6 +209,20 @@ def test_a_persons_kill_cancels_the_job(world: World, state: str | None) -> None
         task.collect(task.wait(again))
     task.next_try()
     assert task.submit().wait.handle.key != trigger.wait.handle.key
+
+
+def test_a_clear_before_any_triggerer_held_the_wait_cancels_the_job(world: World) -> None:
+    task = world.task(world.subject.long)
+    trigger = task.submit()
+    until(lambda: any(job.state == "running" for job in world.jobs()))
+    task.clear()  # nobody calls on_kill
+    again = task.submit()
+    assert again.wait.handle == trigger.wait.handle
+    with pytest.raises(RunAgain, match="cancelled"):
+        task.collect(task.wait(again))
+    task.next_try()
+    assert task.submit().wait.handle.key != trigger.wait.handle.key
+    assert len({job.key for job in world.ran()}) == 2
 
 
 def test_moving_triggers_to_another_triggerer_leaves_the_job_alone(world: World) -> None:
@@ -316,7 +329,7 @@ def test_no_secret_is_left_anywhere(world: World) -> None:
     assert "waiting without a worker slot" in world.log, "the task's own log is not looked at"
     places = {
         "log": world.log,
-        "XCom": json.dumps([value, task.pushed]),
+        "XCom": json.dumps(value),
         "task state store": json.dumps(task.cells),
         "trigger arguments": json.dumps(task.triggers[0].serialize()),
         "Variables": json.dumps(world.variables),

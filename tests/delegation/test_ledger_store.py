@@ -70,8 +70,23 @@ def test_what_did_not_leave_after_all_is_taken_back() -> None:
     attempt = intent(1)
     first.save(attempt)
     first.announce(replace(attempt, sends=1, sent=AT.isoformat()))
-    first.announce(attempt)
-    assert read(cells).last == attempt
+    taken_back = replace(attempt, unsent=1)
+    first.save(taken_back)
+    assert read(cells).last == taken_back
+    again = replace(taken_back, sends=2, sent=AT.isoformat())
+    first.announce(again)
+    assert read(cells).last == again
+
+
+def test_a_taking_back_that_lands_late_washes_no_later_announcement_away() -> None:
+    attempt = intent(1)
+    later = replace(attempt, unsent=1, sends=2, sent=AT.isoformat())
+    assert read(holding(replace(attempt, unsent=1), sent=(later,))).attempts == (later,)
+
+
+def test_two_late_claims_do_not_hide_the_key_that_was_announced() -> None:
+    announced = intent(1, sends=1)
+    assert read(holding(intent(1), sent=(announced,))).attempts == (announced,)
 
 
 def test_a_late_claim_of_another_key_does_not_hide_what_was_sent() -> None:

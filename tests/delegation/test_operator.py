@@ -354,6 +354,44 @@ def test_the_wish_of_a_clear_outlives_the_try_that_read_it(world: World) -> None
     assert life.retry().execute().wait.deadline
 
 
+def test_the_wish_of_a_clear_outlives_tries_that_died_at_their_start(world: World) -> None:
+    life = Life()
+    life.execute()
+    assert life.clear().retry().execute().wait.deadline, "the try after the clear died before it read the ledger"
+    life = Life()
+    life.execute()
+    assert life.clear().clear().execute().wait.deadline, "... and a person cleared it once more"
+
+
+def test_a_clear_together_with_an_edit_of_the_retries_is_a_question_not_a_lost_wish(world: World) -> None:
+    life = Life()
+    life.execute()
+    life.arguments["retries"] = 3
+    life.clear().execute()
+    world.end(JobResult(Ending.CANCELLED, "cancelled"))
+    resumed = life.park(life.collect)
+    assert QUESTIONS[-1]["options"] == list(parking.AFTER_EDIT)
+    with pytest.raises(TaskDeferred):
+        life.answer(resumed, parking.RUN_AGAIN)
+    assert len(world.ran) == 2
+
+
+def test_a_wish_that_was_heeded_counts_once(world: World) -> None:
+    life = Life()
+    life.execute()
+    for _ in range(2):
+        world.opens[:] = ["unreachable"]
+        with pytest.raises(SystemUnreachable):
+            life.retry().operator().execute(life.context())
+    assert not life.clear().execute().wait.deadline
+    assert not life.retry().execute().wait.deadline, "the same clear is taken for another one"
+    world.opens[:] = ["unreachable"]
+    with pytest.raises(SystemUnreachable):
+        life.retry().operator().execute(life.context())
+    assert not life.retry().execute().wait.deadline
+    assert life.clear().execute().wait.deadline, "now it was cleared while it waited"
+
+
 def test_a_clear_of_a_step_whose_job_has_ended_cancels_nothing(world: World) -> None:
     """On a mainframe a cancel of an ended job may take its output away, which the next try is about to read."""
     life = Life()

@@ -7,6 +7,7 @@ import itertools
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_enterprise_orch.delegation.job import Phase
-from airflow_enterprise_orch.delegation.ledger import AttemptState, Begin, Ledger, TaskTry, new_key, opened
+from airflow_enterprise_orch.delegation.ledger import Attempt, AttemptState, Begin, Ledger, TaskTry, new_key, opened
 from airflow_enterprise_orch.delegation.submission import MAX_SENDS, Parked, Submission, sweep
 from airflow_enterprise_orch.delegation.system import Protection
 from airflow_enterprise_orch.errors import JobFailed, LoginRefused, OwnershipLost, SystemBusy, SystemUnreachable
@@ -525,3 +526,33 @@ def test_a_rejected_submission_says_the_systems_words() -> None:
     with pytest.raises(JobFailed, match="refuses the job: no such class") as failed:
         asyncio.run(submission.hand_over(ledger, attempt, WORK))  # type: ignore[arg-type]
     assert failed.value.kind == "rejected"
+
+
+@pytest.mark.parametrize("protection", [ATOMIC, TWO_PHASE])
+def test_a_key_that_is_absent_after_the_system_forgot_is_a_question(protection: Protection) -> None:
+    """The job may have run and been purged over the weekend on which nobody could look."""
+    world, cells, clock = World(protection, submits=["lost_after"]), Cells(), Clock()
+    assert asyncio.run(one_try(world, cells, clock, reached=dying_at("before_send"))) == "killed"
+    world.jobs.clear()
+    clock.time += timedelta(hours=25)
+    ended = asyncio.run(one_try(world, cells, clock))
+    assert ended.startswith("parked")
+    assert "may have forgotten a job" in ended
+    assert "2026-03-02 06:00 UTC" in ended
+    assert world.sent == []
+
+
+def test_a_copy_that_another_try_released_is_the_one_that_counts() -> None:
+    """A late write put the ledger back to the copy that lost: releasing that one too would run the work twice."""
+    world, cells, clock = World(TWO_PHASE), Cells(owner=1), Clock()
+    key = new_key()
+    older, younger = world.land(WORK, key), world.land(WORK, key)
+    older.held, older.phase = False, Phase.RUNNING
+    world.ran.append(older.handle.job_id)
+    late = Attempt(1, key, sends=2, sent=START.isoformat(), system=world.identity, state=AttemptState.SUBMITTED)
+    ledger = Ledger((replace(late, handle=younger.handle),))
+    submission = Submission(FakeSystem(world), store_of(Store(cells, 1)), clock, lambda _line: None)
+    last = asyncio.run(submission.let_run(ledger)).last
+    assert last is not None
+    assert (last.handle, last.released) == (older.handle, True)
+    assert world.ran == [older.handle.job_id]

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from airflow.utils.state import TaskInstanceState
 from fakes import REGISTRATION, WORK, World
@@ -38,13 +37,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     def quick_poller(registration: object, connection_id: str) -> ConnectionPoller:
         loop = asyncio.get_running_loop()
         if loop not in pollers:
-            pace = Pace(young=0.01, calm=0.01, widest=0.02, blocked=0.02)
+            pace = Pace(young=0.01, calm=0.01, widest=0.02, blocked=0.02, linger=0.01)
             pollers[loop] = ConnectionPoller(REGISTRATION, connection_id, pace, refuse_blocked=_open_door)
         return pollers[loop]
 
     monkeypatch.setattr(module, "poller", quick_poller)
     monkeypatch.setattr(module, "MIN_WAIT", timedelta(0))
-    monkeypatch.setattr(module, "CANCEL_AGAIN", timedelta(seconds=0.1))
 
 
 @pytest.fixture
@@ -81,7 +79,6 @@ def said_states(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[dict[str, 
         return answer
 
     monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(states))
-    monkeypatch.setattr(BaseXCom, "get_one", staticmethod(lambda **_where: None))
     return asked
 
 
@@ -157,25 +154,6 @@ def test_a_time_limit_that_passed_while_nobody_waited_is_kept(world: World, wait
     assert world.calls.count("cancel") == 1
 
 
-def test_a_cancel_that_did_not_work_is_asked_for_again(
-    world: World, waiting: Wait, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from fakes import FakeSystem
-
-    original, count = FakeSystem.cancel, 0
-
-    async def deaf(self: FakeSystem, handle: JobHandle) -> None:
-        nonlocal count
-        count += 1
-        if count >= 3:
-            await original(self, handle)
-
-    monkeypatch.setattr(FakeSystem, "cancel", deaf)
-    wait = replace(waiting, deadline=utc_now().isoformat())
-    assert asyncio.run(first_event(wait))["timed_out"] is True
-    assert count == 3
-
-
 def test_a_job_that_ends_in_time_did_not_time_out(world: World, waiting: Wait) -> None:
     world.end()
     wait = replace(waiting, deadline=(utc_now() + timedelta(hours=1)).isoformat())
@@ -197,12 +175,15 @@ def test_an_event_never_comes_sooner_than_airflow_can_take_it(
     async def nap(seconds: float) -> None:
         naps.append(seconds)
 
+    async def ended(*_arguments: object) -> dict[str, str]:
+        return {"phase": "ended"}
+
     monkeypatch.setattr(module, "MIN_WAIT", MIN_WAIT)
     monkeypatch.setattr("airflow_enterprise_orch.delegation.polling.utc_now", lambda: now)
     monkeypatch.setattr(module, "asyncio", SimpleNamespace(sleep=nap))
+    monkeypatch.setattr(module, "waiting", SimpleNamespace(wait_for_end=ended))
     wait = replace(waiting, deferred=(now - timedelta(seconds=age)).isoformat())
-    event = DelegateTrigger(wait)._event(module.News(), timed_out=False)
-    asyncio.run(event)
+    assert asyncio.run(first_event(wait)) == {"phase": "ended"}
     assert naps == [slept]
 
 
@@ -320,26 +301,63 @@ def test_airflows_own_states_call_takes_what_we_ask(monkeypatch: pytest.MonkeyPa
     assert sent[0].task_ids == ["book"]
 
 
-@pytest.mark.parametrize(
-    ("told", "cleared"),
-    [
-        ({"try_number": 3}, True),
-        ({"try_number": 2}, False),
-        (None, False),
-        ("spoilt", False),
-        ({"try_number": "3"}, False),
-    ],
-)
-def test_a_wait_of_a_later_try_means_that_the_task_was_cleared(
-    waiting: Wait, monkeypatch: pytest.MonkeyPatch, told: object, cleared: bool
+# What Airflow's own loop does with it.
+
+
+def _runner(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[str]]:
+    """Return Airflow's real TriggerRunner without its supervisor, and what is said in triggers' logs."""
+    from airflow.jobs.triggerer_job_runner import TriggerRunner
+
+    monkeypatch.setenv("AIRFLOW_DISABLE_GREENBACK_PORTAL", "true")
+    said: list[str] = []
+    note = SimpleNamespace(**dict.fromkeys(("info", "warning"), lambda text, *words: said.append(text % words)))
+    monkeypatch.setattr(DelegateTrigger, "log", property(lambda _self: note))
+    return TriggerRunner(), said
+
+
+def test_a_kill_reaches_the_job_though_airflow_cuts_it_short(
+    world: World, waiting: Wait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(BaseXCom, "get_one", staticmethod(lambda **_where: told))
-    assert asyncio.run(DelegateTrigger(replace(waiting, try_number=2))._was_cleared()) is cleared
+    """The real run_trigger and cancel_triggers: Airflow cancels on_kill itself with its next loop."""
+    from fakes import FakeSystem
+
+    said_states(monkeypatch, {"run-1": {"book": "failed"}})
+    runner, said = _runner(monkeypatch)
+    original = FakeSystem.cancel
+    asked, let_go = asyncio.Event(), asyncio.Event()
+
+    async def slow(self: FakeSystem, handle: JobHandle) -> None:
+        asked.set()
+        await let_go.wait()
+        await original(self, handle)
+
+    monkeypatch.setattr(FakeSystem, "cancel", slow)
+
+    async def body() -> None:
+        trigger = DelegateTrigger(waiting)
+        task = asyncio.create_task(runner.run_trigger(7, trigger))
+        runner.triggers[7] = {"task": task, "is_watcher": False, "name": "book", "events": 0}
+        while not world.batches:
+            await asyncio.sleep(0.005)
+        runner.to_cancel.append(7)
+        await runner.cancel_triggers()
+        await asked.wait()
+        runner.to_cancel.append(7)
+        await runner.cancel_triggers()
+        with suppress(asyncio.CancelledError):
+            await task
+        let_go.set()
+        while "cancel" not in world.calls:
+            await asyncio.sleep(0.005)
+
+    asyncio.run(asyncio.wait_for(body(), 20))
+    assert any("asking for its cancel: the task is now failed" in line for line in said)
 
 
-def test_a_wait_that_cannot_be_told_apart_leaves_the_job_alone(waiting: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(**_where: object) -> None:
-        raise ConnectionError("no supervisor")
-
-    monkeypatch.setattr(BaseXCom, "get_one", staticmethod(broken))
-    assert asyncio.run(DelegateTrigger(replace(waiting, try_number=2))._was_cleared()) is False
+def test_lines_of_the_job_reach_the_tasks_log(world: World, waiting: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.tail = "step 1 of 2\n\x1b[31mstep 2 of 2"
+    world.end()
+    _, said = _runner(monkeypatch)
+    asyncio.run(first_event(waiting))
+    assert "JOB00001 | step 1 of 2" in said
+    assert "JOB00001 | \\x1b[31mstep 2 of 2" in said
