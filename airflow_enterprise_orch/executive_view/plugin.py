@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.plugins_manager import AirflowPlugin
+
+from airflow_enterprise_orch import preload
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -33,3 +35,11 @@ class EnterpriseOrchPlugin(AirflowPlugin):
 
     name = "enterprise_orch"
     fastapi_apps = [{"app": LazyApp(), "url_prefix": PREFIX, "name": "Enterprise orchestration"}]  # noqa: RUF012
+
+    @classmethod
+    def on_load(cls, *_args: Any, **_kwargs: Any) -> None:
+        """Import once what each process that is forked from this one would import for itself.
+
+        No listener's ``on_starting``: where there is a listener, Airflow refuses DAGs whose triggers end their tasks.
+        """
+        preload.preload()

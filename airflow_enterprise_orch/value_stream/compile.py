@@ -1,4 +1,4 @@
-"""A checked model -> a DAG.
+"""A checked model -> the plan of its DAG -> the DAG.
 
 The same template gives the same serialized DAG in every process, because each difference would be a new DAG version:
 everything is in a fixed order, nothing depends on the time, and nothing is kept whose text holds a memory address. What
@@ -9,120 +9,120 @@ hash, in the DAG's documentation, does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Any
-
-from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, CronTriggerTimetable, Param
-from airflow.sdk.definitions.param import ParamsDict
+from typing import TYPE_CHECKING, Any
 
 from airflow_enterprise_orch.expressions import compile_expression
 from airflow_enterprise_orch.restricted_jinja import inspect, texts
 from airflow_enterprise_orch.value_stream import model
-from airflow_enterprise_orch.value_stream.admission import AdmitStep
-from airflow_enterprise_orch.value_stream.approval import ApprovalStep
-from airflow_enterprise_orch.value_stream.branch import OTHERWISE, BranchStep
+from airflow_enterprise_orch.value_stream.branch import OTHERWISE
 from airflow_enterprise_orch.value_stream.conditions import condition_variables
 from airflow_enterprise_orch.value_stream.model import ValueStream, format_duration
 from airflow_enterprise_orch.value_stream.paths import Paths, Task, TaskKind
+from airflow_enterprise_orch.value_stream.plan import EMPTY, StreamPlan, TaskPlan
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
 
 TAG = "value-stream"
 TAG_REMOVED = "removed"
 MAX_TAG = 100
 
-SCHEDULED_SINCE = datetime(2024, 1, 1, tzinfo=UTC)
-"""Airflow wants a first day for a schedule; with ``catchup`` off, no day before the present is made up for."""
+ADMIT_STEP = "airflow_enterprise_orch.value_stream.admission:AdmitStep"
+APPROVAL_STEP = "airflow_enterprise_orch.value_stream.approval:ApprovalStep"
+BRANCH_STEP = "airflow_enterprise_orch.value_stream.branch:BranchStep"
 
-OWN_STEP: Mapping[str, Any] = {"retries": 3, "retry_delay": timedelta(seconds=15)}
+OWN_RETRIES = 3
+OWN_RETRY_DELAY = 15.0
 """Admission, branches and approvals may be run again as often as Airflow's own infrastructure fails them: they change
 nothing outside, and what is wrong with a template or an answer fails them for good."""
 
 
 def compile_stream(stream: ValueStream, *, source_hash: str, source: str = "", removed: str = "") -> DAG:
-    """Turn a stream into its DAG.
+    """Turn a stream into its DAG; see :func:`plan_stream`."""
+    return plan_stream(stream, source_hash=source_hash, source=source, removed=removed).build()
+
+
+def plan_stream(stream: ValueStream, *, source_hash: str, source: str = "", removed: str = "") -> StreamPlan:
+    """Turn a stream into the plan of its DAG.
 
     :param source_hash: the hash of the template's text.
     :param source: the template's file, for its documentation.
     :param removed: the day on which the template was taken away: the DAG then has no schedule, and says so.
     """
-    scheduled = stream.schedule is not None and not removed
-    dag = DAG(
-        dag_id=stream.id,
-        dag_display_name=f"{stream.title} (removed)" if removed else stream.title,
-        description=" ".join(stream.description.split())[:500] if stream.description else stream.title,
-        doc_md=_documentation(stream, source_hash, source, removed),
-        schedule=_timetable(stream) if scheduled else None,
-        start_date=SCHEDULED_SINCE if scheduled else None,
-        catchup=False,
-        max_active_runs=stream.limits.instances,
-        max_active_tasks=stream.limits.steps,
-        params={name: _param(param) for name, param in stream.params.items()},
-        tags=sorted({TAG, stream.business.domain[:MAX_TAG], *stream.tags, *([TAG_REMOVED] if removed else [])}),
-        default_args={"owner": stream.business.owner},
-        auto_register=False,
-    )
+    scheduled = stream.schedule if not removed else None
+    dag = {
+        "dag_id": stream.id,
+        "dag_display_name": f"{stream.title} (removed)" if removed else stream.title,
+        "description": " ".join(stream.description.split())[:500] if stream.description else stream.title,
+        "doc_md": _documentation(stream, source_hash, source, removed),
+        "max_active_runs": stream.limits.instances,
+        "max_active_tasks": stream.limits.steps,
+        "tags": sorted({TAG, stream.business.domain[:MAX_TAG], *stream.tags, *([TAG_REMOVED] if removed else [])}),
+        "default_args": {"owner": stream.business.owner},
+    }
     paths = Paths(stream)
-    for task in paths.tasks:
-        operator = _operator(stream, paths, task, dag)
-        # Airflow copies the DAG's params to each task; at run time it merges them again, so one copy is enough.
-        operator.params = ParamsDict()
-        for upstream in task.upstream:
-            dag.get_task(upstream).set_downstream(operator)
-    return dag
+    return StreamPlan(
+        dag,
+        {name: _param(param) for name, param in stream.params.items()},
+        {"cron": scheduled.cron, "timezone": scheduled.timezone} if scheduled is not None else None,
+        tuple(_task(stream, paths, task) for task in paths.tasks),
+    )
 
 
-def _operator(stream: ValueStream, paths: Paths, task: Task, dag: DAG) -> Any:
-    common: dict[str, Any] = {"task_id": task.task_id, "dag": dag, "trigger_rule": task.rule}
+def _task(stream: ValueStream, paths: Paths, task: Task) -> TaskPlan:
+    rule: dict[str, Any] = {"trigger_rule": task.rule}
     if task.kind is TaskKind.ADMIT:
-        return AdmitStep(
-            business_key=stream.business.key or "",
-            duplicates=stream.business.duplicates,
-            task_display_name="Admission",
-            **OWN_STEP,
-            **common,
-        )
+        business = stream.business
+        admission = {"business_key": business.key or "", "duplicates": business.duplicates}
+        return _own(task, ADMIT_STEP, {**admission, "task_display_name": "Admission", **rule})
     if task.kind is not TaskKind.STEP:
         # An empty operator is done by the scheduler alone.
-        return EmptyOperator(task_display_name=_helper_title(stream, task), **common)
+        title = {"task_display_name": _helper_title(stream, task)}
+        return TaskPlan(task.task_id, EMPTY, {**title, **rule}, upstream=tuple(task.upstream))
     step = stream.steps[task.step]
-    common["task_display_name"] = step.title or step.id
+    common = {"task_display_name": step.title or step.id, **rule}
     if isinstance(step, model.BranchStep):
-        return _branch(stream, paths, step, common)
+        return _own(task, BRANCH_STEP, {**_branch(stream, paths, step), **common})
     if isinstance(step, model.ApprovalStep):
-        return _approval(stream, step, common)
-    return step.step_type.operator_class().from_step(
-        **step.operator_arguments(), stream=_visible(stream, step.work), **common
+        return _own(task, APPROVAL_STEP, {**_approval(stream, step), **common})
+    arguments = {**step.operator_arguments(), "stream": _visible(stream, step.work), **common}
+    return TaskPlan(task.task_id, step.step_type.operator, arguments, delegated=True, upstream=tuple(task.upstream))
+
+
+def _own(task: Task, operator: str, arguments: Mapping[str, Any]) -> TaskPlan:
+    return TaskPlan(
+        task.task_id,
+        operator,
+        {"retries": OWN_RETRIES, **arguments},
+        retry_delay=OWN_RETRY_DELAY,
+        upstream=tuple(task.upstream),
     )
 
 
-def _branch(stream: ValueStream, paths: Paths, step: model.BranchStep, common: Mapping[str, Any]) -> BranchStep:
+def _branch(stream: ValueStream, paths: Paths, step: model.BranchStep) -> dict[str, Any]:
     declared = condition_variables(stream, step.id)
     read = {name for rule in step.rules for name in compile_expression(rule.when, declared).references}
     lines = [f"{number}. when `{rule.when}`: {_named(rule.then)}" for number, rule in enumerate(step.rules, start=1)]
-    return BranchStep(
-        rules=[{"when": rule.when, "then": list(rule.then)} for rule in step.rules],
-        otherwise=list(step.otherwise),
-        variables={name: declared[name] for name in sorted(read)},
-        routes={target: task for target, task in paths.routes(step.id).items() if target != task},
-        doc_md="\n".join([*lines, f"{len(lines) + 1}. {OTHERWISE}: {_named(step.otherwise)}"]),
-        **OWN_STEP,
-        **common,
-    )
+    return {
+        "rules": [{"when": rule.when, "then": list(rule.then)} for rule in step.rules],
+        "otherwise": list(step.otherwise),
+        "variables": {name: declared[name] for name in sorted(read)},
+        "routes": {target: task for target, task in paths.routes(step.id).items() if target != task},
+        "doc_md": "\n".join([*lines, f"{len(lines) + 1}. {OTHERWISE}: {_named(step.otherwise)}"]),
+    }
 
 
-def _approval(stream: ValueStream, step: model.ApprovalStep, common: Mapping[str, Any]) -> ApprovalStep:
-    return ApprovalStep(
-        subject=step.subject,
-        body=step.body,
-        assignees=list(step.assignees),
-        within=step.within.total_seconds() if step.within is not None else None,
-        on_timeout=step.on_timeout,
-        on_reject=step.on_reject,
-        stream=_visible(stream, [step.subject, step.body]),
-        doc_md=_waits(step),
-        **OWN_STEP,
-        **common,
-    )
+def _approval(stream: ValueStream, step: model.ApprovalStep) -> dict[str, Any]:
+    return {
+        "subject": step.subject,
+        "body": step.body,
+        "assignees": list(step.assignees),
+        "within": step.within.total_seconds() if step.within is not None else None,
+        "on_timeout": step.on_timeout,
+        "on_reject": step.on_reject,
+        "stream": _visible(stream, [step.subject, step.body]),
+        "doc_md": _waits(step),
+    }
 
 
 def _visible(stream: ValueStream, texts_of: Any) -> dict[str, Any]:
@@ -142,8 +142,8 @@ def _visible(stream: ValueStream, texts_of: Any) -> dict[str, Any]:
     }
 
 
-def _param(param: model.Param) -> Param:
-    """Return the param as the form that starts a run shows and checks it."""
+def _param(param: model.Param) -> dict[str, Any]:
+    """Return the param as the form that starts a run shows and checks it: the arguments of Airflow's ``Param``."""
     given = {
         "type": param.type,
         "title": param.title,
@@ -153,15 +153,8 @@ def _param(param: model.Param) -> Param:
         "maximum": param.maximum,
     }
     schema: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if param.required:
-        return Param(description=param.description, **schema)
-    return Param(param.default, description=param.description, **schema)
-
-
-def _timetable(stream: ValueStream) -> CronTriggerTimetable | None:
-    if stream.schedule is None:
-        return None
-    return CronTriggerTimetable(stream.schedule.cron, timezone=stream.schedule.timezone)
+    default = {} if param.required else {"default": param.default}
+    return {**default, "description": param.description, **schema}
 
 
 def _documentation(stream: ValueStream, source_hash: str, source: str, removed: str) -> str:

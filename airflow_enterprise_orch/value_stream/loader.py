@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import DAG, get_parsing_context
 
 from airflow_enterprise_orch.errors import TemplateError
+from airflow_enterprise_orch.value_stream.plan import StreamPlan, keep, kept
 from airflow_enterprise_orch.value_stream.template_folder import (
     SUFFIXES,
     by_stream,
@@ -59,13 +60,18 @@ def build(text: bytes, name: str, *, removed: str = "") -> DAG:
     :param removed: the day on which the template was taken away, when only runs in flight still need it.
     :raises TemplateError: with every problem found.
     """
-    # Not at the top: a file that only reports errors, or a worker that asks for another DAG, needs no compiler.
-    from airflow_enterprise_orch.value_stream.compile import compile_stream
+    return plan(text, name, removed=removed).build()
+
+
+def plan(text: bytes, name: str, *, removed: str = "") -> StreamPlan:
+    """Turn a template's text into the plan of its DAG; as :func:`build`."""
+    # Not at the top: a worker that finds the plan, or a file that only reports errors, needs no compiler.
+    from airflow_enterprise_orch.value_stream.compile import plan_stream
     from airflow_enterprise_orch.value_stream.model import ValueStream
     from airflow_enterprise_orch.value_stream.yaml_source import decode
 
     model = ValueStream.load(decode(text, name), name=name)
-    return compile_stream(model, source_hash=hashlib.sha256(text).hexdigest()[:16], source=name, removed=removed)
+    return plan_stream(model, source_hash=hashlib.sha256(text).hexdigest()[:16], source=name, removed=removed)
 
 
 def load_template(
@@ -80,8 +86,9 @@ def load_template(
     """
     path = Path(path)
     text = path.read_bytes()
+    name = name or path.name
     try:
-        dag = build(text, name or path.name, removed=removed)
+        dag = _planned(path, text, name, removed)
     except TemplateError as error:
         if removed:
             log.info("left out: %s", error)  # its file is gone: there is nothing left to correct
@@ -89,6 +96,21 @@ def load_template(
             reject_template(str(error), namespace, stream=declared_stream(text) or path.stem)
     else:
         namespace[dag.dag_id] = dag
+
+
+def _planned(path: Path, text: bytes, name: str, removed: str) -> DAG:
+    """Return the DAG: where a task starts, from the plan that the DAG processor left."""
+    if get_parsing_context().dag_id is not None:
+        ready = kept(path, text, name=name, removed=removed)
+        if ready is not None:
+            return ready.build()
+        log.info("no plan lies beside %s: it is compiled", name)
+        return build(text, name, removed=removed)
+    made = plan(text, name, removed=removed)
+    dag = made.build()
+    if not keep(made, path, text, name=name, removed=removed):
+        log.info("no plan can be left beside %s: each task start compiles it", name)
+    return dag
 
 
 def reject_template(message: str, namespace: MutableMapping[str, Any], *, stream: str) -> None:

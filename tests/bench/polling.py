@@ -1,79 +1,251 @@
-"""Waiting for many jobs on one system: one shared poller against one poller per job, in the same run."""
+"""Ten thousand jobs that wait on one connection: our trigger, the stock way and a trigger that does nothing.
+
+Each runs in a process of its own, in the real ``TriggerRunner.run_trigger`` of Airflow's triggerer (its task, portal,
+span and log; not its supervisor, which is another process). The remote system is in memory and answers a batch in 50 ms
+and one job in 20 ms; each job writes a line whenever it is read.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow_enterprise_orch.delegation.job import JobHandle, JobStatus, Phase
-from airflow_enterprise_orch.delegation.polling import ConnectionPoller, Pace
-from airflow_enterprise_orch.delegation.system import Capabilities, Protection
-
 JOBS = 10_000
-LASTS = 6.0
+AT_ONCE = 1_000
+SETTLES = 25.0
+LASTS = 45.0
+STOCK_INTERVAL = 30.0
+"""Seconds between two polls of a stock trigger; the providers' defaults lie between 5 and 60."""
 
 
-class Fake:
-    """A system that answers a batch of 1,000 in 50 ms and one job in 20 ms."""
+class Remote:
+    """The remote system, and what it was asked."""
 
-    identity = "fake://bench"
-    capabilities = Capabilities(Protection.ATOMIC, batch=1000)
-    calls = 0
-    ends = 0.0
+    def __init__(self) -> None:
+        self.calls: list[float] = []
+        self.reads = 0
+        self.ended: set[str] = set()
+        self.identity = "bench://one"
 
-    async def poll(self, handles: Sequence[JobHandle]) -> Mapping[str, JobStatus]:
-        Fake.calls += 1
+    @property
+    def capabilities(self) -> Any:
+        from airflow_enterprise_orch.delegation.system import Capabilities, Protection
+
+        return Capabilities(Protection.ATOMIC, batch=1000)
+
+    async def poll(self, handles: Sequence[Any]) -> Mapping[str, Any]:
+        from airflow_enterprise_orch.delegation.job import JobStatus, Phase
+
+        self.calls.append(time.monotonic())
         await asyncio.sleep(0.02 + 0.00003 * len(handles))
-        phase = Phase.ENDED if time.monotonic() > Fake.ends else Phase.RUNNING
-        return {handle.key: JobStatus(phase) for handle in handles}
+        running, ended = JobStatus(Phase.RUNNING), JobStatus(Phase.ENDED)
+        return {handle.key: ended if handle.key in self.ended else running for handle in handles}
+
+    async def read_output(self, _handle: Any, cursor: str = "", *, limit: int = 65536) -> Any:
+        from airflow_enterprise_orch.delegation.job import Output
+
+        self.reads += 1
+        await asyncio.sleep(0.02)
+        line = int(cursor or 0) + 1
+        return Output(f"line {line} of the remote log\n", str(line))
 
 
-def _registration() -> Any:
-    @asynccontextmanager
-    async def opened(_connection: str) -> AsyncIterator[Fake]:
-        yield Fake()
-
-    return SimpleNamespace(name="bench", open=opened)
+REMOTE = Remote()
 
 
-async def _free(_connection: str) -> None:
-    return None
+@asynccontextmanager
+async def opened(_connection: str) -> AsyncIterator[Remote]:
+    """Open it."""
+    yield REMOTE
 
 
-async def _wait_all(pollers: Sequence[ConnectionPoller], jobs: int) -> None:
-    async def one(number: int) -> None:
-        handle = JobHandle(f"K{number}", str(number))
-        async for news in pollers[number % len(pollers)].watch(handle, Fake.identity):
-            if news.status is not None and news.status.final:
-                return
+def _ours(deferred: datetime) -> list[Any]:
+    from airflow_enterprise_orch.delegation import guard, polling, system
+    from airflow_enterprise_orch.delegation.job import JobHandle
+    from airflow_enterprise_orch.delegation.trigger import DelegateTrigger, Wait
 
-    Fake.calls, Fake.ends = 0, time.monotonic() + LASTS
-    async with asyncio.TaskGroup() as group:
-        for number in range(jobs):
-            group.create_task(one(number))
+    async def free(_connection: str) -> None:
+        return None
+
+    step = system.StepType("bench.job", "Bench", "x:Y", "x:Z", "log")
+    registration = system.SystemRegistration("bench", "Bench", "bench", "tests.bench.polling:opened", (step,))
+    system.step_types = lambda: {step.name: (registration, step)}  # type: ignore[assignment]
+    polling.ConnectionPoller.__init__.__kwdefaults__["refuse_blocked"] = free  # no Airflow to ask here
+    assert guard is not None
+    made = []
+    for number in range(JOBS):
+        # As Airflow does: the arguments come as JSON, of each trigger its own.
+        wait = Wait("bench.job", "bench_one", JobHandle(f"KEY{number:017d}", f"JOB{number:05d}", "BENCHJOB",
+                    {"correlator": f"J{number:07d}BENCH.......DF1B2A2C.......:KEY{number:017d}"}), REMOTE.identity,
+                    deferred.isoformat(), (deferred + timedelta(days=2)).isoformat(), "a_stream",
+                    f"manual__{number}", "a_step", -1, 1)  # fmt: skip
+        made.append(DelegateTrigger(**json.loads(json.dumps({"wait": wait.to_json()}))))
+    return made
 
 
-def _measure(pollers: int, jobs: int) -> tuple[int, float]:
-    async def run() -> None:
-        made = [ConnectionPoller(_registration(), "bench", Pace(), refuse_blocked=_free) for _ in range(pollers)]
-        await _wait_all(made, jobs)
+def _stock() -> list[Any]:
+    from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-    before = time.process_time()
-    asyncio.run(run())
-    return Fake.calls, time.process_time() - before
+    from airflow_enterprise_orch.delegation.job import JobHandle
+
+    class StockTrigger(BaseTrigger):
+        """What the providers' triggers do: each asks for its own job, then sleeps."""
+
+        def __init__(self, job_id: str, poll_interval: float) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]
+            self.job_id, self.poll_interval = job_id, poll_interval
+
+        def serialize(self) -> tuple[str, dict[str, Any]]:
+            return "x", {}
+
+        async def run(self) -> AsyncIterator[TriggerEvent]:
+            while True:
+                async with opened("bench_one") as hook:
+                    states = await hook.poll([JobHandle(self.job_id, "1")])
+                if states[self.job_id].final:
+                    yield TriggerEvent({"status": "success"})  # type: ignore[no-untyped-call]
+                    return
+                await asyncio.sleep(self.poll_interval)
+
+    return [StockTrigger(f"KEY{number:017d}", STOCK_INTERVAL) for number in range(JOBS)]
+
+
+def _noop() -> list[Any]:
+    from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+    class NoopTrigger(BaseTrigger):
+        """Waits for nothing."""
+
+        def serialize(self) -> tuple[str, dict[str, Any]]:
+            return "x", {}
+
+        async def run(self) -> AsyncIterator[TriggerEvent]:
+            await asyncio.get_running_loop().create_future()
+            yield TriggerEvent({})  # type: ignore[no-untyped-call]
+
+    return [NoopTrigger() for _ in range(JOBS)]  # type: ignore[no-untyped-call]
+
+
+def _resident() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
+        return int(file.read().split()[1]) * 4096
+
+
+async def _drive(runner: Any, number: int, trigger: Any, seen: list[float]) -> None:
+    await runner.run_trigger(number, trigger)
+    seen.append(time.monotonic())
+
+
+async def _lag(lags: list[float]) -> None:
+    while True:
+        before = time.perf_counter()
+        await asyncio.sleep(0.01)
+        lags.append(time.perf_counter() - before - 0.01)
+
+
+async def _measure(kind: str) -> dict[str, float]:
+    from airflow.jobs.triggerer_job_runner import TriggerRunner
+
+    runner = TriggerRunner()  # type: ignore[no-untyped-call]
+    loop = asyncio.get_running_loop()
+    gc.collect()
+    before = _resident()
+    deferred = datetime.now(UTC) - timedelta(hours=1)
+    triggers = {"ours": lambda: _ours(deferred), "stock": _stock, "no-op": _noop}[kind]()
+    lags: list[float] = []
+    seen: list[float] = []
+    watchdog = loop.create_task(_lag(lags))
+    started = time.monotonic()
+    tasks = []
+    for number, trigger in enumerate(triggers):
+        task = loop.create_task(_drive(runner, number, trigger, seen))
+        runner.triggers[number] = {"task": task, "is_watcher": False, "name": f"a_step/{number}", "events": 0}
+        tasks.append(task)
+        if number % 100 == 0:
+            await asyncio.sleep(0)
+    found: dict[str, float] = {}
+    if kind == "ours":
+        from airflow_enterprise_orch.delegation import system
+        from airflow_enterprise_orch.delegation.polling import poller
+
+        registration, _ = system.step_types()["bench.job"]
+        shared = poller(registration, "bench_one")
+        await asyncio.sleep(0.1)
+        while not all(watch.last for watch in shared._watches):
+            await asyncio.sleep(0.05)
+        found["all wait again"] = time.monotonic() - started
+    await asyncio.sleep(SETTLES)
+    lags.clear()
+    calls, reads, cpu, began = len(REMOTE.calls), REMOTE.reads, time.process_time(), time.monotonic()
+    await asyncio.sleep(LASTS)
+    passed = time.monotonic() - began
+    found["calls/15 s"] = (len(REMOTE.calls) - calls) / passed * 15
+    found["reads/s"] = (REMOTE.reads - reads) / passed
+    found["cpu %"] = (time.process_time() - cpu) / passed * 100
+    lags.sort()
+    found["lag p95 ms"] = lags[int(len(lags) * 0.95)] * 1000
+    found["lag max ms"] = lags[-1] * 1000
+    gc.collect()
+    found["KB/job"] = (_resident() - before) / JOBS / 1024
+    times = REMOTE.calls
+    found["most calls in any 15 s"] = max(
+        (sum(begin <= moment < begin + 15 for moment in times) for begin in times[:: max(len(times) // 200, 1)]),
+        default=0,
+    )
+    if kind != "no-op":
+        lags.clear()
+        REMOTE.ended = {f"KEY{number:017d}" for number in range(AT_ONCE)}
+        ended = time.monotonic()
+        while len(seen) < AT_ONCE:
+            await asyncio.sleep(0.05)
+        found["1,000 ends seen after s"] = seen[AT_ONCE - 1] - ended
+        lags.sort()
+        found["lag p95 ms while they end"] = lags[int(len(lags) * 0.95)] * 1000
+    for task in [*tasks, watchdog]:
+        task.cancel()
+    await asyncio.gather(*tasks, watchdog, return_exceptions=True)
+    return found
+
+
+def child(kind: str) -> None:
+    """Measure one way and print its figures, as the last line of stdout."""
+    # The triggers' log is made and written, but to nowhere.
+    answer = os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    import airflow.triggers.base  # now, so that the size of the modules is in nobody's figure
+
+    import airflow_enterprise_orch.delegation.trigger
+
+    assert airflow.triggers.base
+    assert airflow_enterprise_orch.delegation.trigger
+    os.write(answer, json.dumps(asyncio.run(_measure(kind))).encode() + b"\n")
 
 
 def main() -> None:
-    """Print calls and CPU of both ways."""
-    few_calls, few_cpu = _measure(1, 10)
-    calls, cpu = _measure(1, JOBS)
-    own_calls, own_cpu = _measure(JOBS, JOBS)
-    print(f"  {JOBS} jobs waiting {LASTS:g} s")
-    print(f"  shared poller, 10 jobs    {few_calls:7d} calls {few_cpu:7.2f} s CPU")
-    print(f"  shared poller             {calls:7d} calls {cpu:7.2f} s CPU")
-    print(f"  one poller per job        {own_calls:7d} calls {own_cpu:7.2f} s CPU")
-    print(f"  ratio own : shared        {own_calls / calls:7.0f} x calls {own_cpu / cpu:5.1f} x CPU")
+    """Print the figures of the three ways side by side."""
+    results: dict[str, dict[str, float]] = {}
+    for kind in ("no-op", "ours", "stock"):
+        done = subprocess.run(
+            [sys.executable, "-c", f"from tests.bench import polling; polling.child({kind!r})"],
+            stdout=subprocess.PIPE,
+            check=True,
+            text=True,
+        )
+        results[kind] = json.loads(done.stdout.splitlines()[-1])
+    results["ours"]["KB/job over no-op"] = results["ours"]["KB/job"] - results["no-op"]["KB/job"]
+    results["stock"]["KB/job over no-op"] = results["stock"]["KB/job"] - results["no-op"]["KB/job"]
+    names = list(dict.fromkeys(name for found in results.values() for name in found))
+    print(f"  {JOBS} jobs on one connection, {LASTS:g} s; stock triggers poll every {STOCK_INTERVAL:g} s")
+    print(f"  {'':28}" + "".join(f"{kind:>12}" for kind in results))
+    for name in names:
+        row = "".join(f"{found[name]:12.1f}" if name in found else f"{'':12}" for found in results.values())
+        print(f"  {name:28}{row}")

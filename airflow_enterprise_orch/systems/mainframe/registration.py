@@ -13,6 +13,7 @@ MAINFRAME = SystemRegistration(
     stack="Mainframe",
     connection_type="zosmf",
     opener=f"{_ROOM}.hook:open_zosmf",
+    clients=("httpx",),
     steps=(
         StepType(
             name="mainframe.job",

@@ -9,6 +9,7 @@ UNIX = SystemRegistration(
     stack="UNIX",
     connection_type="ssh",
     opener="airflow_enterprise_orch.systems.unix.hook:open_unix",
+    clients=("asyncssh", "airflow.providers.ssh.hooks.ssh"),
     steps=(
         StepType(
             name="unix.script",

@@ -1,0 +1,153 @@
+"""A stream's DAG, planned: all that compiling a template found out, as plain JSON that becomes a DAG at once.
+
+Airflow imports the DAG file anew whenever a worker starts a task. To read the template there again would mean its
+schema, its conditions and their compiler: some 0.2 CPU seconds more for every task than the task itself needs. So the
+DAG processor, which compiles each template anyway, leaves the plan beside the template (:func:`keep`), and the workers
+build the DAG from that (:func:`kept`). A plan counts for exactly the text and the version of this package that it was
+made from; without one that counts the template is compiled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, CronTriggerTimetable, Param
+from airflow.sdk.definitions.param import ParamsDict
+
+from airflow_enterprise_orch import __version__
+from airflow_enterprise_orch.delegation.system import resolve
+
+PLAN_VERSION = 1
+EMPTY = "airflow.providers.standard.operators.empty:EmptyOperator"
+
+SCHEDULED_SINCE = datetime(2024, 1, 1, tzinfo=UTC)
+"""Airflow wants a first day for a schedule; with ``catchup`` off, no day before the present is made up for."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPlan:
+    """One task.
+
+    :param operator: dotted path ``module:Class``.
+    :param arguments: of the operator; JSON.
+    :param delegated: it is a step of a connected system, made by ``from_step``.
+    :param retry_delay: seconds; None for the operator's own.
+    :param upstream: the tasks that it waits for.
+    """
+
+    task_id: str
+    operator: str
+    arguments: Mapping[str, Any]
+    delegated: bool = False
+    retry_delay: float | None = None
+    upstream: tuple[str, ...] = ()
+
+    def make(self, dag: DAG) -> Any:
+        """Return the operator, as a task of ``dag``."""
+        operator: Any = resolve(self.operator)
+        delay = {} if self.retry_delay is None else {"retry_delay": timedelta(seconds=self.retry_delay)}
+        maker = operator.from_step if self.delegated else operator
+        made = maker(task_id=self.task_id, dag=dag, **delay, **self.arguments)
+        # Airflow copies the DAG's params to each task; at run time it merges them again, so one copy is enough.
+        made.params = ParamsDict()
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPlan:
+    """One stream.
+
+    :param dag: arguments of the DAG; JSON.
+    :param params: by name the arguments of each ``Param``; JSON.
+    :param schedule: ``cron`` and ``timezone``; None without.
+    :param tasks: each after those that it waits for.
+    """
+
+    dag: Mapping[str, Any]
+    params: Mapping[str, Mapping[str, Any]]
+    schedule: Mapping[str, str] | None
+    tasks: tuple[TaskPlan, ...]
+
+    def build(self) -> DAG:
+        """Make the DAG."""
+        timetable = None
+        if self.schedule is not None:
+            timetable = CronTriggerTimetable(self.schedule["cron"], timezone=self.schedule["timezone"])
+        dag = DAG(
+            schedule=timetable,
+            start_date=SCHEDULED_SINCE if timetable is not None else None,
+            catchup=False,
+            params={name: Param(**param) for name, param in self.params.items()},
+            auto_register=False,
+            **self.dag,
+        )
+        for task in self.tasks:
+            made = task.make(dag)
+            for upstream in task.upstream:
+                dag.get_task(upstream).set_downstream(made)
+        return dag
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain JSON form."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> StreamPlan:
+        """Read the plain JSON form."""
+        tasks = tuple(TaskPlan(**{**task, "upstream": tuple(task["upstream"])}) for task in data["tasks"])
+        return cls(data["dag"], data["params"], data["schedule"], tasks)
+
+
+def keep(plan: StreamPlan, template: Path, text: bytes, *, name: str, removed: str) -> bool:
+    """Write the plan beside its template for the workers, unless it is there; return whether it is there now.
+
+    :param template: the template's file.
+    :param text: what was compiled.
+    """
+    written = json.dumps({**_origin(text, name, removed), "plan": plan.to_json()}, separators=(",", ":"))
+    target = _place(template)
+    if target.is_file() and target.read_text() == written:
+        return True
+    if not os.access(template.parent, os.W_OK):
+        return False
+    # Replaced in one step: a worker never reads half of it.
+    handle, new = tempfile.mkstemp(prefix=".new-", dir=template.parent)
+    with os.fdopen(handle, "w") as file:
+        file.write(written)
+    Path(new).chmod(0o644)
+    Path(new).replace(target)
+    return True
+
+
+def kept(template: Path, text: bytes, *, name: str, removed: str) -> StreamPlan | None:
+    """Return the plan that lies beside a template; None when there is none, or it was made from something else."""
+    place = _place(template)
+    if not place.is_file():
+        return None
+    data = json.loads(place.read_text())
+    if {key: value for key, value in data.items() if key != "plan"} != _origin(text, name, removed):
+        return None
+    return StreamPlan.from_json(data["plan"])
+
+
+def _place(template: Path) -> Path:
+    return template.with_name(f".{template.name}.plan.json")
+
+
+def _origin(text: bytes, name: str, removed: str) -> dict[str, Any]:
+    """Return what a plan is made from; it counts as long as this is the same."""
+    return {
+        "version": PLAN_VERSION,
+        "package": __version__,
+        "text": hashlib.sha256(text).hexdigest(),
+        "name": name,
+        "removed": removed,
+    }
