@@ -61,6 +61,7 @@ class LocalAirflow:
     :param connections: connection id to the connection as JSON; they reach Airflow as AIRFLOW_CONN_ variables.
     :param database: SQLAlchemy URL; SQLite below ``home`` without one.
     :param settings: more AIRFLOW__ variables.
+    :param triggerers: how many; each but the first carries its number: ``triggerer-2``.
     """
 
     home: Path
@@ -70,6 +71,7 @@ class LocalAirflow:
     settings: Mapping[str, str] = field(default_factory=dict)
     user: str = "admin"
     password: str = field(default_factory=lambda: secrets.token_urlsafe(12), repr=False)
+    triggerers: int = 1
 
     def __post_init__(self) -> None:
         """Choose the ports and the secrets, once."""
@@ -82,6 +84,7 @@ class LocalAirflow:
         self.execution_url = f"http://127.0.0.1:{self.execution_port if self.split else self.port}"
         self.processes = ProcessGroup(self.home / "process-logs")
         self.environment = self._environment()
+        self.commands = self._commands()
 
     @property
     def url(self) -> str:
@@ -123,18 +126,13 @@ class LocalAirflow:
             # Readers and the one writer of SQLite get out of each other's way; the file remembers the mode.
             with closing(sqlite3.connect(self.home / "airflow.db")) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
-        serve = ("--host", "127.0.0.1", "--workers", "1", "--port")
-        options = {
-            "api-server": (*serve, str(self.port), "--apps", "core" if self.split else "all"),
-            "scheduler": ("--skip-serve-logs",),
-            "triggerer": ("--skip-serve-logs",),
-        }
-        for component in COMPONENTS:
-            self.processes.start(component, self._command(component, *options.get(component, ())), self.environment)
-        if self.split:
-            command = self._command("api-server", *serve, str(self.execution_port), "--apps", "execution")
-            self.processes.start("execution-api-server", command, self.environment)
+        for name in self.commands:
+            self.launch(name)
         self._wait_until_healthy()
+
+    def launch(self, name: str) -> None:
+        """Start one of :attr:`commands`, for the first time or anew; does not wait until it is up."""
+        self.processes.start(name, self.commands[name], self.environment)
 
     def stop(self) -> None:
         """Stop every process, and whatever these started."""
@@ -146,6 +144,23 @@ class LocalAirflow:
 
     def _command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "airflow", *arguments]
+
+    def _commands(self) -> dict[str, list[str]]:
+        """Return the command of every process that stays, in the order in which they start."""
+        serve = ("--host", "127.0.0.1", "--workers", "1", "--port")
+        options = {
+            "api-server": (*serve, str(self.port), "--apps", "core" if self.split else "all"),
+            "scheduler": ("--skip-serve-logs",),
+            "triggerer": ("--skip-serve-logs",),
+        }
+        commands = {component: self._command(component, *options.get(component, ())) for component in COMPONENTS}
+        for number in range(2, self.triggerers + 1):
+            commands[f"triggerer-{number}"] = commands["triggerer"]
+        if self.split:
+            commands["execution-api-server"] = self._command(
+                "api-server", *serve, str(self.execution_port), "--apps", "execution"
+            )
+        return commands
 
     def _run(self, name: str, *arguments: str) -> None:
         process = self.processes.start(name, self._command(*arguments), self.environment)

@@ -34,7 +34,7 @@ from typing import Any, ClassVar
 import asyncssh
 
 from airflow_enterprise_orch.lab import launches, processes
-from airflow_enterprise_orch.lab.stand_in import Fault, FaultPlan, LabJob, pause
+from airflow_enterprise_orch.lab.stand_in import Fault, FaultPlan, LabJob
 
 MARK = "ENTERPRISE_ORCH_LAB"
 LAUNCH = "ENTERPRISE_ORCH_LAB_LAUNCH"
@@ -51,6 +51,7 @@ class SshStandIn:
     :ivar refused_logins: connections that were not.
     :ivar commands: how many commands were run, by operation.
     :ivar home: the home directory on the host.
+    :ivar late: how many commands were cut off and have yet to begin.
     """
 
     name: ClassVar[str] = "ssh"
@@ -65,6 +66,8 @@ class SshStandIn:
         self.connections: set[asyncssh.SSHServerConnection] = set()
         self._mark = f"{MARK}={secrets.token_hex(16)}"
         self._commands: set[asyncio.Task[None]] = set()
+        self._naps: set[asyncio.Task[None]] = set()
+        self.late = 0
         self._listener: asyncssh.SSHAcceptor | None = None
         self._watch: asyncio.Task[None] | None = None
         self._purged: dict[str, str] = {}
@@ -199,11 +202,20 @@ class SshStandIn:
             await asyncio.sleep(0.1)
 
     async def _end_everything(self) -> None:
+        for nap in self._naps:
+            nap.cancel()
         for connection in list(self.connections):
             connection.abort()
         await processes.end_marked(self._mark)
         if self._commands:
             await asyncio.wait(self._commands)
+
+    async def _nap(self, seconds: float) -> None:
+        """Sleep, until a reset at most: that ends the command too."""
+        nap = asyncio.create_task(asyncio.sleep(seconds))
+        self._naps.add(nap)
+        nap.add_done_callback(self._naps.discard)
+        await nap
 
     async def _serve_command(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
         task = asyncio.create_task(self._command(process))
@@ -226,29 +238,45 @@ class SshStandIn:
                 return  # the client went away before the command was whole: nothing was asked
         subject = command + "\n" + given.decode(errors="replace")
         fault = self.faults.disruption(operation, subject)
-        await pause(fault)
+        if fault is not None and fault.do == "slow":
+            await self._nap(fault.seconds)
         kind = fault.do if fault else ""
         if fault is not None and kind == "unauthorized":
             # The one who asks is logged in already. End the session and refuse it the next time it comes.
             self.faults.faults.insert(0, Fault("any", "unauthorized"))
         if kind in ("cut_before_commit", "unauthorized"):
             connection.abort()
-        elif kind == "error_500":
+            return
+        if kind == "error_500":
             process.stdout.write(b"\x00\xff<garbage>\n")
             process.stderr.write(b"lab: internal error\n")
             process.exit(255)
-        elif operation == "submit":
-            await self._submit(process, command, given, subject, cut=kind == "cut_after_commit")
+            return
+        if fault is not None and kind == "late_commit":
+            self.late += 1
+            connection.abort()
+            try:
+                await self._nap(fault.seconds)
+            finally:
+                self.late -= 1
+        spoilt = fault if kind in ("cut_after_commit", "late_commit", "half_answer", "slow_answer") else None
+        if operation == "submit":
+            await self._submit(process, command, given, subject, spoilt)
         else:
-            await self._run(process, command, given if named else None, {}, cut=kind == "cut_after_commit")
+            await self._run(process, command, given if named else None, {}, spoilt)
 
     async def _submit(
-        self, process: asyncssh.SSHServerProcess[bytes], command: str, given: bytes, subject: str, *, cut: bool
+        self,
+        process: asyncssh.SSHServerProcess[bytes],
+        command: str,
+        given: bytes,
+        subject: str,
+        spoilt: Fault | None,
     ) -> None:
         fates = self.faults.fate(subject)
         submit = secrets.token_hex(8)
         plan = json.dumps([{"do": fate.do, "seconds": fate.seconds} for fate in fates])
-        await self._run(process, command, given, {FATES: plan, SUBMIT: submit}, cut=cut)
+        await self._run(process, command, given, {FATES: plan, SUBMIT: submit}, spoilt)
         if not any(line["submit"] == submit for line in self._journal()):
             for fate in fates:  # it launched nothing (adopted a job): the fate waits for the next
                 self.faults.faults.insert(0, Fault(fate.on, fate.do, 1, fate.match, fate.seconds))
@@ -259,8 +287,7 @@ class SshStandIn:
         command: str,
         given: bytes | None,
         more: dict[str, str],
-        *,
-        cut: bool,
+        spoilt: Fault | None,
     ) -> None:
         # A session of its own, as sshd(8) gives every command; it outlives the connection, as it does there.
         child = await asyncio.create_subprocess_exec(
@@ -277,9 +304,10 @@ class SshStandIn:
         if child.stdin is None or child.stdout is None or child.stderr is None:
             raise RuntimeError("asyncio made no pipes")
         feeding = asyncio.create_task(_feed(process, child, child.stdin, given))
+        kept: list[bytes] = []
         outputs = [
-            asyncio.create_task(_pass_on(child.stdout, None if cut else process.stdout)),
-            asyncio.create_task(_pass_on(child.stderr, None if cut else process.stderr)),
+            asyncio.create_task(_pass_on(child.stdout, None if spoilt else process.stdout, kept)),
+            asyncio.create_task(_pass_on(child.stderr, None if spoilt else process.stderr)),
         ]
         status = await child.wait()
         await asyncio.wait(outputs)  # as sshd does: the channel closes when the last holder of the pipes does
@@ -287,9 +315,11 @@ class SshStandIn:
         await asyncio.wait([feeding])
         if SUBMIT in more:
             await self._settled(f"{SUBMIT}={more[SUBMIT]}")
-        if cut:
-            process.get_extra_info("connection").abort()
-        elif status < 0:
+        if spoilt is not None and spoilt.do == "slow_answer":
+            await self._nap(spoilt.seconds)
+        if spoilt is not None and not await _spoil(process, spoilt, b"".join(kept)):
+            return
+        if status < 0:
             process.exit_with_signal(signal.Signals(-status).name.removeprefix("SIG"))
         else:
             process.exit(status)
@@ -332,10 +362,32 @@ async def _feed(
         stdin.close()
 
 
-async def _pass_on(source: asyncio.StreamReader, target: asyncssh.SSHWriter[bytes] | None) -> None:
-    """Read to the end, so that the command never waits for a reader; write while somebody is there."""
+async def _spoil(process: asyncssh.SSHServerProcess[bytes], fault: Fault, answer: bytes) -> bool:
+    """Do to an answer what the fault says; return whether the command's exit is still to be told."""
+    connection = process.get_extra_info("connection")
+    try:
+        if fault.do == "slow_answer":
+            process.stdout.write(answer)
+            return True
+        if fault.do == "half_answer":
+            process.stdout.write(answer[: len(answer) // 2])
+            await process.stdout.drain()
+            connection.close()  # an abort would lose the half, too
+            return False
+    except (OSError, asyncssh.Error) as error:
+        process.logger.debug1("nobody reads the answer any more: %s", error)
+    connection.abort()
+    return False
+
+
+async def _pass_on(
+    source: asyncio.StreamReader, target: asyncssh.SSHWriter[bytes] | None, kept: list[bytes] | None = None
+) -> None:
+    """Read to the end, so that the command never waits for a reader; write while somebody is there, or keep it."""
     while data := await source.read(65536):
         if target is None:
+            if kept is not None:
+                kept.append(data)
             continue
         try:
             target.write(data)

@@ -9,8 +9,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-DISRUPTIONS = ("cut_before_commit", "cut_after_commit", "error_500", "html_503", "slow", "unauthorized")
-"""Faults of a request: what happens to the one that meets it. ``slow`` takes ``seconds``."""
+DISRUPTIONS = (
+    "cut_before_commit",
+    "cut_after_commit",
+    "late_commit",
+    "half_answer",
+    "error_500",
+    "html_503",
+    "slow",
+    "slow_answer",
+    "unauthorized",
+)
+"""Faults of a request: what happens to the one that meets it. ``slow`` (before it takes effect), ``slow_answer`` (after
+it took effect) and ``late_commit`` (cut at once, takes effect later) take ``seconds``."""
 FATES = ("hold", "fail", "abend", "purge", "run")
 """Faults of a job: what becomes of the next job submitted. ``run`` takes ``seconds``: how long it runs."""
 
@@ -28,7 +39,7 @@ class Fault:
     :param do: one of :data:`DISRUPTIONS` or :data:`FATES`.
     :param times: how often.
     :param match: only requests whose subject (key, job name, command) this regular expression finds.
-    :param seconds: for ``slow`` and ``run``.
+    :param seconds: for ``slow``, ``slow_answer``, ``late_commit`` and ``run``.
     """
 
     on: str

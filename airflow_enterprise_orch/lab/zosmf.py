@@ -74,6 +74,7 @@ class ZosmfStandIn:
         self.has_sync_modify = True
         self._tokens: set[str] = set()
         self._refuse_next = False
+        self._late: set[asyncio.Task[None]] = set()
         self._runner: web.AppRunner | None = None
         self.url = ""
 
@@ -106,6 +107,7 @@ class ZosmfStandIn:
 
     async def stop(self) -> None:
         """Stop serving and end the jobs."""
+        self._forget_late()
         await self.jes.clear()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -118,6 +120,7 @@ class ZosmfStandIn:
     async def reset(self) -> None:
         """Forget jobs, faults and logins; the user may log in again."""
         self.faults.clear()
+        self._forget_late()
         await self.jes.clear()
         self.calls.clear()
         self._tokens.clear()
@@ -126,6 +129,11 @@ class ZosmfStandIn:
     def expire_tokens(self) -> None:
         """End all logins, as time does."""
         self._tokens.clear()
+
+    @property
+    def late(self) -> int:
+        """How many requests were cut off and have yet to take effect."""
+        return len(self._late)
 
     def lift_holds(self) -> None:
         """Let the jobs go that the fate ``hold`` keeps waiting."""
@@ -159,8 +167,27 @@ class ZosmfStandIn:
             return web.Response(
                 status=503, text="<html><body>Service unavailable</body></html>", content_type="text/html"
             )
+        if fault is not None and kind == "late_commit":
+            task = asyncio.create_task(self._commit_late(fault.seconds, action))
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+            return self._cut(request)
         answer = await action()
+        if fault is not None and kind == "slow_answer":
+            await asyncio.sleep(fault.seconds)
+        if kind == "half_answer" and isinstance(answer, web.Response):
+            return await self._halve(request, answer)
         return self._cut(request) if kind == "cut_after_commit" else answer
+
+    @staticmethod
+    async def _commit_late(seconds: float, action: Callable[[], Awaitable[web.StreamResponse]]) -> None:
+        """Do what was asked long after the client was cut off, as a host does that reads its queue slowly."""
+        await asyncio.sleep(seconds)
+        await action()
+
+    def _forget_late(self) -> None:
+        for task in self._late:
+            task.cancel()
 
     def _route(
         self, request: web.Request, path: str, body: str
@@ -390,6 +417,19 @@ class ZosmfStandIn:
         if text is None:
             return _error(404, 8, 5, 1, f"Member not found: {name}")
         return web.Response(text=text)
+
+    async def _halve(self, request: web.Request, answer: web.Response) -> web.StreamResponse:
+        """Send the first half of an answer and then nothing more."""
+        body = answer.body if isinstance(answer.body, bytes) else b""
+        if not body:
+            return self._cut(request)
+        half = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
+        half.content_length = len(body)
+        await half.prepare(request)
+        await half.write(body[: len(body) // 2])
+        if request.transport is not None:
+            request.transport.close()  # an abort would lose the half, too
+        return half
 
     @staticmethod
     def _cut(request: web.Request) -> web.StreamResponse:
