@@ -468,13 +468,14 @@ class Conduct:
         asked: dict[str, Any] = {"version": 1, "ti": self.try_id, "options": list(options), "question": question}
         before = self.store.cells.get(ASKED_KEY)
         if isinstance(before, dict) and before.get("ti") == self.try_id:
-            if before != asked:
+            if {**before, "shown": ""} != {**asked, "shown": ""}:
                 return self._ask_anew(question, note="")
+            question = str(before.get("shown"))
         else:
             note = self.store.cells.get(NOTE_KEY)
-            if isinstance(note, dict) and note.get("note") and note.get("key") == key:
+            if isinstance(note, dict) and note.get("note") and note.get("next") == [key, self.store.now.try_number]:
                 question = f"{note['note']}; {question}"
-            self.store.cells.set(ASKED_KEY, asked)
+            self.store.cells.set(ASKED_KEY, {**asked, "shown": question})
         if last is not None:
             self.store.save(replace(last, parked=question))
         return Asked(self.who, question, options, key)
@@ -485,7 +486,8 @@ class Conduct:
         :param note: what was wrong with an answer; the next question begins with it.
         """
         last = self.store.ledger.last
-        self.store.cells.set(NOTE_KEY, {"version": 1, "key": last.key if last is not None else "", "note": note})
+        coming = [last.key if last is not None else "", self.store.now.try_number + 1]
+        self.store.cells.set(NOTE_KEY, {"version": 1, "next": coming, "note": note})
         return Again(f"{why} (the next try looks again, and asks a person)", timedelta(0))
 
     # Small things.

@@ -1,0 +1,295 @@
+"""The promises, judged by what really ran.
+
+A violation ends the schedule at once: its trace then shows how it came about.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow_enterprise_orch.delegation.conduct import Asked
+from airflow_enterprise_orch.delegation.ledger import LEDGER_KEY
+from airflow_enterprise_orch.delegation.ledger_store import SENT_PREFIX
+from airflow_enterprise_orch.delegation.system import Protection
+
+from .remote import SETTLE
+from .scheduler import START
+
+if TYPE_CHECKING:
+    from .remote import Job
+    from .schedule import Schedule
+    from .task_life import TaskLife
+
+REASONS = (
+    ("no answer, and no job shows the key", r"no answer came and no job shows the key"),
+    ("no answer, and the system cannot tell", r"no answer came; the system cannot tell"),
+    ("connection repointed before the job was seen", r"the connection now leads to .*: did it run there\?"),
+    ("connection repointed while the job was out there", r"the connection now leads to .*: point it back"),
+    ("refused, but an earlier send may have landed", r"may still have landed"),
+    ("the job's end cannot be proven", r"cannot prove how the job ended|completed without a return code"),
+    ("a late copy cannot be discarded", r"cannot be discarded"),
+    ("two copies were released", r"were all released, by a hand that is not ours"),
+    ("the template's retries were edited", r"retries were changed"),
+    ("an answer that cannot be used", r"was not asked|one answer is needed|cannot be adopted"),
+)
+NEEDS = {
+    "connection repointed before the job was seen": ("act: repoint",),
+    "connection repointed while the job was out there": ("act: repoint",),
+    "refused, but an earlier send may have landed": ("submit: rejected",),
+    "the template's retries were edited": ("act: edit retries",),
+    "an answer that cannot be used": ("answer: no such",),
+    "no answer, and the system cannot tell": ("find: cannot tell",),
+}
+"""What must have happened for a question to be a fair one; the others need any fault at all."""
+
+
+class Violation(BaseException):
+    """A promise is broken. No ``except Exception`` of the code under test may swallow that."""
+
+    def __init__(self, promise: str, detail: str) -> None:
+        super().__init__(f"{promise}: {detail}")
+        self.promise = promise
+
+
+@dataclass
+class Clear:
+    """One clear by a person, which must lead to work."""
+
+    at: float
+    run: int
+    state: str
+    open_key: str = ""
+    excused: bool = False
+
+
+class Judge:
+    """Watches one schedule."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.announced: dict[str, tuple[float, int]] = {}
+        self.last_tried: dict[str, float] = {}
+        self.first_sent: dict[str, float] = {}
+        self.clears: list[Clear] = []
+        self.wishes: list[float] = []
+        self.decided_keys: set[str] = set()
+        self.orphans = 0
+        self.left_held = 0
+
+    def violation(self, promise: str, detail: str) -> None:
+        self.schedule.scheduler.tell(f"VIOLATION {promise}: {detail}")
+        raise Violation(promise, detail)
+
+    # What is sent, runs and ends.
+
+    def tried(self, key: str) -> None:
+        """Somebody is about to send a request with ``key``."""
+        self.last_tried[key] = self.schedule.scheduler.time
+
+    def sent(self, key: str) -> None:
+        """A request with ``key`` leaves."""
+        schedule, remote = self.schedule, self.schedule.remote
+        run = schedule.run_of(key)
+        self.first_sent.setdefault(key, schedule.scheduler.time)
+        two_phase = remote.protection is Protection.TWO_PHASE
+        for other in schedule.keys:
+            if other == key or schedule.run_of(other) != run:
+                continue
+            for job in remote.by_key(other):
+                if not job.over and (job.released or not two_phase) and schedule.order(other) < schedule.order(key):
+                    self.violation("no attempt while the one before is open", f"{key} is sent while {job} may run")
+            if remote.in_flight.get(other) and not two_phase and not remote.by_key(other):
+                self.violation("no attempt while the one before is open", f"{key} is sent while {other} may land")
+
+    def started(self, job: Job) -> None:
+        """A job begins to run."""
+        for other in self.schedule.remote.jobs:
+            if other is job or other.run != job.run:
+                continue
+            if other.key == job.key and other.ran:
+                self.violation("one job per attempt", f"{other} and {job} ran with key {job.key}")
+            if other.key != job.key and other.ran and not other.over:
+                self.violation("no attempt while the one before is open", f"{job} runs while {other} runs")
+        for key in self.first_sent:
+            later = self.schedule.order(key) > self.schedule.order(job.key)
+            if later and self.schedule.run_of(key) == job.run:
+                self.violation("no attempt while the one before is open", f"{job} runs after {key} was sent")
+
+    def cancel_sent(self, key: str) -> None:
+        """Somebody asks for a job's end."""
+        schedule = self.schedule
+        since = self.first_sent.get(key, 0.0)
+        sent, _ = self.announced.get(key, (since, 0))
+        limit = schedule.life.step.time_limit
+        if limit is not None and schedule.scheduler.time >= min(sent, since) + limit:
+            return
+        if not any(at >= since for at in self.wishes):
+            self.violation("no job is cancelled unless somebody wants it", key)
+
+    def discarded(self, job: Job) -> None:
+        """A job that has not begun is removed as a copy."""
+        if job.released and not any(
+            other.key == job.key and other is not job and (other.released or other.ran)
+            for other in self.schedule.remote.jobs
+        ):
+            self.schedule.count("note: a released job was discarded before it began")
+
+    # What is written down.
+
+    def written(self, cell: str, before: Any, value: Any, *, late: bool) -> None:
+        """The store has changed."""
+        if cell.startswith(SENT_PREFIX):
+            if value.get("sends") and not late:
+                self._announced(value)
+            return
+        if cell != LEDGER_KEY:
+            return
+        known = {} if before is None else {entry["key"]: entry["state"] for entry in before["attempts"]}
+        for entry in value["attempts"]:
+            if entry["state"] == "closed" and known.get(entry["key"]) != "closed":
+                self._closed(entry)
+
+    def _announced(self, entry: dict[str, Any]) -> None:
+        """A send is about to leave; ``sent`` is when the process thought that it would."""
+        key, now = entry["key"], self.schedule.scheduler.time
+        last, sends = self.announced.get(key, (-SETTLE, 0))
+        if key in self.first_sent and entry["sends"] > max(sends, 1) and now < last + SETTLE:
+            self.violation("no resend before the settle time", f"{key} after {now - last:.1f} s")
+        # What is announced may also be that a send did not leave after all.
+        self.announced[key] = ((datetime.fromisoformat(entry["sent"]) - START).total_seconds(), entry["sends"])
+
+    def _closed(self, entry: dict[str, Any]) -> None:
+        remote = self.schedule.remote
+        key, by = entry["key"], entry.get("closed_by", "")
+        jobs = remote.by_key(key)
+        if entry["verdict"] != "failure":
+            if by == "system" and not any(job.ended_well for job in jobs):
+                self.violation("no success without proof", f"{key} is closed as {entry['verdict']}")
+            return
+        if by != "system" or entry.get("kind") == "forgotten":
+            return
+        if any(job.ended_well for job in jobs):
+            self.violation("no failure of a job that succeeded", f"{key}: {entry.get('message')}")
+        two_phase = remote.protection is Protection.TWO_PHASE
+        if any(not job.over and (job.released or not two_phase) for job in jobs):
+            self.violation("closed only by proof", f"{key} is closed while its job may run")
+        if remote.in_flight.get(key) and not two_phase and not jobs:
+            self.violation("closed only by proof", f"{key} is closed while its request may land")
+
+    # What Airflow hears.
+
+    def succeeded(self, life: TaskLife) -> None:
+        """Airflow is told that the step succeeded."""
+        last = self.schedule.last_attempt()
+        if last is None or last["state"] != "closed":
+            self.violation("no success without proof", f"the ledger's last attempt is {last}")
+        elif last["verdict"] == "failure":
+            self.violation("no success without proof", "the last attempt failed")
+
+    def parked(self, asked: Asked) -> None:
+        """A person is asked."""
+        schedule = self.schedule
+        reason = next((name for name, words in REASONS if re.search(words, asked.question)), "")
+        if not reason:
+            self.violation("parked only with a reason", asked.question)
+        schedule.parks[reason] = schedule.parks.get(reason, 0) + 1
+        needs = NEEDS.get(reason, ("",))
+        if not any(fault.startswith(need) for need in needs for fault in schedule.faults):
+            self.violation("parked only when nobody can know", f"{reason}, but nothing of the kind happened")
+        if (
+            reason.startswith("no answer")
+            and schedule.scheduler.time < self.announced.get(asked.key, (0.0, 0))[0] + SETTLE
+        ):
+            self.violation("parked only when nobody can know", f"{reason}, before the settle time")
+
+    def left_alone(self, how: str) -> None:
+        """The step is held or skipped: nothing of it may be out there."""
+        remote = self.schedule.remote
+        for job in remote.jobs:
+            if job.run == self.schedule.life.run and not job.over and (job.released or not self._two_phase):
+                self.violation("hold and skip are for steps that have not started", f"{how} while {job} may run")
+
+    @property
+    def _two_phase(self) -> bool:
+        return self.schedule.remote.protection is Protection.TWO_PHASE
+
+    # What people want.
+
+    def cleared(self, state: str) -> None:
+        self.wished()
+        if state not in ("running", "restarting", "gone"):
+            last = self.schedule.last_attempt()
+            open_key = last["key"] if last is not None and last["state"] != "closed" else ""
+            self.clears.append(Clear(self.schedule.scheduler.time, self.schedule.life.run, state, open_key))
+
+    def wished(self) -> None:
+        """A person wants something that ends jobs."""
+        self.wishes.append(self.schedule.scheduler.time)
+
+    def overruled(self) -> None:
+        """A person did something that makes earlier clears void."""
+        for clear in self.clears:
+            clear.excused = True
+
+    def gave_up(self, why: str) -> None:
+        """Airflow fails the step for all to see, and a person must clear it again."""
+        self.schedule.count(f"failed: {why}")
+        self.overruled()
+
+    def decided(self, key: str) -> None:
+        """A person said how an attempt ended."""
+        self.decided_keys.add(key)
+        self.overruled()
+
+    # The end of the schedule.
+
+    def unaccounted(self) -> list[Job]:
+        """Return the jobs that ran in this run and that its ledger does not know to be over."""
+        closed = {entry["key"] for entry in self.schedule.attempts() if entry["state"] == "closed"}
+        return [
+            job
+            for job in self.schedule.remote.jobs
+            if job.ran and job.run == self.schedule.life.run and job.key not in closed
+        ]
+
+    def finish(self) -> None:
+        """All is calm: everything must be accounted for."""
+        schedule, life = self.schedule, self.schedule.life
+        if life.state not in ("success", "failed", "skipped"):
+            self.violation("every step comes to an end", f"it is {life.state}")
+        for job in self.unaccounted():
+            self.violation("nothing is lost", f"{job} ran with key {job.key}, and the ledger does not say how it ended")
+        entries = {entry["key"]: entry for entry in schedule.attempts()}
+        for job in schedule.remote.jobs:
+            if job.run != life.run:
+                self.orphans += job.ran
+                continue
+            if job.state == "held" and not job.released:
+                self.left_held += 1
+            elif not job.over:
+                self.violation("nothing is lost", f"{job} is {job.state} at the end")
+            entry = entries.get(job.key)
+            if entry is None or not job.ran or entry.get("closed_by") != "system" or entry.get("kind") == "forgotten":
+                continue
+            if job.ended_well != (entry["verdict"] != "failure"):
+                self.violation("nothing is lost", f"{job} ended well: {job.ended_well}; the ledger: {entry['verdict']}")
+        if life.state == "failed" and not schedule.faults and any(job.ended_well for job in schedule.remote.jobs):
+            self.violation("no failure of a job that succeeded", "the step failed")
+        for clear in self.clears:
+            if clear.excused or clear.run != life.run:
+                continue
+            if any(fault.startswith("act: edit retries") for fault in schedule.faults):
+                # Then max_tries cannot tell that somebody cleared the step, and a failed step stays failed.
+                continue
+            if schedule.late_landed:
+                schedule.count("note: a late write made an old success answer a clear")
+                continue
+            sent = any(at >= clear.at for key, at in self.last_tried.items() if schedule.run_of(key) == life.run)
+            if not sent and not any(
+                job.run == life.run and (job.started >= clear.at or (job.key == clear.open_key and job.ended_well))
+                for job in schedule.remote.jobs
+            ):
+                self.violation("a clear runs the work again", f"nothing ran after the clear at {clear.at:.0f} s")
