@@ -4,20 +4,25 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test lint bench constraints
+.PHONY: help dev demo test lint simulate faults bench constraints
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 # Tests that can share a machine run beside one another; those with real Airflow processes run alone.
 WORKERS ?= 2
+SCHEDULES ?= 1000000
+CASES ?= 1000
+KILLS ?= 60
 
 help:
 	@echo "make demo [KEEP=1]  a value stream on real Airflow against the lab; KEEP=1 stays up"
 	@echo "make dev            .venv/bin/enterprise-orch and the tools"
 	@echo "make test           all tests"
 	@echo "make lint           ruff, mypy, import-linter, the templates"
-	@echo "make bench          the benchmarks"
+	@echo "make simulate       a million simulated schedules of deaths and faults (some 20 minutes)"
+	@echo "make faults         1,000 killed submissions, then 60 kills of real Airflow processes (some 45 minutes)"
+	@echo "make bench          the benchmarks (some 25 minutes)"
 	@echo "make constraints    compile constraints.txt anew"
 
 $(STAMP): pyproject.toml constraints.txt scripts/make_venv.sh
@@ -40,8 +45,15 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/enterprise-orch lint dag_templates/
 
+simulate: $(STAMP)
+	$(BIN)/python -m tests.faults.simulation --schedules $(SCHEDULES) --workers $(WORKERS)
+
+faults: $(STAMP)
+	$(BIN)/python -m tests.faults.submission_kills --cases $(CASES) --workers $(WORKERS)
+	$(BIN)/python -m tests.faults.airflow_kills --seed 1 --kills $(KILLS)
+
 bench: $(STAMP)
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench --all
 
 constraints: $(STAMP)
 	$(BIN)/python scripts/compile_constraints.py
