@@ -20,7 +20,7 @@ from .mutations import MUTATIONS, mutated
 from .polling_schedule import poll
 from .schedule import WORKER_FATES, shrunk, simulate
 
-TESTS = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CHUNKS = 20
 CHUNK = 1000
 POLLING_CHUNKS = 4
@@ -80,13 +80,13 @@ def test_each_kind_of_question_comes_up_and_none_without_a_fault() -> None:
 
 def test_a_seed_replays_exactly_in_another_process_with_another_hash_seed() -> None:
     code = (
-        "from faults.simulation.schedule import simulate\n"
+        "from tests.faults.simulation.schedule import simulate\n"
         "for seed in (3, 44): print('\\n'.join(simulate(seed, trace=True).trace))"
     )
     told = [
         subprocess.run(
             [sys.executable, "-c", code],
-            cwd=TESTS,
+            cwd=ROOT,
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             capture_output=True,
             text=True,
@@ -148,9 +148,9 @@ def test_a_failing_schedule_is_shrunk_to_what_matters() -> None:
 
 def test_a_failing_seed_is_told_with_how_to_see_it() -> None:
     found = subprocess.run(
-        [sys.executable, "-m", "faults.simulation", "--schedules", "500", "--workers", "1",
+        [sys.executable, "-m", "tests.faults.simulation", "--schedules", "500", "--workers", "1",
          "--mutation", "begin_while_open"],
-        cwd=TESTS, capture_output=True, text=True, check=False,
+        cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert found.returncode == 1
     assert "BROKEN seed 0:" in found.stdout
