@@ -259,6 +259,13 @@ class Conduct:
     async def _hand_over(self, attempt: Attempt) -> Next:
         work = self.step.work()
         self.step.judge("nothing was handed over")
+        now = self.store.now
+        if attempt.sends:
+            # Its job may be out there since before a clear, which only a failure of the job will answer.
+            attempt = replace(attempt, heeded=now.max_tries)
+        else:
+            # Nothing has left: a clear of the tries before asked for no more than what is done now.
+            attempt = replace(attempt, try_number=now.try_number, max_tries=now.max_tries, retries=now.retries)
         try:
             async with self.site.open() as system:
                 ledger = await self._submission(system).hand_over(self.store.ledger, attempt, work)

@@ -376,6 +376,30 @@ def test_a_clear_together_with_an_edit_of_the_retries_is_a_question_not_a_lost_w
     assert len(world.ran) == 2
 
 
+def test_a_clear_before_anything_left_asks_for_no_more_than_one_job(world: World) -> None:
+    life = Life()
+    world.opens[:] = ["unreachable"]
+    with pytest.raises(SystemUnreachable):
+        life.operator().execute(life.context())
+    life.clear().execute()
+    assert not life.retry().execute().wait.deadline, "the clear is taken for one of a step that waited"
+    world.end(FAILED)
+    with pytest.raises(AirflowFailException):
+        life.collect()
+    assert len(world.ran) == 1
+
+
+def test_a_clear_while_nobody_knew_whether_the_job_was_out_there_is_no_cancel(world: World) -> None:
+    life = Life()
+    world.submits[:] = ["lost_after"]
+    world.finds[:] = ["ok", "unreachable"]
+    with pytest.raises(SystemUnreachable):
+        life.operator().execute(life.context())
+    assert not life.clear().execute().wait.deadline
+    assert not life.retry().execute().wait.deadline
+    assert life.clear().execute().wait.deadline, "now it was cleared while it waited"
+
+
 def test_a_wish_that_was_heeded_counts_once(world: World) -> None:
     life = Life()
     life.execute()
