@@ -20,7 +20,7 @@ JCL = "//LATE JOB (ACCT),CLASS=A\n//STEP1 EXEC PGM=IEFBR14\n"
 
 @pytest.fixture(scope="module")
 def shared() -> Any:
-    with LabThread() as running:
+    with LabThread(["zosmf", "ssh"]) as running:
         yield running
 
 
