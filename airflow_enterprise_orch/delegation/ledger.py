@@ -26,6 +26,8 @@ from airflow_enterprise_orch.errors import OrchestrationError
 
 LEDGER_KEY = "orch.ledger"
 LEDGER_VERSION = 1
+REJECTED = "rejected"
+"""The kind of failure of an attempt whose work the system refused: its job never existed."""
 
 KEY_LENGTH = 20
 _FIRST = string.ascii_uppercase
@@ -354,6 +356,9 @@ class Ledger:
             before = self.attempts[:-1] + ((_forgotten(self.attempts[-1]),) if self.attempts else ())
             return Ledger((*before, sent))
         known = self.attempts[sent.number - 1] if sent.number <= len(self.attempts) else None
+        if known is not None and known.kind == REJECTED and known.key == sent.key and known.sends < sent.sends:
+            # What was refused was sent again by a later try, and this refusal was written down late.
+            return self.with_attempt(sent)
         if known is None or known.state is not AttemptState.INTENT:
             return self
         if known.key == sent.key and known.unsent == sent.sends:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from airflow_enterprise_orch.delegation.ledger import (
     LEDGER_KEY,
+    REJECTED,
     Attempt,
     AttemptState,
     Ledger,
@@ -89,7 +90,7 @@ class LedgerStore:
     def recall(self) -> None:
         """Bring into the ledger what was sent, should a late write have replaced it."""
         last = self.ledger.last
-        if last is not None and last.state is AttemptState.INTENT:
+        if last is not None and (last.state is AttemptState.INTENT or last.kind == REJECTED):
             self._bring(last.number)
         while self._bring(len(self.ledger.attempts) + 1):
             pass

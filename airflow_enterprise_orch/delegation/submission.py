@@ -23,7 +23,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from airflow_enterprise_orch.delegation.job import JobHandle, JobStatus, Phase
-from airflow_enterprise_orch.delegation.ledger import Attempt, AttemptState, Ledger, Verdict, closed
+from airflow_enterprise_orch.delegation.ledger import REJECTED, Attempt, AttemptState, Ledger, Verdict, closed
 from airflow_enterprise_orch.delegation.system import Absent, Candidate, Found, Protection, RemoteSystem, Unknown
 from airflow_enterprise_orch.errors import (
     AnswerLost,
@@ -168,9 +168,9 @@ class Submission:
                         f"landed: did it run?",
                         self._save(ledger, before),
                     ) from error
-                failed = closed(attempt, Verdict.FAILURE, at=self.clock.now(), kind="rejected", message=str(error))
+                failed = closed(attempt, Verdict.FAILURE, at=self.clock.now(), kind=REJECTED, message=str(error))
                 self._save(ledger, failed)
-                raise JobFailed(str(error), kind="rejected") from error
+                raise JobFailed(str(error), kind=REJECTED) from error
             self.reached("after_answer")
             found = await self._all_with(handle, attempt)
             break

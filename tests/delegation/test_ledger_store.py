@@ -121,6 +121,13 @@ def test_what_is_known_better_is_not_replaced() -> None:
     assert read(holding(done, sent=(replace(intent(1, 1), key=done.key),))).attempts == (done,)
 
 
+def test_a_refusal_that_is_written_down_late_does_not_close_what_was_sent_again() -> None:
+    refused = closed(intent(1, sends=1), Verdict.FAILURE, at=AT, kind="rejected", message="no such class")
+    again = replace(intent(1, sends=2), key=refused.key)
+    assert read(holding(refused, sent=(again,))).attempts == (again,)
+    assert read(holding(refused, sent=(replace(again, sends=1),))).attempts == (refused,)
+
+
 def test_a_record_that_was_tampered_with_is_refused_in_one_line() -> None:
     cells = holding(intent(1))
     for wrong in ("[]", '{"number": 2, "key": "AAAAAAAAAAAAAAAAAAAA", "state": "intent"}', '{"number": 1}'):

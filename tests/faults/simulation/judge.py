@@ -171,6 +171,8 @@ class Judge:
             return
         if by != "system" or entry.get("kind") == "forgotten":
             return
+        if entry.get("kind") == "rejected" and entry["sends"] < self.announced.get(key, (0.0, 0))[1]:
+            return  # written down late: whoever reads it sees that the work was sent once more, and asks for that
         if any(job.ended_well for job in jobs):
             self.violation("no failure of a job that succeeded", f"{key}: {entry.get('message')}")
         two_phase = remote.protection is Protection.TWO_PHASE
