@@ -162,6 +162,8 @@ class Run:
         began = time.monotonic()
         deadline = began + self.calm_within
         self._until(deadline, "every process is up", lambda: self.world.whole)
+        self.world.restart_scheduler()
+        self._until(deadline, "the scheduler is up again", lambda: self.world.whole)
         self._until(deadline, "ordinary steps end", lambda: not self._unfinished(people, but=ENDLESS))
         # What was cleared in the storm has its job ended by itself, or the clear was forgotten and the verdict says so.
         self._until(

@@ -140,6 +140,17 @@ class World:
         running = all(process.poll() is None for process in self.airflow.processes.running.values())
         return running and self.database.running and not self._paused
 
+    def restart_scheduler(self) -> None:
+        """Do what an operator does about steps that stay queued.
+
+        Airflow 3.3's LocalExecutor forgets what it had handed to a process of its own that was killed before it began,
+        and it cannot be told to take a queued task back (it has no ``revoke_task``): only a new scheduler finds it.
+        """
+        process = self.airflow.processes.running["scheduler"]
+        process.terminate()
+        process.wait(60)
+        self._due["scheduler"] = time.monotonic()
+
     # What is done to it.
 
     def strike(self, strike: Strike) -> bool:
