@@ -165,3 +165,12 @@ def test_a_mark_that_is_not_followed_when_all_is_calm_is_found():
 def test_a_copy_that_waits_beside_the_one_that_ran_is_found():
     held = job(id="2", state="held", ran=False, result="", started="")
     assert "is left over" in problems(STEP, jobs=[JOB, held])[0]
+
+
+def test_a_cleared_step_behind_a_question_waits_for_the_answer():
+    asking = replace(STEP, task="before", state="awaiting_input", attempts=({**OPEN, "key": "B" * 20, "parked": "?"},))
+    behind = replace(STEP, state="", attempts=())
+    found = judge(Evidence(steps=(asking, behind), jobs=(), acts=())).problems
+    assert not any(behind.name in line for line in found), found
+    alone = judge(Evidence(steps=(behind,), jobs=(), acts=())).problems
+    assert any(line.startswith("OPEN FOR EVER") for line in alone)

@@ -135,10 +135,13 @@ def judge(evidence: Evidence) -> Verdict:
         if act.accepted is not False:
             acts[act.step].append(act)
     verdict.problems += _keys(evidence, jobs)
+    asking = {step.instance for step in evidence.steps if step.state == PARKED}
     for step in evidence.steps:
         verdict.problems += _attempts(step, jobs)
         verdict.problems += _one_at_a_time(step, jobs)
-        verdict.problems += _end(step, acts[step.name], jobs, verdict.parked)
+        if step.state or step.open is not None or step.instance not in asking:
+            # The others were cleared, and wait for the answer to a question before them.
+            verdict.problems += _end(step, acts[step.name], jobs, verdict.parked)
         verdict.problems += _followed(step, acts[step.name], jobs)
     verdict.problems += _nobody_asked(evidence, jobs, acts)
     _count(evidence, jobs, verdict)
