@@ -6,6 +6,7 @@ Exit codes: 0 all is well, 1 something was found wrong, 2 the command itself cou
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -59,6 +60,11 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_argument("--output", metavar="FILE", type=Path, help="write it there instead")
     schema.set_defaults(run=_schema)
 
+    verify = commands.add_parser("verify", help="check a certificate of completion", description=_verify.__doc__)
+    verify.add_argument("file", metavar="FILE", type=Path, help="the certificate, a PDF")
+    verify.add_argument("--connection", required=True, help="the Airflow connection of the share it was delivered to")
+    verify.set_defaults(run=_verify)
+
     for name, (_, text) in OTHERS.items():
         commands.add_parser(name, help=text, add_help=False)
     return parser
@@ -89,6 +95,22 @@ def _schema(options: argparse.Namespace) -> int:
     else:
         options.output.write_text(text, encoding="utf-8")
     return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    """Check that a certificate of completion is genuine: sealed with the connection's secret, and never changed."""
+    # Only this one command needs the share's package and a running Airflow.
+    certificate = import_module("airflow_enterprise_orch.systems.fileshare.certificate")
+    hook = import_module("airflow_enterprise_orch.systems.fileshare.hook")
+    try:
+        data = options.file.read_bytes()
+    except OSError as error:
+        raise OrchestrationError(f"{options.file} cannot be read: {error.strerror}") from error
+    verdict = certificate.verify(data, asyncio.run(hook.seal_of(options.connection)))
+    print(f"{options.file}: {'genuine' if verdict.genuine else 'NOT GENUINE'}: {verdict.reason}")
+    if verdict.genuine:
+        print("".join(f"  {name}: {value}\n" for name, value in verdict.about.items()), end="")
+    return 0 if verdict.genuine else 1
 
 
 def _lint(options: argparse.Namespace) -> int:

@@ -30,7 +30,13 @@ if TYPE_CHECKING:
 
 STAND_INS: Mapping[str, str] = {
     "zosmf": "airflow_enterprise_orch.lab.zosmf:ZosmfStandIn",
+    "controlm": "airflow_enterprise_orch.lab.controlm:ControlmStandIn",
     "ssh": "airflow_enterprise_orch.lab.ssh:SshStandIn",
+    "s3": "airflow_enterprise_orch.lab.s3:S3StandIn",
+    "winrm": "airflow_enterprise_orch.lab.winrm:WinrmStandIn",
+    "docker": "airflow_enterprise_orch.lab.docker:DockerStandIn",
+    "sap_soap_rfc": "airflow_enterprise_orch.lab.sap_soap_rfc:SoapRfcStandIn",
+    "sap_odata": "airflow_enterprise_orch.lab.sap_odata:OdataStandIn",
 }
 """Every stand-in by its key in the lab's JSON; imported when it is started, so ``--only ssh`` needs what ssh needs."""
 

@@ -9,13 +9,40 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+OTHER_STEP = "__step__"
+"""In a kind of work: the step type, where it is not the subject's own."""
+
 
 def _jcl(parm: str) -> dict[str, Any]:
     return {"jcl": f"//CONTRACT JOB (ACCT),'CONTRACT',CLASS=A,MSGCLASS=H\n//STEP1 EXEC PGM=LABPROG,PARM='{parm}'"}
 
 
+def _order(**variables: str) -> dict[str, Any]:
+    return {"folder": "LAB", "job": "LABJOB", "variables": variables}
+
+
 def _script(body: str) -> dict[str, Any]:
     return {"script": body}
+
+
+def _container(body: str) -> dict[str, Any]:
+    return {"image": "lab/tools:1", "command": ["sh", "-c", body], "grace": 1}
+
+
+def _program(**parameters: str) -> dict[str, Any]:
+    return {"program": "ZLABPROG", "parameters": {f"P_{name.upper()}": value for name, value in parameters.items()}}
+
+
+def _template(**parameters: str) -> dict[str, Any]:
+    return {"template": "ZLAB_PROGRAM", "parameters": _program(**parameters)["parameters"]}
+
+
+def _lab_program(*arguments: str) -> dict[str, Any]:
+    return {"program": r"C:\Lab\LabProg.exe", "arguments": list(arguments)}
+
+
+def _await(pattern: str, stable: str) -> dict[str, Any]:
+    return {OTHER_STEP: "fileshare.await", "folder": "samples", "pattern": pattern, "stable": stable}
 
 
 @dataclass(frozen=True)
@@ -29,6 +56,7 @@ class Subject:
     :param brief: work that runs for about a second.
     :param output: the ``outputs`` rule that reads the answer.
     :param bad_code: how the system words the bad result.
+    :param unprotected: what was sent, never answered and is not found is a question for a person.
     """
 
     system: str
@@ -40,6 +68,7 @@ class Subject:
     brief: Mapping[str, Any]
     output: Mapping[str, str]
     bad_code: str
+    unprotected: bool = False
     secrets: tuple[str, ...] = field(default=("password", "private_key"))
 
 
@@ -58,6 +87,17 @@ SUBJECTS = {
             bad_code="CC 0012",
         ),
         Subject(
+            system="mainframe_scheduler",
+            step="mainframe.scheduler_job",
+            stand_in="controlm",
+            good=_order(SAY="ANSWER=42"),
+            bad=_order(SAY="DISK FULL", RC="12"),
+            long=_order(SLEEP="60"),
+            brief=_order(SLEEP="1", SAY="ANSWER=42"),
+            output={"read": "output", "match": r"ANSWER=(\d+)", "type": "integer"},
+            bad_code="Ended Not OK, completion code 12",
+        ),
+        Subject(
             system="unix",
             step="unix.script",
             stand_in="ssh",
@@ -67,6 +107,62 @@ SUBJECTS = {
             brief=_script("sleep 1; echo ANSWER=42"),
             output={"log": "log", "match": r"ANSWER=(\d+)", "type": "integer"},
             bad_code="exit 12",
+        ),
+        Subject(
+            system="fileshare",
+            step="fileshare.deliver",
+            stand_in="s3",
+            good={"to": "contract/ANSWER=42.txt", "content": "done"},
+            bad={"to": "samples/DISK FULL.txt", "content": "mine"},  # somebody else's file lies there
+            long=_await("never comes.*", "0s"),
+            brief=_await("ANSWER=*.txt", "1s"),
+            output={"from": "log", "match": r"ANSWER=(\d+)", "type": "integer"},
+            bad_code="conflict",
+        ),
+        Subject(
+            system="windows",
+            step="windows.task",
+            stand_in="winrm",
+            good=_lab_program("SAY=ANSWER=42"),
+            bad=_lab_program("SAY=DISK FULL", "RC=12"),
+            long=_lab_program("SLEEP=60"),
+            brief=_lab_program("SLEEP=1", "SAY=ANSWER=42"),
+            output={"log": "log", "match": r"ANSWER=(\d+)", "type": "integer"},
+            bad_code="exit 12",
+        ),
+        Subject(
+            system="container",
+            step="container.run",
+            stand_in="docker",
+            good=_container("echo ANSWER=42"),
+            bad=_container("echo DISK FULL; exit 12"),
+            long=_container("sleep 60"),
+            brief=_container("sleep 1; echo ANSWER=42"),
+            output={"log": "log", "match": r"ANSWER=(\d+)", "type": "integer"},
+            bad_code="exit 12",
+        ),
+        Subject(
+            system="sap",
+            step="sap.background_job",
+            stand_in="sap_soap_rfc",
+            good=_program(say="ANSWER=42"),
+            bad=_program(say="DISK FULL", rc="12"),
+            long=_program(sleep="60"),
+            brief=_program(sleep="1", say="ANSWER=42"),
+            output={"source": "log", "match": r"ANSWER=(\d+)", "type": "integer"},
+            bad_code="RC 12",
+        ),
+        Subject(
+            system="sap_odata",
+            step="sap.application_job",
+            stand_in="sap_odata",
+            good=_template(say="ANSWER=42"),
+            bad=_template(say="DISK FULL", rc="12"),
+            long=_template(sleep="60"),
+            brief=_template(sleep="1", say="ANSWER=42"),
+            output={"source": "log", "match": r"ANSWER=(\d+)", "type": "integer"},
+            bad_code="return code 12",
+            unprotected=True,
         ),
     )
 }

@@ -78,10 +78,10 @@ def test_a_cut_connection_neither_loses_nor_doubles_the_job(world: World, fault:
     task = world.task(world.subject.good)
     world.fault(fault)
     try:
-        value = task.run()
+        value = world.run(task)
     except RemoteError:
         task.next_try()
-        value = task.run()
+        value = world.run(task)
     assert value["rc"] == 0
     assert only_job(world).key == task.last.key
 
@@ -98,16 +98,17 @@ def test_a_job_whose_answer_was_lost_is_adopted(world: World) -> None:
 def test_a_death_at_any_point_neither_loses_nor_doubles_the_job(world: World, dies: Dies, point: str) -> None:
     task = world.task(world.subject.good)
     dies(point, die)
-    two_phase = world.subject.system == "mainframe"
+    two_phase = world.subject.system in ("mainframe", "mainframe_scheduler", "sap")
     if point.startswith("after_release") and not two_phase:
         assert task.run()["rc"] == 0  # an atomic submit has nothing to release: the point does not exist
     else:
         with pytest.raises(Killed):
             task.submit()
         task.next_try()
-        assert task.run()["rc"] == 0
+        assert world.run(task)["rc"] == 0
     assert only_job(world).key == task.last.key
-    assert len(task.ledger.attempts) == 1
+    # Where a person had to say that it did not run, what leaves next is another attempt.
+    assert len(task.ledger.attempts) == 1 + (world.subject.unprotected and point == "before_send")
 
 
 @pytest.mark.parametrize("point", ["before_claim", "before_send", "after_answer"])
@@ -132,9 +133,15 @@ def test_a_paused_try_that_wakes_up_beside_its_successor_does_no_harm(world: Wor
     old.start()
     asleep.wait()
     task.next_try()
-    value = task.run()
-    wake.set()
-    old.join()
+    if world.subject.unprotected and point == "before_send":
+        resumed = task.parked(task.submit)  # nobody can tell whether it still comes, so nothing more is sent
+        wake.set()
+        old.join()
+        value = task.collect(task.wait(world.answer(task, parking.LOOK_AGAIN, resumed)))
+    else:
+        value = task.run()
+        wake.set()
+        old.join()
     assert value["rc"] == 0
     assert [job.key for job in world.ran()] == [task.last.key], "two tries ran the work"
     assert isinstance(ended[0], OwnershipLost), f"the old try went on: {ended[0]!r}"
@@ -287,6 +294,8 @@ def test_a_repointed_connection_is_a_question_not_a_second_job(world: World, mon
     task = world.task(world.subject.good)
     trigger = task.submit()
     moved = {**world.endpoint["connection"], "host": "localhost"}
+    if "endpoint_url" in moved.get("extra", {}):  # an S3 connection names its host there
+        moved["extra"] = {**moved["extra"], "endpoint_url": "http://localhost:1"}
     monkeypatch.setenv(f"AIRFLOW_CONN_{CONNECTION.upper()}", json.dumps(moved))
     event = task.wait(trigger)
     assert event["elsewhere"]

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from contract_world import World
+from subjects import OTHER_STEP
 
 LIVE = {
     "unix": {"script": "printf '\\033[1mfirst line\\n'; printf 'half'; sleep 9; echo ' and half'; sleep 2"},
     "mainframe": {"jcl": "//LIVE JOB (ACCT),'LIVE',CLASS=A,MSGCLASS=H\n//STEP1 EXEC PGM=LABPROG,PARM='RC=0,SLEEP=9'"},
+    "windows": {"program": r"C:\Lab\LabProg.exe", "arguments": ["SAY=first line", "SLEEP=9"]},
+    "container": {"image": "lab/tools:1", "command": ["sh", "-c", "echo first line; sleep 9; echo last line"]},
+    "sap": {"program": "ZLABPROG", "parameters": {"P_SAY": "first line", "P_SLEEP": "9"}},
+    "sap_odata": {"template": "ZLAB_PROGRAM", "parameters": {"P_SAY": "first line", "P_SLEEP": "9"}},
 }
-FIRST = {"unix": "\\x1b[1mfirst line", "mainframe": "IEF403I LIVE"}
+FIRST = {"unix": "\\x1b[1mfirst line", "mainframe": "IEF403I LIVE", "container": "first line"}
+LIVE["mainframe_scheduler"] = {"folder": "LAB", "job": "LABJOB", "variables": {"SLEEP": "9"}}
+FIRST |= {"mainframe_scheduler": "STARTED AT"}
+FIRST |= {"windows": "first line"}
+LIVE["fileshare"] = {OTHER_STEP: "fileshare.await", "folder": "samples", "pattern": "ANSWER=*", "stable": "9s"}
+FIRST |= {"fileshare": "waiting for 1 file(s) samples/ANSWER=*"}
+FIRST |= {"sap": "first line", "sap_odata": "first line"}
 
 
 def lines_of(world: World, job_id: str) -> list[str]:

@@ -25,6 +25,24 @@ MAINFRAME = SystemRegistration(
     ),
 )
 
+MAINFRAME_SCHEDULER = SystemRegistration(
+    name="mainframe_scheduler",
+    stack="Mainframe",
+    connection_type="controlm",
+    opener=f"{_ROOM}.controlm_hook:open_controlm",
+    clients=("httpx",),
+    steps=(
+        StepType(
+            name="mainframe.scheduler_job",
+            title="Control-M job",
+            work=f"{_ROOM}.steps:SchedulerJob",
+            operator=f"{_ROOM}.operators:ControlmOrderOperator",
+            output_key="read",
+        ),
+    ),
+)
+"""A registration of its own, because one has one connection type; to people it is the mainframe all the same."""
+
 CONNECTION_TYPES: tuple[dict[str, Any], ...] = (
     {
         "connection-type": "zosmf",
@@ -56,6 +74,55 @@ CONNECTION_TYPES: tuple[dict[str, Any], ...] = (
                 "label": "Job owner",
                 "description": "Whose jobs are looked for; empty for the z/OS user. Set it when JCL says USER=.",
                 "schema": {"type": ["string", "null"]},
+            },
+            "timeout": {
+                "label": "Time-out (seconds)",
+                "description": "How long one answer may take; 30 by default.",
+                "schema": {"type": ["number", "null"], "minimum": 1, "maximum": 600},
+            },
+        },
+    },
+    {
+        "connection-type": "controlm",
+        "hook-class-name": f"{_ROOM}.controlm_hook.ControlmHook",
+        "hook-name": "Control-M (Automation API)",
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema"],
+            "relabeling": {"login": "Control-M user", "password": "Password or API token"},
+            "placeholders": {"host": "controlm-em.example.com", "port": "8443", "login": "empty for an API token"},
+        },
+        "conn-fields": {
+            "server": {
+                "label": "Control-M/Server",
+                "description": "The Control-M/Server whose folders are ordered.",
+                "schema": {"type": ["string", "null"]},
+            },
+            "folders": {
+                "label": "Folders",
+                "description": "Which folders this connection orders, comma-separated, * allowed: keys are looked for "
+                "there only. Empty for all.",
+                "schema": {"type": ["string", "null"]},
+            },
+            "timezone": {
+                "label": "Time zone",
+                "description": "Of the times that Control-M tells, like Europe/Berlin; empty leaves them out.",
+                "schema": {"type": ["string", "null"]},
+            },
+            "path": {
+                "label": "Path",
+                "description": "Where the Automation API begins; /automation-api by default.",
+                "schema": {"type": ["string", "null"]},
+            },
+            "ca_file": {
+                "label": "CA file",
+                "description": "PEM file of the authority that signed the certificate, on every worker and triggerer; "
+                "empty for the machine's own list.",
+                "schema": {"type": ["string", "null"]},
+            },
+            "verify": {
+                "label": "Check the certificate",
+                "description": "Leave on. Off means that anybody on the way can read the password.",
+                "schema": {"type": ["boolean", "null"], "default": True},
             },
             "timeout": {
                 "label": "Time-out (seconds)",

@@ -1,9 +1,9 @@
-"""The step vocabulary of the mainframe: ``mainframe.job``."""
+"""The step vocabulary of the mainframe: ``mainframe.job`` and ``mainframe.scheduler_job``."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -82,3 +82,68 @@ class MainframeJob(Work):
                 raise ValueError("values are not pasted into JCL: write &NAME in the JCL and give NAME under symbols")
             jcl_text.held(self.jcl, self.job_class or "")
         return self
+
+
+CONTROLM_NAME = r"[^\s'\"$/*?,%]{1,64}"
+"""BMC, "OS Job parameters", "Job Name": 1 to 64 characters, none of quotes, $ / * ? and blanks; here no comma and %
+either, which filters and variables give a meaning to."""
+CONTROLM_VALUE_LIMIT = 4000
+"""BMC, "Variables": the longest value."""
+_UNSAFE = re.compile(r"%%|[\x00-\x1f\x7f'\"`$;&|<>]")
+
+
+def controlm_variable_problem(name: str, value: str | None) -> str:
+    """Return why this cannot be a variable of an order, "" if it can; ``value`` None: it is not known yet."""
+    if not re.fullmatch(r"[A-Za-z@#][A-Za-z0-9_@#]{0,39}", name):
+        return f"variable {name!r}: 1 to 40 letters, digits and _, no digit first, without %%"
+    if name.upper().startswith("ORCH_"):
+        return f"variable {name!r}: names that begin with ORCH_ carry what finds the job again; choose another name"
+    if value is None:
+        return ""
+    if len(value) > CONTROLM_VALUE_LIMIT:
+        return f"variable {name!r}: its value has {len(value)} characters; Control-M allows {CONTROLM_VALUE_LIMIT}"
+    found = _UNSAFE.search(value)
+    if found:
+        # Control-M puts variables into command lines and JCL as they are, so a value must not be able to end its word.
+        return (
+            f"variable {name!r}: its value holds {found[0]!r}, which would act where Control-M puts the value into a "
+            f"command or JCL; pass it without"
+        )
+    return ""
+
+
+class SchedulerJob(Work):
+    """One folder or job that Control-M knows, ordered now."""
+
+    folder: Annotated[str, rendered_pattern(CONTROLM_NAME, "the name of a Control-M folder")] = Field(
+        description="The folder to order, as Control-M calls it."
+    )
+    job: Annotated[str, rendered_pattern(CONTROLM_NAME, "the name of one Control-M job")] | None = Field(
+        default=None, description="One job of the folder; without it the whole SMART folder is ordered."
+    )
+    variables: dict[str, str] = Field(
+        default_factory=dict, description="Variables of this order, without %%; their values may be templates."
+    )
+    order_date: Annotated[str, rendered_pattern(r"\d{8}", "a date like 20261231")] | None = Field(
+        default=None, description="The order date, YYYYMMDD; Control-M's current one by default."
+    )
+    library: Annotated[str, rendered_pattern(DATASET, "a data set like CTM.PROD.SCHEDULE")] | None = Field(
+        default=None, description="The z/OS library of the folder, where the Control-M/Server is one for z/OS."
+    )
+    ignore_criteria: bool = Field(
+        default=False, description="Order it although its scheduling criteria do not say so today."
+    )
+    into: Literal["New", "Standalone"] = Field(
+        default="New",
+        description="Whether a single job of a SMART folder gets a new folder around it, or stands alone.",
+    )
+
+    @field_validator("variables")
+    @classmethod
+    def _variables_can_travel(cls, variables: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        final = (info.context or {}).get("rendered")
+        for name, value in variables.items():
+            known = value if final or not is_template(value) else None
+            if problem := controlm_variable_problem(name, known):
+                raise ValueError(problem)
+        return variables

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from controlm_for_tests import run_with_controlm
 from zos_for_tests import Zos
 
 from airflow_enterprise_orch.lab.zosmf import ZosmfStandIn
@@ -46,3 +48,9 @@ def zos(tmp_path: Path) -> Callable[..., Any]:
         return asyncio.run(main())
 
     return run
+
+
+@pytest.fixture
+def controlm(tmp_path: Path) -> Callable[..., Any]:
+    """Return what runs a scenario against a fresh Control-M; keyword arguments change the client's settings."""
+    return partial(run_with_controlm, tmp_path)
