@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 KEY = re.compile(r"[A-Z][A-Z0-9]{19}")
 SESSIONS = 8
 """Commands at once on one connection: sshd allows 10 (sshd_config(5), MaxSessions)."""
+BUSY = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Seconds between the times that a host without a session left is asked again."""
 CLOSING = 5
 """Seconds for an orderly goodbye."""
 WHOLE_LOG = 16 * 1024 * 1024
@@ -315,7 +317,7 @@ class SshJobs:
             connection = await self._connected()
             try:
                 async with asyncio.timeout(self._place.timeout.total_seconds()):
-                    process = await connection.create_process(line, encoding=None)
+                    process = await _session(connection, line)
                     # Without its program, which follows on stdin, the command does nothing.
                     begun = True
                     done = await _communicate(process, program + given)
@@ -352,6 +354,21 @@ class SshJobs:
         if self._connection is connection:
             self._connection = None
         connection.abort()
+
+
+async def _session(connection: asyncssh.SSHClientConnection, line: str) -> asyncssh.SSHClientProcess[bytes]:
+    """Begin a command; where the host has no session left it is asked again, for nothing has begun.
+
+    sshd counts a session until it has reaped the command's process, which is some time after we see its end.
+    """
+    import asyncssh
+
+    for pause in BUSY:
+        try:
+            return await connection.create_process(line, encoding=None)
+        except asyncssh.ChannelOpenError:
+            await asyncio.sleep(pause)
+    return await connection.create_process(line, encoding=None)
 
 
 class _CommandLost(Exception):

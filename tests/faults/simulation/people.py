@@ -142,7 +142,7 @@ class People:
             return
         option, job_id = answers[schedule.choices.among("answer", len(answers))]
         self.looks += option == parking.LOOK_AGAIN
-        if schedule.fault("answer", 1):
+        if schedule.fault("wrong answer", 1):
             schedule.happened("answer: no such job, or no such option")
             option, job_id = (parking.ADOPT, "J999") if parking.ADOPT in asked.options else ("whatever", "")
         schedule.count(f"answer: {option}")
