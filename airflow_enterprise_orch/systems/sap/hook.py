@@ -1,0 +1,219 @@
+"""The Airflow connection types ``sap_xbp`` and ``sap_odata``: from a connection to a client, and its test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from airflow.sdk.bases.hook import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from airflow_enterprise_orch.errors import (
+    ConnectionInvalid,
+    ConnectionUntrusted,
+    LoginRefused,
+    OrchestrationError,
+    RemoteError,
+)
+from airflow_enterprise_orch.systems.sap.application_jobs import ApplicationJobs
+from airflow_enterprise_orch.systems.sap.fields import Fields
+from airflow_enterprise_orch.systems.sap.odata import OdataSettings
+from airflow_enterprise_orch.systems.sap.pyrfc_rfc import PyRfc
+from airflow_enterprise_orch.systems.sap.rfc import XbpSettings
+from airflow_enterprise_orch.systems.sap.soap_rfc import SoapRfc
+from airflow_enterprise_orch.systems.sap.xbp import XbpSystem
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from airflow.sdk.definitions.connection import Connection
+
+XBP_EXTRAS = (
+    "backend",
+    "ca_file",
+    "client",
+    "company",
+    "external_user",
+    "language",
+    "product",
+    "server",
+    "server_group",
+    "start",
+    "system_number",
+    "time_zone",
+    "timeout",
+    "verify",
+)
+ODATA_EXTRAS = ("ca_file", "client", "language", "timeout", "verify")
+LANGUAGE = (r"[A-Z]{2}", "give a language of two letters, as EN")
+
+
+@asynccontextmanager
+async def open_xbp(connection_id: str) -> AsyncIterator[XbpSystem]:
+    """Open the background processing behind an Airflow connection of type ``sap_xbp``."""
+    async with xbp_of(connection_id, await _connection(connection_id, "sap_xbp")) as system:
+        yield system
+
+
+@asynccontextmanager
+async def open_odata(connection_id: str) -> AsyncIterator[ApplicationJobs]:
+    """Open the application jobs behind an Airflow connection of type ``sap_odata``."""
+    async with ApplicationJobs(odata_settings(connection_id, await _connection(connection_id, "sap_odata"))) as system:
+        yield system
+
+
+async def _connection(connection_id: str, kind: str) -> Connection:
+    try:
+        return await BaseHook.aget_connection(connection_id)
+    except AirflowNotFoundException as error:
+        raise _missing(connection_id, kind) from error
+
+
+def _missing(connection_id: str, kind: str) -> ConnectionInvalid:
+    return ConnectionInvalid(connection_id, "Airflow has no such connection", f"create it with the type {kind}")
+
+
+def xbp_of(connection_id: str, connection: Connection) -> XbpSystem:
+    """Return the client that a connection asks for."""
+    settings = xbp_settings(connection_id, connection)
+    return XbpSystem(settings, PyRfc(settings) if settings.backend == "pyrfc" else SoapRfc(settings))
+
+
+def xbp_settings(connection_id: str, connection: Connection) -> XbpSettings:
+    """Read a connection of type ``sap_xbp``; :raises ConnectionInvalid: naming the field and the remedy."""
+    fields = Fields(connection_id, connection, "sap_xbp", XBP_EXTRAS)
+    sixteen = (r"[^\x00-\x1f\x7f]{1,16}", "give at most 16 characters")
+    return XbpSettings(
+        connection=connection_id,
+        host=fields.host,
+        port=connection.port or 443,
+        client=fields.client,
+        login=fields.login,
+        password=fields.password,
+        language=fields.word("language", "EN", *LANGUAGE),
+        backend=fields.word("backend", "soap", "soap|pyrfc", "give soap or pyrfc"),
+        system_number=fields.word("system_number", "00", r"\d{2}", "give the system number, two digits"),
+        external_user=fields.word("external_user", "AIRFLOW", *sixteen),
+        company=fields.word("company", "APACHE", *sixteen),
+        product=fields.word("product", "AIRFLOW", *sixteen),
+        server=fields.word("server", "", r"[A-Za-z0-9_-]{1,20}", "give an application server as SM51 shows it"),
+        server_group=fields.word("server_group", "", r"[^\x00-\x20\x7f]{1,20}", "give a group of servers as in SM61"),
+        start=fields.word("start", "asap", "asap|immediately", "give asap or immediately"),
+        time_zone=_zone(fields),
+        ca_file=fields.ca_file,
+        verify=fields.verify,
+        timeout=fields.timeout,
+    )
+
+
+def odata_settings(connection_id: str, connection: Connection) -> OdataSettings:
+    """Read a connection of type ``sap_odata``; :raises ConnectionInvalid: naming the field and the remedy."""
+    fields = Fields(connection_id, connection, "sap_odata", ODATA_EXTRAS)
+    return OdataSettings(
+        connection=connection_id,
+        host=fields.host,
+        port=connection.port or 443,
+        client=fields.word("client", "", r"\d{3}", "give the SAP client, three digits, or nothing"),
+        login=fields.login,
+        password=fields.password,
+        language=fields.word("language", "EN", *LANGUAGE),
+        ca_file=fields.ca_file,
+        verify=fields.verify,
+        timeout=fields.timeout,
+    )
+
+
+def _zone(fields: Fields) -> str:
+    zone = fields.word("time_zone", "UTC", r"[A-Za-z0-9_+/-]{1,64}", "give a time zone such as Europe/Berlin")
+    try:
+        ZoneInfo(zone)
+    except (ValueError, OSError, KeyError) as error:  # ZoneInfoNotFoundError is a KeyError
+        raise fields.wrong(f"its time_zone is {zone!r}", "give a time zone such as Europe/Berlin") from error
+    return zone
+
+
+class SapXbpHook(BaseHook):
+    """What Airflow's connection page uses for background jobs.
+
+    :param sap_xbp_conn_id: the Airflow connection's id.
+    """
+
+    conn_name_attr = "sap_xbp_conn_id"
+    default_conn_name = "sap_xbp_default"
+    conn_type = "sap_xbp"
+    hook_name = "SAP background jobs (XBP)"
+
+    def __init__(self, sap_xbp_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.sap_xbp_conn_id = sap_xbp_conn_id
+
+    def get_conn(self) -> XbpSystem:
+        """Return the client, to be entered with ``async with``."""
+        try:
+            return xbp_of(self.sap_xbp_conn_id, self.get_connection(self.sap_xbp_conn_id))
+        except AirflowNotFoundException as error:
+            raise _missing(self.sap_xbp_conn_id, self.conn_type) from error
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Log on to SAP and to XMI and select jobs; return whether that works, and what is wrong in words."""
+        return tested(self._check, "SAP {} answers, the XMI logon works and jobs can be selected")
+
+    async def _check(self) -> str:
+        async with self.get_conn() as system:
+            return await system.check()
+
+
+class SapOdataHook(BaseHook):
+    """What Airflow's connection page uses for application jobs.
+
+    :param sap_odata_conn_id: the Airflow connection's id.
+    """
+
+    conn_name_attr = "sap_odata_conn_id"
+    default_conn_name = "sap_odata_default"
+    conn_type = "sap_odata"
+    hook_name = "SAP application jobs (OData)"
+
+    def __init__(self, sap_odata_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.sap_odata_conn_id = sap_odata_conn_id
+
+    def get_conn(self) -> ApplicationJobs:
+        """Return the client, to be entered with ``async with``."""
+        try:
+            connection = self.get_connection(self.sap_odata_conn_id)
+        except AirflowNotFoundException as error:
+            raise _missing(self.sap_odata_conn_id, self.conn_type) from error
+        return ApplicationJobs(odata_settings(self.sap_odata_conn_id, connection))
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Log in, get a CSRF token and list jobs; return whether that works, and what is wrong in words."""
+        return tested(self._check, "SAP answers, the login works and jobs can be listed ({})")
+
+    async def _check(self) -> str:
+        async with self.get_conn() as system:
+            return await system.check()
+
+
+def tested(check: Callable[[], Awaitable[str]], good: str) -> tuple[bool, str]:
+    """Run a check; return what the connection page shows."""
+
+    async def run() -> str:
+        return await check()
+
+    try:
+        told = asyncio.run(run())
+    except ConnectionUntrusted as error:
+        return False, f"Certificate: {error}"
+    except LoginRefused as error:
+        return False, f"Login refused: {error}"
+    except ConnectionInvalid as error:
+        return False, f"Connection: {error}"
+    except RemoteError as error:
+        return False, f"Not usable: {error}"
+    except OrchestrationError as error:
+        return False, str(error)
+    return True, good.format(told)
