@@ -16,7 +16,7 @@ import asyncssh
 import pytest
 
 from airflow_enterprise_orch.lab import processes
-from airflow_enterprise_orch.lab.server import Lab, LabThread, UnknownStandIn, listing, main
+from airflow_enterprise_orch.lab.server import STAND_INS, Lab, LabThread, UnknownStandIn, listing, main
 
 LAB = [sys.executable, "-m", "airflow_enterprise_orch.lab.server", "--only", "ssh"]
 
@@ -121,7 +121,7 @@ def test_without_json_it_lists_for_people(start):
 
 def test_an_unknown_stand_in_is_named(capsys):
     assert main(["--only", "zsomf"]) == 2
-    assert capsys.readouterr().err == "enterprise-orch lab: the lab has no 'zsomf'; it has zosmf, ssh\n"
+    assert capsys.readouterr().err == f"enterprise-orch lab: the lab has no 'zsomf'; it has {', '.join(STAND_INS)}\n"
 
 
 def test_a_missing_extra_says_what_to_install(capsys, monkeypatch):

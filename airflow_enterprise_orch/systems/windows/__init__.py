@@ -1,0 +1,1 @@
+"""Windows hosts: tasks of the Task Scheduler, over WinRM."""
