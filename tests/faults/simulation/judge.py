@@ -76,6 +76,7 @@ class Judge:
         self.clears: list[Clear] = []
         self.wishes: list[float] = []
         self.decided_keys: set[str] = set()
+        self.proven: set[str] = set()
         self.orphans = 0
         self.left_held = 0
 
@@ -168,11 +169,12 @@ class Judge:
         if entry["verdict"] != "failure":
             if by == "system" and not any(job.ended_well for job in jobs):
                 self.violation("no success without proof", f"{key} is closed as {entry['verdict']}")
+            self.proven.add(key)
             return
         if by != "system" or entry.get("kind") == "forgotten":
             return
-        if entry.get("kind") == "rejected" and entry["sends"] < self.announced.get(key, (0.0, 0))[1]:
-            return  # written down late: whoever reads it sees that the work was sent once more, and asks for that
+        if self._outdated(entry):
+            return
         if any(job.ended_well for job in jobs):
             self.violation("no failure of a job that succeeded", f"{key}: {entry.get('message')}")
         two_phase = remote.protection is Protection.TWO_PHASE
@@ -181,11 +183,17 @@ class Judge:
         if remote.in_flight.get(key) and not two_phase and not jobs:
             self.violation("closed only by proof", f"{key} is closed while its request may land")
 
+    def _outdated(self, entry: dict[str, Any]) -> bool:
+        """A refusal that was written down late: whoever reads it sees that the work was sent once more."""
+        return entry.get("kind") == "rejected" and entry["sends"] < self.announced.get(entry["key"], (0.0, 0))[1]
+
     # What Airflow hears.
 
     def succeeded(self, life: TaskLife) -> None:
         """Airflow is told that the step succeeded."""
         last = self.schedule.last_attempt()
+        if last is not None and last["key"] in self.proven:
+            return  # a late write of an earlier try may have replaced the record since
         if last is None or last["state"] != "closed":
             self.violation("no success without proof", f"the ledger's last attempt is {last}")
         elif last["verdict"] == "failure":
@@ -275,6 +283,8 @@ class Judge:
                 self.violation("nothing is lost", f"{job} is {job.state} at the end")
             entry = entries.get(job.key)
             if entry is None or not job.ran or entry.get("closed_by") != "system" or entry.get("kind") == "forgotten":
+                continue
+            if self._outdated(entry):
                 continue
             if job.ended_well != (entry["verdict"] != "failure"):
                 self.violation("nothing is lost", f"{job} ended well: {job.ended_well}; the ledger: {entry['verdict']}")
