@@ -129,7 +129,7 @@ def test_the_registration_leads_to_what_it_names():
     assert resolve(MAINFRAME.opener) is open_zosmf
     (step,) = MAINFRAME.steps
     assert step.work_model().__name__ == "MainframeJob"
-    (told,) = CONNECTION_TYPES
+    told = next(each for each in CONNECTION_TYPES if each["connection-type"] == "zosmf")
     module, _, name = told["hook-class-name"].rpartition(".")
     hook = resolve(f"{module}:{name}")
     assert (hook.conn_type, hook.hook_name) == (told["connection-type"], told["hook-name"])
