@@ -1,0 +1,158 @@
+"""Shares to deliver to: the lab's S3, the lab's SFTP, a real OpenSSH, a real Samba; and a second look at each."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import secrets
+import shutil
+import string
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from shares_for_tests import NAME, Share, free_port, until_it_answers
+
+from airflow_enterprise_orch.lab.s3 import S3StandIn
+from airflow_enterprise_orch.lab.server import LabThread
+
+PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[LabThread]:
+    with LabThread(["s3", "ssh"]) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def openssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    sshd = shutil.which("sshd", path=PATH)
+    if sshd is None:
+        pytest.skip("no OpenSSH server here (apt-get install openssh-server)")
+    place = tmp_path_factory.mktemp("sshd")
+    for name in ("host_key", "user_key"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", place / name], check=True)
+    port = free_port()
+    settings = (
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {place}/host_key\nPidFile {place}/sshd.pid\n"
+        f"AuthorizedKeysFile {place}/user_key.pub\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n"
+        f"PermitRootLogin prohibit-password\nSubsystem sftp internal-sftp\n"
+    )
+    (place / "config").write_text(settings)
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # sshd(8): its privilege separation directory
+    server = subprocess.Popen([sshd, "-D", "-E", place / "log", "-f", place / "config"])
+    until_it_answers(server, port, place / "log")
+    host_key = " ".join((place / "host_key.pub").read_text().split()[:2])
+    extra = {"key_file": str(place / "user_key"), "host_key": host_key}
+    yield {"conn_type": "sftp", "host": "127.0.0.1", "port": port, "login": getpass.getuser(), "extra": extra}
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture(scope="session")
+def samba(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, Any], Path]]:
+    smbd = shutil.which("smbd", path=PATH)
+    if smbd is None or os.geteuid() != 0:
+        pytest.skip("no Samba server here, or not root (apt-get install samba)")
+    place = tmp_path_factory.mktemp("samba")
+    place.chmod(0o755)
+    share = place / "share"
+    share.mkdir()
+    share.chmod(0o777)
+    for folder in ("lock", "state", "cache", "pid", "private", "ncalrpc"):
+        (place / folder).mkdir()
+    port, user, password = free_port(), getpass.getuser(), secrets.token_hex(12)
+    settings = (
+        f"[global]\nserver role = standalone server\nsmb ports = {port}\ninterfaces = 127.0.0.1\n"
+        f"bind interfaces only = yes\nserver min protocol = SMB2\nserver signing = mandatory\n"
+        f"passdb backend = tdbsam:{place}/private/passdb.tdb\nload printers = no\ndisable spoolss = yes\n"
+        f"lock directory = {place}/lock\nstate directory = {place}/state\ncache directory = {place}/cache\n"
+        f"pid directory = {place}/pid\nprivate dir = {place}/private\nncalrpc dir = {place}/ncalrpc\n"
+        f"log file = {place}/log\n[drop]\npath = {share}\nread only = no\n"
+    )
+    (place / "smb.conf").write_text(settings)
+    given = f"{password}\n{password}\n".encode()
+    subprocess.run(
+        ["smbpasswd", "-c", place / "smb.conf", "-s", "-a", user], input=given, check=True, capture_output=True
+    )
+    server = subprocess.Popen(
+        [smbd, "-F", "--no-process-group", "-s", place / "smb.conf"],
+        start_new_session=True,  # smbd ends its whole process group
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until_it_answers(server, port, place / "log")
+    connection = {
+        "conn_type": "samba",
+        "host": "127.0.0.1",
+        "port": port,
+        "login": user,
+        "password": password,
+        "schema": "drop",
+        "extra": {},
+    }
+    yield connection, share
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture
+def announce(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], None]:
+    """Return what makes an Airflow connection known."""
+
+    def put(connection: dict[str, Any]) -> None:
+        monkeypatch.setenv(f"AIRFLOW_CONN_{NAME.upper()}", json.dumps(connection))
+
+    return put
+
+
+@pytest.fixture
+def s3(lab: LabThread, announce: Callable[[dict[str, Any]], None]) -> Share:
+    lab.reset("s3")
+    connection = dict(lab.endpoints["s3"]["connection"])
+    announce(connection)
+    return Share("s3", connection, s3=cast("S3StandIn", lab.stand_in("s3")))
+
+
+@pytest.fixture(params=["s3", "sftp of the lab", "OpenSSH", "Samba"])
+def share(
+    request: pytest.FixtureRequest, lab: LabThread, announce: Callable[[dict[str, Any]], None], tmp_path: Path
+) -> Share:
+    """Each kind of share in turn, empty."""
+    if request.param == "s3":
+        return cast("Share", request.getfixturevalue("s3"))
+    if request.param == "sftp of the lab":
+        lab.reset("ssh")
+        connection = dict(lab.endpoints["ssh"]["connection"])
+        made = Share(request.param, connection, cast("Any", lab.stand_in("ssh")).home)
+    elif request.param == "OpenSSH":
+        connection = dict(request.getfixturevalue("openssh"))
+        root = tmp_path / "share"
+        root.mkdir()
+        connection["extra"] = {**connection["extra"], "share_root": str(root)}
+        made = Share(request.param, connection, root)
+    else:
+        connection, folder = request.getfixturevalue("samba")
+        name = "t" + secrets.token_hex(6)
+        connection = {**connection, "extra": {"share_root": name}}
+        (folder / name).mkdir()
+        made = Share(request.param, connection, folder / name)
+    connection["extra"] = {**connection["extra"], "certificate_secret": "0123456789abcdef0123456789abcdef"}
+    announce(connection)
+    return made
+
+
+@pytest.fixture
+def new_key() -> Callable[[], str]:
+    alphabet = string.ascii_uppercase + string.digits
+    return lambda: "T" + "".join(secrets.choice(alphabet) for _ in range(19))
+
+
+@pytest.fixture
+def key(new_key: Callable[[], str]) -> str:
+    return new_key()
