@@ -9,7 +9,9 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
-# Tests that can share a machine run beside one another; those with real Airflow processes run alone.
+# Tests that can share a machine run beside one another, more of them than there are processors, because they mostly wait
+# for settle times; those with real Airflow processes run alone.
+TESTERS ?= 4
 WORKERS ?= 2
 SCHEDULES ?= 1000000
 CASES ?= 1000
@@ -35,7 +37,7 @@ demo: $(STAMP)
 	@exec $(BIN)/enterprise-orch demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not e2e" -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -m "not e2e" -n $(TESTERS) --dist loadgroup
 	$(BIN)/python -m pytest -m e2e
 
 lint: $(STAMP)

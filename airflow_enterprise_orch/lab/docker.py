@@ -14,9 +14,11 @@ import base64
 import hmac
 import json
 import logging
+import os
 import re
 import secrets
 import signal
+import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -32,6 +34,8 @@ from airflow_enterprise_orch.lab.docker_tls import mutual_tls
 from airflow_enterprise_orch.lab.stand_in import FaultPlan, LabJob, pause
 
 USER = "lab"
+SOCKET = "docker.sock"
+LONGEST_SOCKET = 100
 REGISTRY = "registry.lab"
 IMAGES = ("lab/tools:1", "lab/tools:latest", "lab/web:1")
 """What the engine has when it starts; ``lab/web`` brings a health check."""
@@ -69,6 +73,14 @@ class DockerStandIn:
         self._runner: web.AppRunner | None = None
         self._ssh: asyncssh.SSHAcceptor | None = None
         self.socket = Path()
+        self._short: tempfile.TemporaryDirectory[str] | None = None
+
+    def _place_of_socket(self, scratch: Path) -> Path:
+        """Return where the socket goes: a path of more than 107 bytes cannot be bound (unix(7))."""
+        if len(os.fsencode(scratch / SOCKET)) <= LONGEST_SOCKET:
+            return scratch / SOCKET
+        self._short = tempfile.TemporaryDirectory(prefix="orch-", dir="/tmp")
+        return Path(self._short.name) / SOCKET
 
     async def start(self, scratch: Path) -> dict[str, Any]:
         """Start serving; return its part of the lab's JSON without ``control``."""
@@ -77,7 +89,7 @@ class DockerStandIn:
             quiet.setLevel(logging.WARNING)  # it tells ten lines per channel at INFO
         self.engine.scratch = scratch / "containers"
         self.engine.scratch.mkdir()
-        self.socket = scratch / "docker.sock"
+        self.socket = self._place_of_socket(scratch)
         tls = await asyncio.to_thread(mutual_tls, scratch)
         app = web.Application(client_max_size=16 * 1024 * 1024)
         app.router.add_route("*", "/{tail:.*}", self._serve)
@@ -129,6 +141,11 @@ class DockerStandIn:
 
     async def stop(self) -> None:
         """Stop serving and end the containers."""
+        await self._end_serving()
+        if self._short is not None:
+            self._short.cleanup()
+
+    async def _end_serving(self) -> None:
         self._forget_late()
         await self.engine.clear()
         if self._ssh is not None:
