@@ -203,7 +203,8 @@ class WindowsHost:
         if code is None:
             _, _, code = await self._program(program, arguments, env, directory)
         if purge:
-            asyncio.get_running_loop().call_later(0.5, self._purge, key, directory)
+            # Right after its end is written down: nobody can ask for its result in between.
+            asyncio.get_running_loop().call_later(0.02, self._purge, key, directory)
         return code
 
     def _purge(self, key: str, directory: str) -> None:
