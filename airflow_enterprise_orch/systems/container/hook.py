@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.bases.hook import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
+from airflow_enterprise_orch.delegation.connection_check import tested
 from airflow_enterprise_orch.errors import (
     ConnectionInvalid,
     ConnectionUntrusted,
     LoginRefused,
-    OrchestrationError,
-    RemoteError,
     SystemUnreachable,
 )
 from airflow_enterprise_orch.systems.container.engine import EngineSystem
@@ -124,19 +123,11 @@ class ContainerEngineHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Reach the engine and list containers; return whether that works, and what is wrong in words."""
-        try:
-            version = asyncio.run(self._check())
-        except ConnectionUntrusted as error:
-            return False, f"Certificate or host key: {error}"
-        except LoginRefused as error:
-            return False, f"Login refused: {error}"
-        except ConnectionInvalid as error:
-            return False, f"Connection: {error}"
-        except RemoteError as error:
-            return False, f"Not usable: {error}"
-        except OrchestrationError as error:
-            return False, str(error)
-        return True, f"container engine {version} answers, and containers can be listed"
+        return tested(
+            self._check(),
+            "container engine {} answers, and containers can be listed",
+            untrusted="Certificate or host key",
+        )
 
     async def _check(self) -> str:
         async with self.get_conn() as system:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,12 +11,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from airflow.sdk.bases.hook import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
+from airflow_enterprise_orch.delegation.connection_check import tested
 from airflow_enterprise_orch.errors import (
     ConnectionInvalid,
-    ConnectionUntrusted,
-    LoginRefused,
-    OrchestrationError,
-    RemoteError,
 )
 from airflow_enterprise_orch.systems.mainframe.controlm import ControlmSystem
 from airflow_enterprise_orch.systems.mainframe.controlm_session import ControlmSettings
@@ -113,19 +109,7 @@ class ControlmHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Reach the Automation API, log in and list a job; return whether that works, and what is wrong in words."""
-        try:
-            version = asyncio.run(self._check())
-        except ConnectionUntrusted as error:
-            return False, f"Certificate: {error}"
-        except LoginRefused as error:
-            return False, f"Login refused: {error}"
-        except ConnectionInvalid as error:
-            return False, f"Connection: {error}"
-        except RemoteError as error:
-            return False, f"Not usable: {error}"
-        except OrchestrationError as error:
-            return False, str(error)
-        return True, f"Control-M {version} answers, the login works and jobs can be listed".replace("  ", " ")
+        return tested(self._check(), "Control-M {} answers, the login works and jobs can be listed")
 
     async def _check(self) -> str:
         async with self.get_conn() as system:

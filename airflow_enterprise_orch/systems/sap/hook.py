@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -11,12 +10,9 @@ from zoneinfo import ZoneInfo
 from airflow.sdk.bases.hook import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
+from airflow_enterprise_orch.delegation.connection_check import tested
 from airflow_enterprise_orch.errors import (
     ConnectionInvalid,
-    ConnectionUntrusted,
-    LoginRefused,
-    OrchestrationError,
-    RemoteError,
 )
 from airflow_enterprise_orch.systems.sap.application_jobs import ApplicationJobs
 from airflow_enterprise_orch.systems.sap.fields import Fields
@@ -27,8 +23,6 @@ from airflow_enterprise_orch.systems.sap.soap_rfc import SoapRfc
 from airflow_enterprise_orch.systems.sap.xbp import XbpSystem
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from airflow.sdk.definitions.connection import Connection
 
 XBP_EXTRAS = (
@@ -159,7 +153,7 @@ class SapXbpHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Log on to SAP and to XMI and select jobs; return whether that works, and what is wrong in words."""
-        return tested(self._check, "SAP {} answers, the XMI logon works and jobs can be selected")
+        return tested(self._check(), "SAP {} answers, the XMI logon works and jobs can be selected")
 
     async def _check(self) -> str:
         async with self.get_conn() as system:
@@ -191,29 +185,8 @@ class SapOdataHook(BaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """Log in, get a CSRF token and list jobs; return whether that works, and what is wrong in words."""
-        return tested(self._check, "SAP answers, the login works and jobs can be listed ({})")
+        return tested(self._check(), "SAP answers, the login works and jobs can be listed ({})")
 
     async def _check(self) -> str:
         async with self.get_conn() as system:
             return await system.check()
-
-
-def tested(check: Callable[[], Awaitable[str]], good: str) -> tuple[bool, str]:
-    """Run a check; return what the connection page shows."""
-
-    async def run() -> str:
-        return await check()
-
-    try:
-        told = asyncio.run(run())
-    except ConnectionUntrusted as error:
-        return False, f"Certificate: {error}"
-    except LoginRefused as error:
-        return False, f"Login refused: {error}"
-    except ConnectionInvalid as error:
-        return False, f"Connection: {error}"
-    except RemoteError as error:
-        return False, f"Not usable: {error}"
-    except OrchestrationError as error:
-        return False, str(error)
-    return True, good.format(told)
