@@ -25,6 +25,8 @@ from airflow_enterprise_orch.lab.stand_in import Fault, LabJob, now
 MARK = "ENTERPRISE_ORCH_LAB_CONTAINER"
 NEVER = "0001-01-01T00:00:00Z"
 KEY_LABEL = "orch.key"
+LATE_NEWS = 0.3
+"""Seconds from the end of a container until the engine says that its memory was the reason."""
 
 
 class NameTaken(Exception):
@@ -81,6 +83,10 @@ class LabContainer:
             value = self.body.get(name) or []
             words += [value] if isinstance(value, str) else [str(word) for word in value]
         return words
+
+    def note_out_of_memory(self) -> None:
+        """Take down that the kernel killed it for its memory limit, if it has one."""
+        self.out_of_memory = bool(self.host.get("Memory"))
 
 
 class LabEngine:
@@ -213,7 +219,8 @@ class LabEngine:
         for fate in container.fates:
             if fate.do == "abend":
                 os.killpg(process.pid, signal.SIGKILL)
-                container.out_of_memory = bool(container.host.get("Memory"))
+                # As of a real engine: the kernel's news may come after the container's end.
+                asyncio.get_running_loop().call_later(LATE_NEWS, container.note_out_of_memory)
         await asyncio.gather(_copy(container, 1, process.stdout), _copy(container, 2, process.stderr))
         status = await process.wait()
         container.exit_code = 128 - status if status < 0 else status

@@ -59,6 +59,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LATE_NEWS, LATE_NEWS_LOOKS = 2.0, 4
+"""How long the engine may take to say that the kernel killed a container for its memory limit, and looks at it."""
+
 LEASE = 5.0
 """Seconds for which the knowledge that a container never started is good enough to start it."""
 DIRECT = 200
@@ -243,6 +246,11 @@ class EngineSystem:
             return JobResult(Ending.COMPLETED, "removed", 0)
         document = await self._inspect(id_of(handle))
         cancelled = await self._record(f"{handle.key}.cancel") is not None
+        for _ in range(LATE_NEWS_LOOKS):
+            if document is None or cancelled or not states.killed_for_unknown_reason(document):
+                break
+            await asyncio.sleep(LATE_NEWS / LATE_NEWS_LOOKS)
+            document = await self._inspect(id_of(handle))
         if document is not None:
             return states.result_of(document, cancelled=cancelled)
         if cancelled:

@@ -108,6 +108,16 @@ def result_of(document: Document, *, cancelled: bool) -> JobResult:
     return _exited(code, state, started, ended, cancelled=cancelled, instance=instance)
 
 
+def killed_for_unknown_reason(document: Document) -> bool:
+    """Say whether a container with a memory limit was killed and the engine has not said (yet) why.
+
+    Its news of the kernel's killing comes apart from the container's end, and at times after it (moby issue 15621).
+    """
+    state, host = state_of(document), document.get("HostConfig")
+    killed = state.get("ExitCode") == 128 + signal.SIGKILL and state.get("OOMKilled") is not True
+    return killed and isinstance(host, Mapping) and bool(host.get("Memory"))
+
+
 def _exited(
     code: int, state: Document, started: datetime | None, ended: datetime | None, *, cancelled: bool, instance: bool
 ) -> JobResult:
