@@ -1,13 +1,11 @@
 """The attempts of one task instance: what was handed over, what became of it, and what may leave next.
 
-The ledger lives in Airflow's task state store under :data:`LEDGER_KEY`, never expires, and survives retries, clears and
-the death of every process. It is a versioned JSON object, so that an upgraded package takes over jobs in flight.
-Whoever
-may edit a task instance may edit the ledger too, so everything that is read is validated.
+The ledger lives in Airflow's task state store (``ledger_store.py`` says in which cells), never expires, and survives
+retries, clears and the death of every process. It is a versioned JSON object, so that an upgraded package takes over
+jobs in flight. Whoever may edit a task instance may edit the ledger too, so everything that is read is validated.
 
 An attempt is at most one remote job. Attempt n+1 may leave only after n is closed, and an attempt is closed only by
-proof
-or by a named person: :meth:`Ledger.next_move` is the one place that decides.
+proof or by a named person: :meth:`Ledger.next_move` is the one place that decides.
 """
 
 from __future__ import annotations
@@ -24,7 +22,6 @@ from typing import Any
 from airflow_enterprise_orch.delegation.job import JobHandle
 from airflow_enterprise_orch.errors import OrchestrationError
 
-LEDGER_KEY = "orch.ledger"
 LEDGER_VERSION = 1
 REJECTED = "rejected"
 """The kind of failure of an attempt whose work the system refused: its job never existed."""
@@ -334,8 +331,8 @@ class Ledger:
                 raise ValueError("an attempt before the last is open")
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise LedgerBroken(
-                f"the task state store's {LEDGER_KEY!r} is no ledger of delegated jobs: {error}; nothing was handed "
-                f"over: restore the value, or install the package version that wrote it, then clear the task"
+                f"the newest 'orch.ledger' in the task state store is no ledger of delegated jobs: {error}; nothing "
+                f"was handed over: restore the value, or install the package version that wrote it, then clear the task"
             ) from error
         return cls(attempts)
 
@@ -416,8 +413,8 @@ def attempt_from_store(data: object, number: int) -> Attempt | None:
             raise ValueError(f"it is attempt {attempt.number}")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise LedgerBroken(
-            f"the task state store's record of what was sent in attempt {number} cannot be read: {error}; nothing was "
-            f"handed over: restore the value, or install the package version that wrote it, then clear the task"
+            f"the task state store's record of what was sent in attempt {number} cannot be read: {error}; nothing "
+            f"was handed over: restore the value, or install the package version that wrote it, then clear the task"
         ) from error
     return attempt
 

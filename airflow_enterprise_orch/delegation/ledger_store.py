@@ -1,23 +1,23 @@
-"""Where one try keeps the ledger: cells of Airflow's task state store, and the fence between tries.
+"""Where the tries of a task instance keep the ledger: cells of Airflow's task state store, and the fence between them.
 
 Airflow gives a task instance a new id for every try and refuses a write with an old one; reading proves nothing,
 because a task instance that is gone reads as an empty store. And Airflow looks at the owner *before* it writes, not
-*while*: a write that was under way when the next try began still lands, and may replace something newer. Cells that
-never expire make this harmless:
+*while*: a write that was under way when the next try began still lands. So every try writes only cells of its own,
+which never expire, and reads those of the newest try that has any:
 
-- :data:`LEDGER_KEY`, the ledger;
-- ``orch.sent.<number>``, one per attempt: the attempt as it was when its work was about to leave. It is written, and
-  read back, right before sending. A late write of the ledger cannot touch it, so nobody forgets what was sent; and the
-  read-back, with the same owner, proves that the next try begins (and reads) after it.
+- ``orch.ledger.<try>``, the ledger as that try knew it. Its first write is the claim, before anything leaves.
+- ``orch.sent.<number>.<try>``, one per attempt: the attempt as it was when that try was about to send its work. It is
+  written, and read back, right before sending. The read-back, with the same owner, proves that the next try begins (and
+  reads) after it. And a late write of the same try's ledger, whose request timed out and was repeated, cannot touch it.
 - :data:`ASKED_KEY`, what a person was asked, and :data:`NOTE_KEY`, what was wrong with the answer.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeVar
 
 from airflow_enterprise_orch.delegation.ledger import (
-    LEDGER_KEY,
     REJECTED,
     Attempt,
     AttemptState,
@@ -27,12 +27,32 @@ from airflow_enterprise_orch.delegation.ledger import (
 )
 from airflow_enterprise_orch.errors import OwnershipLost
 
+T = TypeVar("T")
+
+LEDGER_PREFIX = "orch.ledger."
 SENT_PREFIX = "orch.sent."
 ASKED_KEY = "orch.asked"
 """Where the task state store keeps what a person was asked, and in which try."""
 NOTE_KEY = "orch.note"
 """Where it keeps what was wrong with the last answer, for the next question."""
 LOST = "the task instance belongs to another try meanwhile, so this one does nothing more"
+
+
+def ledger_cell(try_number: int) -> str:
+    """Return the name of the cell in which a try keeps the ledger."""
+    return f"{LEDGER_PREFIX}{try_number}"
+
+
+def sent_cell(number: int, try_number: int) -> str:
+    """Return the name of the cell in which a try notes that attempt ``number`` is about to leave."""
+    return f"{SENT_PREFIX}{number}.{try_number}"
+
+
+def newest_ledger(cells: Mapping[str, T]) -> T | None:
+    """Return the value of the ledger's cell that counts among all cells of a task instance, None without any."""
+    tries = [name.removeprefix(LEDGER_PREFIX) for name in cells if name.startswith(LEDGER_PREFIX)]
+    newest = max((int(text) for text in tries if text.isdecimal()), default=None)
+    return None if newest is None else cells[ledger_cell(newest)]
 
 
 class Cells(Protocol):
@@ -53,20 +73,31 @@ class LedgerStore:
     def __init__(self, cells: Cells, now: TaskTry) -> None:
         self.cells = cells
         self.now = now
-        self.ledger = Ledger.from_json(cells.get(LEDGER_KEY))
+        self._known_to, value = self._newest()
+        self.ledger = Ledger.from_json(value)
         last = self.ledger.last
         if now.try_number > 1 or (last is not None and last.state is AttemptState.INTENT):
             # When the first try begins, nothing was written that could have been replaced. When it goes on, a write of
             # its own may have been: the SDK repeats a request that timed out, and the first may land after others.
             self.recall()
 
+    def _newest(self) -> tuple[int, object]:
+        """Return the newest try that wrote a ledger, and what it wrote; try 0 and None when none did."""
+        for number in range(self.now.try_number, 0, -1):
+            value = self.cells.get(ledger_cell(number))
+            if value is not None:
+                return number, value
+        return 0, None
+
     def save(self, changed: Ledger | Attempt) -> None:
         """Write the ledger; :raises OwnershipLost: when this try owns the task instance no more."""
         self.ledger = changed if isinstance(changed, Ledger) else self.ledger.with_attempt(changed)
-        self.cells.set(LEDGER_KEY, self.ledger.to_json())
+        cell = ledger_cell(self.now.try_number)
+        self.cells.set(cell, self.ledger.to_json())
+        self._known_to = self.now.try_number
         last = self.ledger.last
         about_to_release = last is not None and last.state is AttemptState.SUBMITTED and not last.released
-        if about_to_release and self.cells.get(LEDGER_KEY) != self.ledger.to_json():
+        if about_to_release and self.cells.get(cell) != self.ledger.to_json():
             # The write was under way while the next try began, and that one may have chosen another copy to release.
             raise OwnershipLost(LOST)
 
@@ -75,7 +106,7 @@ class LedgerStore:
 
         :raises OwnershipLost: when it may not.
         """
-        cell = f"{SENT_PREFIX}{attempt.number}"
+        cell = sent_cell(attempt.number, self.now.try_number)
         self.ledger = self.ledger.with_attempt(attempt)
         self.cells.set(cell, attempt.to_json())
         if self.cells.get(cell) != attempt.to_json():
@@ -96,7 +127,7 @@ class LedgerStore:
             pass
 
     def _bring(self, number: int) -> bool:
-        sent = attempt_from_store(self.cells.get(f"{SENT_PREFIX}{number}"), number)
+        sent = attempt_from_store(self.cells.get(sent_cell(number, self._known_to)), number)
         if sent is None:
             return False
         before, self.ledger = self.ledger, self.ledger.recalled(sent)

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_enterprise_orch.delegation.ledger import LEDGER_KEY, Ledger
+from airflow_enterprise_orch.delegation.ledger import Ledger
+from airflow_enterprise_orch.delegation.ledger_store import newest_ledger
 from airflow_enterprise_orch.demo import report, story
 from airflow_enterprise_orch.demo.airflow import LocalAirflow
 from airflow_enterprise_orch.demo.api import AirflowApi
@@ -186,7 +187,7 @@ def outcome_of(api: AirflowApi, order: story.Instance) -> report.Outcome:
     attempts: list[StepAttempt] = []
     for step in (step for _heading, steps in story.STAGES for step in steps):
         stored = api.state_store(story.STREAM, order.run_id, step)
-        attempts += [StepAttempt(order.key, step, one) for one in Ledger.from_json(stored.get(LEDGER_KEY)).attempts]
+        attempts += [StepAttempt(order.key, step, one) for one in Ledger.from_json(newest_ledger(stored)).attempts]
     states = {task["task_id"]: str(task["state"]) for task in tasks}
     answer = (
         api.xcoms(story.STREAM, order.run_id, "approve").get("return_value")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from airflow_enterprise_orch.delegation.ledger import LEDGER_KEY, Attempt, Ledger, LedgerBroken
+from airflow_enterprise_orch.delegation.ledger import Attempt, Ledger, LedgerBroken
+from airflow_enterprise_orch.delegation.ledger_store import LEDGER_PREFIX, newest_ledger
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -89,12 +90,16 @@ def read_jobs(session: Session, dag_id: str, run_id: str) -> InstanceJobs:
 
     if session.scalar(select(DagRun.id).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)) is None:
         raise HTTPException(404, f"stream {dag_id!r} has no instance {run_id!r}")
-    cells = session.execute(
-        select(Cell.task_id, Cell.map_index, Cell.value)
-        .where(Cell.dag_id == dag_id, Cell.run_id == run_id, Cell.key == LEDGER_KEY)
+    rows = session.execute(
+        select(Cell.task_id, Cell.map_index, Cell.key, Cell.value)
+        .where(Cell.dag_id == dag_id, Cell.run_id == run_id, Cell.key.startswith(LEDGER_PREFIX, autoescape=True))
         .order_by(Cell.task_id, Cell.map_index)
     )
-    return InstanceJobs(dag_id=dag_id, run_id=run_id, steps=[_step(*cell) for cell in cells])
+    steps: dict[tuple[str, int], dict[str, str]] = {}
+    for task_id, map_index, key, value in rows:
+        steps.setdefault((task_id, map_index), {})[key] = value
+    ledgers = [_step(*step, newest_ledger(cells) or "null") for step, cells in steps.items()]
+    return InstanceJobs(dag_id=dag_id, run_id=run_id, steps=ledgers)
 
 
 def _step(task_id: str, map_index: int, value: str) -> StepJobs:

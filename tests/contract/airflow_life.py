@@ -23,7 +23,8 @@ from airflow.sdk.exceptions import (
 )
 from airflow.sdk.execution_time.comms import ErrorResponse
 
-from airflow_enterprise_orch.delegation.ledger import LEDGER_KEY, Attempt, Ledger
+from airflow_enterprise_orch.delegation.ledger import Attempt, Ledger
+from airflow_enterprise_orch.delegation.ledger_store import newest_ledger
 from airflow_enterprise_orch.delegation.operator import DelegateOperator
 from airflow_enterprise_orch.delegation.trigger import DelegateTrigger
 
@@ -144,7 +145,7 @@ class Task:
 
     @property
     def ledger(self) -> Ledger:
-        value = self.cells.get(LEDGER_KEY)
+        value = newest_ledger(self.cells)
         return Ledger.from_json(json.loads(value) if value else None)
 
     @property

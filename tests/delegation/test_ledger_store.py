@@ -14,7 +14,6 @@ from fakes import Cells, Store
 
 from airflow_enterprise_orch.delegation.job import JobHandle
 from airflow_enterprise_orch.delegation.ledger import (
-    LEDGER_KEY,
     Attempt,
     AttemptState,
     Ledger,
@@ -24,7 +23,7 @@ from airflow_enterprise_orch.delegation.ledger import (
     closed,
     new_key,
 )
-from airflow_enterprise_orch.delegation.ledger_store import SENT_PREFIX, LedgerStore
+from airflow_enterprise_orch.delegation.ledger_store import LedgerStore, ledger_cell, newest_ledger, sent_cell
 from airflow_enterprise_orch.errors import OwnershipLost
 
 AT = datetime(2026, 3, 2, tzinfo=UTC)
@@ -49,9 +48,9 @@ def read(cells: Cells, try_number: int = 2) -> Ledger:
 
 
 def holding(*attempts: Attempt, sent: tuple[Attempt, ...] = ()) -> Cells:
-    cells = Cells({LEDGER_KEY: json.dumps(Ledger(attempts).to_json())})
+    cells = Cells({ledger_cell(1): json.dumps(Ledger(attempts).to_json())})
     for attempt in sent:
-        cells.texts[f"{SENT_PREFIX}{attempt.number}"] = json.dumps(attempt.to_json())
+        cells.texts[sent_cell(attempt.number, 1)] = json.dumps(attempt.to_json())
     return cells
 
 
@@ -82,6 +81,29 @@ def test_a_taking_back_that_lands_late_washes_no_later_announcement_away() -> No
     attempt = intent(1)
     later = replace(attempt, unsent=1, sends=2, sent=AT.isoformat())
     assert read(holding(replace(attempt, unsent=1), sent=(later,))).attempts == (later,)
+
+
+def test_nothing_that_an_earlier_try_writes_late_changes_what_the_newest_knows() -> None:
+    """Neither its claim nor its announcement: they may even name another system, if the connection was repointed."""
+    cells = Cells()
+    sent = replace(intent(1, sends=1), system="fake://two")
+    done = replace(submitted(1), key=sent.key, handle=JobHandle(sent.key, "JOB1"), system="fake://two")
+    cells.texts[sent_cell(1, 2)] = json.dumps(sent.to_json())
+    for late in (intent(1), replace(sent, sends=0, sent=""), failed(1)):
+        for newest in (sent, done):
+            cells.texts[ledger_cell(2)] = json.dumps(Ledger((newest,)).to_json())
+            cells.texts[ledger_cell(1)] = json.dumps(Ledger((late,)).to_json())
+            cells.texts[sent_cell(1, 1)] = json.dumps(replace(sent, system="fake://one").to_json())
+            cells.texts[sent_cell(2, 1)] = json.dumps(intent(2, sends=1).to_json())
+            assert read(cells, 2).attempts == read(cells, 3).attempts == (newest,)
+            assert newest_ledger(cells.texts) == cells.texts[ledger_cell(2)]
+
+
+def test_the_tenth_try_is_newer_than_the_ninth() -> None:
+    cells = Cells({ledger_cell(number): json.dumps(Ledger((submitted(1),)).to_json()) for number in (2, 9, 10)})
+    assert newest_ledger(cells.texts) == cells.texts[ledger_cell(10)]
+    assert read(cells, 12).last == Ledger.from_json(json.loads(cells.texts[ledger_cell(10)])).last
+    assert newest_ledger({"orch.asked": "{}", "orch.ledger.x": "{}"}) is None
 
 
 def test_two_late_claims_do_not_hide_the_key_that_was_announced() -> None:
@@ -131,7 +153,7 @@ def test_a_refusal_that_is_written_down_late_does_not_close_what_was_sent_again(
 def test_a_record_that_was_tampered_with_is_refused_in_one_line() -> None:
     cells = holding(intent(1))
     for wrong in ("[]", '{"number": 2, "key": "AAAAAAAAAAAAAAAAAAAA", "state": "intent"}', '{"number": 1}'):
-        cells.texts[f"{SENT_PREFIX}1"] = wrong
+        cells.texts[sent_cell(1, 1)] = wrong
         with pytest.raises(LedgerBroken, match="what was sent in attempt 1 cannot be read") as broken:
             read(cells)
         assert "\n" not in str(broken.value)

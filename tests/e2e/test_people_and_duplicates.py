@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from airflow_enterprise_orch.delegation.ledger_store import newest_ledger
 from airflow_enterprise_orch.demo.airflow import LocalAirflow
 from airflow_enterprise_orch.demo.api import AirflowApi
 from airflow_enterprise_orch.demo.lab import LabProcess
@@ -123,7 +124,7 @@ def test_duplicates_kills_and_clears(tmp_path: Path) -> None:
 def _keys(api: AirflowApi, stream: str, *runs: str) -> list[str]:
     keys: list[str] = []
     for run in runs:
-        ledger = api.state_store(stream, run, "work").get("orch.ledger")
+        ledger = newest_ledger(api.state_store(stream, run, "work"))
         ledger = json.loads(ledger) if isinstance(ledger, str) else ledger
         keys += [attempt["key"] for attempt in (ledger or {}).get("attempts", [])]
     return keys

@@ -22,6 +22,7 @@ from airflow.utils.session import create_session
 from airflow.utils.types import DagRunType, DagRunTriggeredByType
 from airflow_enterprise_orch.delegation.job import JobHandle
 from airflow_enterprise_orch.delegation.ledger import *
+from airflow_enterprise_orch.delegation.ledger_store import ledger_cell
 from airflow_enterprise_orch.executive_view.api import read_jobs
 from fastapi import HTTPException
 
@@ -34,7 +35,9 @@ with create_session() as session:
     session.flush()
     for task, value in (("book", Ledger((done,)).to_json()), ("broken", {"version": 99})):
         session.add(Cell(dag_run_id=run.id, dag_id="orders", run_id="r1", task_id=task, map_index=-1,
-                         key=LEDGER_KEY, value=json.dumps(value)))
+                         key=ledger_cell(2), value=json.dumps(value)))
+        session.add(Cell(dag_run_id=run.id, dag_id="orders", run_id="r1", task_id=task, map_index=-1,
+                         key=ledger_cell(1), value=json.dumps(Ledger().to_json())))
 with create_session() as session:
     answer = read_jobs(session, "orders", "r1").model_dump()
     try:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from airflow_enterprise_orch.delegation.ledger_store import SENT_PREFIX, newest_ledger
 from airflow_enterprise_orch.demo.api import AirflowApi, ApiFailed
 from airflow_enterprise_orch.demo.lab import LabFailed
 from airflow_enterprise_orch.demo.run import seconds_since
@@ -26,7 +27,6 @@ ANSWER_WITHIN = 10.0
 ACT_AGAIN = 3.0
 CLEARED_WITHIN = 150.0
 """Seconds in calm; a cancel that went unheard is asked for again after a minute."""
-LEDGER, SENT = "orch.ledger", "orch.sent."
 LOG_END = 1500
 
 
@@ -264,12 +264,11 @@ def _without_waiting_behind(steps: list[Step]) -> tuple[Step, ...]:
 
 def _attempts(stored: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the attempts in a task's state store: the ledger's, and those that only the note of sending knows."""
-    ledger = _plain(stored.get(LEDGER)) or {}
+    ledger = _plain(newest_ledger(stored)) or {}
     attempts = {int(attempt["number"]): attempt for attempt in ledger.get("attempts", [])}
     for key, value in stored.items():
-        if key.startswith(SENT):
+        if key.startswith(SENT_PREFIX):
             sent = _plain(value)
-            sent = sent.get("attempt", sent)
             attempts.setdefault(int(sent["number"]), sent)
     return [attempts[number] for number in sorted(attempts)]
 

@@ -66,9 +66,10 @@ def test_every_component_can_be_started_anew_by_name(tmp_path: Path):
 def test_what_was_sent_counts_even_if_the_ledger_forgot_it():
     ledger = {"version": 1, "attempts": [{"number": 1, "key": "A", "state": "closed"}]}
     stored = {
-        "orch.ledger": json.dumps(ledger),
-        "orch.sent.1": {"number": 1, "key": "A", "state": "intent"},
-        "orch.sent.2": {"number": 2, "key": "B", "state": "intent"},
+        "orch.ledger.1": {"version": 1, "attempts": []},
+        "orch.ledger.2": json.dumps(ledger),
+        "orch.sent.1.1": {"number": 1, "key": "A", "state": "intent"},
+        "orch.sent.2.2": {"number": 2, "key": "B", "state": "intent"},
     }
     assert [(one["key"], one["state"]) for one in _attempts(stored)] == [("A", "closed"), ("B", "intent")]
 

@@ -11,8 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_enterprise_orch.delegation.conduct import Asked
-from airflow_enterprise_orch.delegation.ledger import LEDGER_KEY
-from airflow_enterprise_orch.delegation.ledger_store import SENT_PREFIX
+from airflow_enterprise_orch.delegation.ledger_store import LEDGER_PREFIX, SENT_PREFIX
 from airflow_enterprise_orch.delegation.system import Protection
 
 from .remote import SETTLE
@@ -65,6 +64,11 @@ class Clear:
     excused: bool = False
 
 
+def closed_in(ledger: dict[str, Any]) -> set[tuple[str, str]]:
+    """Return key and verdict of every closed attempt."""
+    return {(entry["key"], entry["verdict"]) for entry in ledger["attempts"] if entry["state"] == "closed"}
+
+
 class Judge:
     """Watches one schedule."""
 
@@ -77,6 +81,7 @@ class Judge:
         self.wishes: list[float] = []
         self.decided_keys: set[str] = set()
         self.proven: set[str] = set()
+        self.closed: set[tuple[str, str]] = set()
         self.orphans = 0
         self.left_held = 0
 
@@ -146,11 +151,14 @@ class Judge:
             if value.get("sends") and not late:
                 self._announced(value)
             return
-        if cell != LEDGER_KEY:
+        if not cell.startswith(LEDGER_PREFIX):
             return
-        known = {} if before is None else {entry["key"]: entry["state"] for entry in before["attempts"]}
+        # What a try writes first repeats what the tries before it had closed.
+        known = self.closed if before is None else closed_in(before)
+        news = closed_in(value) - known
+        self.closed |= news
         for entry in value["attempts"]:
-            if entry["state"] == "closed" and known.get(entry["key"]) != "closed":
+            if (entry["key"], entry.get("verdict")) in news:
                 self._closed(entry)
 
     def _announced(self, entry: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from unittest.mock import patch
 from airflow_enterprise_orch.delegation import conduct, waiting
 from airflow_enterprise_orch.delegation.job import Ending, JobHandle, JobResult
 from airflow_enterprise_orch.delegation.ledger import Attempt, AttemptState, Ledger, Verdict
-from airflow_enterprise_orch.delegation.ledger_store import SENT_PREFIX, LedgerStore
+from airflow_enterprise_orch.delegation.ledger_store import LedgerStore, sent_cell
 from airflow_enterprise_orch.delegation.outcome import Judgement, OutcomeRules
 from airflow_enterprise_orch.delegation.submission import Submission
 from airflow_enterprise_orch.delegation.system import Found, Protection
@@ -48,7 +48,7 @@ def _no_read_back() -> list[Patch]:
 
     def announce(self: LedgerStore, attempt: Attempt) -> None:
         self.ledger = self.ledger.with_attempt(attempt)
-        self.cells.set(f"{SENT_PREFIX}{attempt.number}", attempt.to_json())
+        self.cells.set(sent_cell(attempt.number, self.now.try_number), attempt.to_json())
 
     return [(LedgerStore, "announce", announce)]
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_enterprise_orch.delegation.ledger import LEDGER_KEY, RetryRule
+from airflow_enterprise_orch.delegation.ledger import RetryRule
+from airflow_enterprise_orch.delegation.ledger_store import newest_ledger
 from airflow_enterprise_orch.delegation.system import Protection, Sighting
 
 from .choices import Choices, Script, shrink
@@ -115,7 +116,7 @@ class Schedule:
 
     def attempts(self) -> list[dict[str, Any]]:
         """Return the attempts that the current run's ledger holds."""
-        ledger = self.life.stored.values.get(LEDGER_KEY)
+        ledger = newest_ledger(self.life.stored.values)
         return list(ledger["attempts"]) if ledger else []
 
     def last_attempt(self) -> dict[str, Any] | None:

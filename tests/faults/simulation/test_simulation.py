@@ -108,7 +108,7 @@ def test_the_recorded_choices_alone_bring_the_same_schedule() -> None:
 PROMISES = {
     "skip_find": ("one job per attempt", "no resend before the settle time"),
     "no_second_claim": ("one job per attempt", "nothing is lost", "no attempt while the one before is open"),
-    "no_read_back": ("one job per attempt",),
+    "no_read_back": ("one job per attempt", "nothing is lost"),
     "no_recall": ("one job per attempt", "nothing is lost", "no attempt while the one before is open"),
     "trust_on_kill": ("no job is cancelled unless somebody wants it",),
     "no_settle": ("no resend before the settle time", "parked only when nobody can know"),

@@ -143,7 +143,7 @@ class Life:
                 self.evidence.struck.remove(blow)
 
     def _is_open(self) -> bool:
-        attempts = (self.store.read("orch.ledger") or {}).get("attempts") or [{}]
+        attempts = self.store.ledger().get("attempts") or [{}]
         return self.evidence.landed > 0 and attempts[-1].get("state") != "closed"
 
     # What Airflow does.
@@ -187,7 +187,7 @@ class Life:
     def _close(self, ended: str) -> None:
         self.now.ended = self.now.ended or ended
         self.now.until = min(self.now.until, time.time()) if ended == "gone" else self.now.until
-        self.now.ledger = self.now.ledger or self.store.read("orch.ledger") or {}
+        self.now.ledger = self.now.ledger or self.store.ledger()
 
     def _live(self) -> None:
         while not self.now.ended:

@@ -15,6 +15,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from airflow_enterprise_orch.delegation.ledger_store import newest_ledger
+
 TABLES = """
 CREATE TABLE instance (owner TEXT, state TEXT);
 CREATE TABLE cells (key TEXT PRIMARY KEY, value TEXT);
@@ -58,6 +60,13 @@ class Store:
             database.execute("DELETE FROM cells")
             # A write that is under way needs a task instance to belong to.
             database.execute("DELETE FROM under_way")
+
+    def ledger(self) -> dict[str, Any]:
+        """Return what the newest try knows."""
+        with self._open() as database:
+            cells = dict(database.execute("SELECT key, value FROM cells").fetchall())
+        value = newest_ledger(cells)
+        return json.loads(value) if value else {}
 
     def land(self) -> int:
         """Let the writes land that were under way; return how many."""

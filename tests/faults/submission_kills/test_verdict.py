@@ -56,7 +56,7 @@ def evidence(*attempts: dict[str, Any], ended: str = "success", system: str = "z
     ledger = {"attempts": list(attempts or [attempt()])}
     life = Incarnation({OWNER: float("inf")}, ended, {"message": "the reason"}, ledger=ledger)
     made = Evidence(Case("made-up", system, ()), [life], processes=[process(*sent())])
-    made.history = [(at(1), OWNER, "orch.ledger", ledger)]
+    made.history = [(at(1), OWNER, "orch.ledger.1", ledger)]
     for name, value in more.items():
         setattr(made, name, value)
     return made
@@ -92,9 +92,9 @@ def test_a_copy_that_nobody_sent_is_wrong():
 
 @pytest.mark.parametrize(("gap", "taken_back", "wrong"), [(10.5, False, False), (4.0, False, True), (4.0, True, False)])
 def test_sending_again_within_the_settle_time_is_wrong(gap, taken_back, wrong):
-    cell = "orch.sent.1"
+    cell = "orch.sent.1.1"
     history = [
-        (at(1), OWNER, "orch.ledger", {"attempts": [attempt()]}),
+        (at(1), OWNER, "orch.ledger.1", {"attempts": [attempt()]}),
         (at(1), OWNER, cell, {"key": A, "sends": 1, "sent": stamp(1.0)}),
         *([(at(2), OWNER, cell, {"key": A})] if taken_back else []),
         (at(3), OWNER, cell, {"key": A, "sends": 1 if taken_back else 2, "sent": stamp(1.0 + gap)}),
@@ -111,13 +111,13 @@ def test_a_job_that_no_try_claimed_is_lost():
 
 def test_a_job_that_the_ledger_forgot_is_lost():
     known = evidence()
-    known.history.append((at(1), OWNER, "orch.sent.2", {"key": B}))
+    known.history.append((at(1), OWNER, "orch.sent.2.1", {"key": B}))
     assert "the ledger has forgotten" in judge(known, [job(), job(key=B, number=2)]).lost[0]
 
 
 def test_the_job_of_a_run_that_was_deleted_is_nobodys():
     known = evidence(ended="gone")
-    known.history = [(at(1), OWNER, "orch.ledger", {"attempts": [attempt(B)]})]
+    known.history = [(at(1), OWNER, "orch.ledger.1", {"attempts": [attempt(B)]})]
     assert judge(known, [job(key=B)]).problems == []
 
 

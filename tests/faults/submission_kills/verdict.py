@@ -13,7 +13,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from airflow_enterprise_orch.delegation.ledger_store import SENT_PREFIX
+from airflow_enterprise_orch.delegation.ledger_store import LEDGER_PREFIX, SENT_PREFIX
 from airflow_enterprise_orch.lab.stand_in import LabJob
 
 from .life import Evidence, Incarnation
@@ -132,7 +132,7 @@ def _claims(key: str, evidence: Evidence) -> list[str]:
             attempt["key"]
             for _, owner, cell, value in evidence.history
             if owner in life.owners
-            for attempt in (value["attempts"] if cell == "orch.ledger" else [value] if "key" in value else [])
+            for attempt in (value["attempts"] if cell.startswith(LEDGER_PREFIX) else [value] if "key" in value else [])
         }
         claimed = life if key in written else claimed
     if claimed is None:
