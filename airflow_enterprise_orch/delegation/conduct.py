@@ -11,149 +11,46 @@ line, and the next try goes on from there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from airflow_enterprise_orch.delegation import parking
-from airflow_enterprise_orch.delegation.control import Wishes
+from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState, Verdict, closed, new_key
+from airflow_enterprise_orch.delegation.conduct_types import (
+    Again,
+    Asked,
+    Done,
+    Failed,
+    Held,
+    Next,
+    Site,
+    Skipped,
+    Step,
+    Wait,
+)
 from airflow_enterprise_orch.delegation.ledger import (
     AskAgain,
     Attach,
-    Attempt,
-    AttemptState,
     Begin,
     FailAgain,
     Ledger,
-    RetryRule,
     Reuse,
-    Verdict,
     cleared_while_waiting,
-    closed,
-    new_key,
     opened,
     succeeded,
 )
 from airflow_enterprise_orch.delegation.ledger_store import ASKED_KEY, NOTE_KEY, LedgerStore
 from airflow_enterprise_orch.delegation.submission import Clock, Parked, Submission, sweep
 from airflow_enterprise_orch.delegation.system import Protection, RemoteSystem
+from airflow_enterprise_orch.delegation.wording import failure_line, named, repointed
 from airflow_enterprise_orch.errors import JobFailed, OutcomeUnknown, OutputMissing, OwnershipLost, RequestRejected
 
 if TYPE_CHECKING:
     from airflow_enterprise_orch.delegation.job import JobResult, JobStatus
-    from airflow_enterprise_orch.delegation.outcome import Judgement, OutcomeRules, OutputRule
-    from airflow_enterprise_orch.delegation.work import Work
+    from airflow_enterprise_orch.delegation.outcome import Judgement
 
 MESSAGE_TAIL_LINES = 12
-
-
-# What comes next.
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Wait for the job of ``attempt`` without a worker; :meth:`Conduct.collect` goes on.
-
-    :param deadline: when the job is to be cancelled; None for never.
-    """
-
-    attempt: Attempt
-    deadline: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The step succeeded and returns ``value``."""
-
-    value: Mapping[str, Any]
-    warning: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The step failed for good, until a person acts."""
-
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """Another try of the step goes on after ``delay``."""
-
-    message: str
-    delay: timedelta
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A person must say what nobody can prove; :meth:`Conduct.answered` goes on.
-
-    :param key: of the attempt that the question is about.
-    """
-
-    subject: str
-    question: str
-    options: tuple[str, ...]
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A person holds the step: look again later."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A person skipped the step."""
-
-    reason: str
-
-
-Next = Wait | Done | Failed | Again | Asked | Held | Skipped
-
-
-class Site(Protocol):
-    """What one try reaches beyond its ledger."""
-
-    def open(self) -> AbstractAsyncContextManager[RemoteSystem]:
-        """Open the system; a refused login blocks the connection for everybody.
-
-        :raises ConnectionProblem: while it is blocked, or cannot serve.
-        """
-        ...
-
-    def wishes(self) -> Wishes:
-        """Return what people want of this step now."""
-        ...
-
-
-class Step(Protocol):
-    """What the template says of the step."""
-
-    @property
-    def rules(self) -> Sequence[RetryRule]:
-        """When a failed job may be run again."""
-        ...
-
-    @property
-    def time_limit(self) -> float | None:
-        """Seconds from the hand-over after which the job is cancelled."""
-        ...
-
-    def work(self) -> Work:
-        """Return what is to be done; :raises TemplateError: when that cannot be told."""
-        ...
-
-    def judge(self, consequence: str) -> tuple[OutcomeRules, Sequence[OutputRule]]:
-        """Return how a result is read.
-
-        :param consequence: what it means that it cannot be told, for people.
-        :raises TemplateError: when it cannot be told.
-        """
-        ...
 
 
 @dataclass
@@ -319,7 +216,7 @@ class Conduct:
         limit = self.step.time_limit
         deadline = attempt.sent_at + timedelta(seconds=limit) if limit and attempt.sent_at else None
         self.say(
-            f"attempt {attempt.number} is {_named(attempt)} on {attempt.system}, key {attempt.key}; "
+            f"attempt {attempt.number} is {named(attempt)} on {attempt.system}, key {attempt.key}; "
             f"waiting without a worker slot"
         )
         return Wait(attempt, self.clock.now() if stop else deadline)
@@ -508,26 +405,4 @@ class Conduct:
         last = self.store.ledger.last
         if last is None or last.handle is None:
             return self.name
-        return f"{self.name.partition(' ')[0]} {_named(last)} on {last.system}"
-
-
-def _named(attempt: Attempt) -> str:
-    handle = attempt.handle
-    return "" if handle is None else " ".join(filter(None, (handle.name, handle.job_id)))
-
-
-def failure_line(who: str, kind: str, result: JobResult, limit: float | None, tail: str) -> str:
-    """Return the line that a task fails with, and the end of the job's log below it."""
-    words = f"ran longer than its limit of {limit:g} s and was cancelled" if kind == "timed_out" and limit else kind
-    detail = f" ({result.detail})" if result.detail else ""
-    last = f"\nlast lines of its log:\n{tail.rstrip()}" if tail.strip() else "\nits log is empty or gone"
-    return f"{who} {words}: {result.code or 'no code'}{detail}{last}"
-
-
-def repointed(attempt: Attempt, leads_to: str) -> str:
-    """Return the question when a connection was pointed elsewhere while a job was out there."""
-    job = attempt.handle.job_id if attempt.handle else f"with key {attempt.key}"
-    return (
-        f"job {job} is on {attempt.system}, but the connection now leads to {leads_to}: point it back and look again, "
-        f"or say how the job ended"
-    )
+        return f"{self.name.partition(' ')[0]} {named(last)} on {last.system}"

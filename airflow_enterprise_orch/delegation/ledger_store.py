@@ -17,14 +17,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
-from airflow_enterprise_orch.delegation.ledger import (
-    REJECTED,
-    Attempt,
-    AttemptState,
-    Ledger,
-    TaskTry,
-    attempt_from_store,
-)
+from airflow_enterprise_orch.delegation.attempt import REJECTED, Attempt, AttemptState, attempt_from_store
+from airflow_enterprise_orch.delegation.ledger import Ledger, TaskTry
 from airflow_enterprise_orch.errors import OwnershipLost
 
 T = TypeVar("T")

@@ -22,18 +22,10 @@ from airflow.sdk.exceptions import (
 from pydantic import ValidationError
 
 from airflow_enterprise_orch.delegation import control, guard, parking, trigger
-from airflow_enterprise_orch.delegation.conduct import (
-    Again,
-    Asked,
-    Conduct,
-    Done,
-    Failed,
-    Held,
-    Next,
-    Skipped,
-    Wait,
-)
-from airflow_enterprise_orch.delegation.ledger import Attempt, RetryRule, TaskTry
+from airflow_enterprise_orch.delegation.attempt import Attempt
+from airflow_enterprise_orch.delegation.conduct import Conduct
+from airflow_enterprise_orch.delegation.conduct_types import Again, Asked, Done, Failed, Held, Next, Skipped, Wait
+from airflow_enterprise_orch.delegation.ledger import RetryRule, TaskTry
 from airflow_enterprise_orch.delegation.ledger_store import LedgerStore
 from airflow_enterprise_orch.delegation.outcome import OutcomeRules, OutputRule
 from airflow_enterprise_orch.delegation.polling import utc_now

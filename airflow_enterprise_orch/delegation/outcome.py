@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_enterprise_orch.delegation.attempt import Verdict
 from airflow_enterprise_orch.delegation.job import Ending, JobResult
-from airflow_enterprise_orch.delegation.ledger import Verdict
 from airflow_enterprise_orch.errors import OutcomeUnknown, OutputMissing
 from airflow_enterprise_orch.expressions import Expression, ExpressionError, compile_expression
 

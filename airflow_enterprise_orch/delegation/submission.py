@@ -22,8 +22,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from airflow_enterprise_orch.delegation.attempt import REJECTED, Attempt, AttemptState, Verdict, closed
 from airflow_enterprise_orch.delegation.job import JobHandle, JobStatus, Phase
-from airflow_enterprise_orch.delegation.ledger import REJECTED, Attempt, AttemptState, Ledger, Verdict, closed
+from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.system import Absent, Candidate, Found, Protection, RemoteSystem, Unknown
 from airflow_enterprise_orch.errors import (
     AnswerLost,

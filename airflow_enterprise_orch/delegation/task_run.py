@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowFailException, AirflowRuntimeError
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
+from airflow_enterprise_orch.delegation.attempt import LedgerBroken
 from airflow_enterprise_orch.delegation.control import ControlBroken
-from airflow_enterprise_orch.delegation.ledger import LedgerBroken
 from airflow_enterprise_orch.errors import ConnectionProblem, OwnershipLost, RequestRejected, TemplateError
 
 if TYPE_CHECKING:

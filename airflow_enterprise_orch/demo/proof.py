@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_enterprise_orch.delegation.ledger import Attempt, AttemptState
+from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from airflow_enterprise_orch.delegation.ledger import Attempt, Ledger, LedgerBroken
+from airflow_enterprise_orch.delegation.attempt import Attempt, LedgerBroken
+from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import LEDGER_PREFIX, newest_ledger
 
 if TYPE_CHECKING:

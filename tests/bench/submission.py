@@ -7,8 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+from airflow_enterprise_orch.delegation.attempt import new_key
 from airflow_enterprise_orch.delegation.job import JobHandle, JobStatus, Phase
-from airflow_enterprise_orch.delegation.ledger import Begin, Ledger, TaskTry, new_key, opened
+from airflow_enterprise_orch.delegation.ledger import Begin, Ledger, TaskTry, opened
 from airflow_enterprise_orch.delegation.submission import Submission
 from airflow_enterprise_orch.delegation.system import Absent, Capabilities, Protection
 from airflow_enterprise_orch.delegation.work import Work

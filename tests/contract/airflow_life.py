@@ -23,7 +23,8 @@ from airflow.sdk.exceptions import (
 )
 from airflow.sdk.execution_time.comms import ErrorResponse
 
-from airflow_enterprise_orch.delegation.ledger import Attempt, Ledger
+from airflow_enterprise_orch.delegation.attempt import Attempt
+from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import newest_ledger
 from airflow_enterprise_orch.delegation.operator import DelegateOperator
 from airflow_enterprise_orch.delegation.trigger import DelegateTrigger

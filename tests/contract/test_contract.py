@@ -21,8 +21,8 @@ from contract_world import CONNECTION, World
 from subjects import SUBJECTS
 
 from airflow_enterprise_orch.delegation import parking
+from airflow_enterprise_orch.delegation.attempt import AttemptState
 from airflow_enterprise_orch.delegation.guard import BLOCK_PREFIX
-from airflow_enterprise_orch.delegation.ledger import AttemptState
 from airflow_enterprise_orch.delegation.polling import ConnectionPoller, Pace
 from airflow_enterprise_orch.delegation.retry import RunAgain
 from airflow_enterprise_orch.delegation.system import Protection, registrations, step_type

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
+from airflow_enterprise_orch.delegation.attempt import new_key
 from airflow_enterprise_orch.delegation.job import Ending, JobHandle, JobResult, JobStatus, Output, Phase
-from airflow_enterprise_orch.delegation.ledger import Begin, Continue, Ledger, RetryRule, TaskTry, new_key, opened
+from airflow_enterprise_orch.delegation.ledger import Begin, Continue, Ledger, RetryRule, TaskTry, opened
 from airflow_enterprise_orch.delegation.ledger_store import LedgerStore
 from airflow_enterprise_orch.delegation.submission import Parked, Submission
 from airflow_enterprise_orch.delegation.system import (

@@ -11,27 +11,29 @@ from fakes import START
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_enterprise_orch.delegation.attempt import (
+    KEY_LENGTH,
+    Attempt,
+    AttemptState,
+    LedgerBroken,
+    Verdict,
+    closed,
+    new_key,
+)
 from airflow_enterprise_orch.delegation.job import JobHandle
 from airflow_enterprise_orch.delegation.ledger import (
-    KEY_LENGTH,
     LEDGER_VERSION,
     AskAgain,
     Attach,
-    Attempt,
-    AttemptState,
     Begin,
     Cleared,
     Continue,
     FailAgain,
     Ledger,
-    LedgerBroken,
     RetryRule,
     Reuse,
     TaskTry,
-    Verdict,
     cleared_since,
-    closed,
-    new_key,
     opened,
     succeeded,
 )

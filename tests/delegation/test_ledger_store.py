@@ -12,17 +12,9 @@ from datetime import UTC, datetime
 import pytest
 from fakes import Cells, Store
 
+from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState, LedgerBroken, Verdict, closed, new_key
 from airflow_enterprise_orch.delegation.job import JobHandle
-from airflow_enterprise_orch.delegation.ledger import (
-    Attempt,
-    AttemptState,
-    Ledger,
-    LedgerBroken,
-    TaskTry,
-    Verdict,
-    closed,
-    new_key,
-)
+from airflow_enterprise_orch.delegation.ledger import Ledger, TaskTry
 from airflow_enterprise_orch.delegation.ledger_store import LedgerStore, ledger_cell, newest_ledger, sent_cell
 from airflow_enterprise_orch.errors import OwnershipLost
 

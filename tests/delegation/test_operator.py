@@ -27,9 +27,10 @@ from airflow.sdk.execution_time.context import NEVER_EXPIRE
 from fakes import START, World
 
 from airflow_enterprise_orch.delegation import parking
+from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState
 from airflow_enterprise_orch.delegation.control import CONTROL_KEY, HOLDS_VARIABLE
 from airflow_enterprise_orch.delegation.job import Ending, JobResult
-from airflow_enterprise_orch.delegation.ledger import Attempt, AttemptState, Ledger
+from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import ledger_cell, newest_ledger
 from airflow_enterprise_orch.delegation.operator import DelegateOperator
 from airflow_enterprise_orch.delegation.retry import INFRASTRUCTURE_RETRIES, DelegationRetryPolicy, RunAgain

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from airflow_enterprise_orch.delegation.attempt import Verdict
 from airflow_enterprise_orch.delegation.job import Ending, JobResult
-from airflow_enterprise_orch.delegation.ledger import Verdict
 from airflow_enterprise_orch.delegation.outcome import Judgement, OutcomeRules, OutputRule
 from airflow_enterprise_orch.errors import OutcomeUnknown, OutputMissing
 from airflow_enterprise_orch.expressions import ExpressionError

@@ -16,8 +16,9 @@ from fakes import POINTS, START, WORK, Cells, Clock, FakeSystem, Killed, Store, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState, new_key
 from airflow_enterprise_orch.delegation.job import Phase
-from airflow_enterprise_orch.delegation.ledger import Attempt, AttemptState, Begin, Ledger, TaskTry, new_key, opened
+from airflow_enterprise_orch.delegation.ledger import Begin, Ledger, TaskTry, opened
 from airflow_enterprise_orch.delegation.submission import MAX_SENDS, Parked, Submission, sweep
 from airflow_enterprise_orch.delegation.system import Protection
 from airflow_enterprise_orch.errors import JobFailed, LoginRefused, OwnershipLost, SystemBusy, SystemUnreachable

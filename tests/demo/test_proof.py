@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from airflow_enterprise_orch.delegation.ledger import Attempt, AttemptState, Verdict
+from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState, Verdict
 from airflow_enterprise_orch.demo.proof import StepAttempt, violations
 
 KEY = "A" * 20

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState, Verdict
 from airflow_enterprise_orch.delegation.job import JobHandle
-from airflow_enterprise_orch.delegation.ledger import Attempt, AttemptState, Verdict
 from airflow_enterprise_orch.demo import report, story
 from airflow_enterprise_orch.demo.proof import StepAttempt
 

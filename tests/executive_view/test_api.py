@@ -22,6 +22,7 @@ from airflow.utils.session import create_session
 from airflow.utils.types import DagRunType, DagRunTriggeredByType
 from airflow_enterprise_orch.delegation.job import JobHandle
 from airflow_enterprise_orch.delegation.ledger import *
+from airflow_enterprise_orch.delegation.attempt import *
 from airflow_enterprise_orch.delegation.ledger_store import ledger_cell
 from airflow_enterprise_orch.executive_view.api import read_jobs
 from fastapi import HTTPException

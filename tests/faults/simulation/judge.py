@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_enterprise_orch.delegation.conduct import Asked
+from airflow_enterprise_orch.delegation.conduct_types import Asked
 from airflow_enterprise_orch.delegation.ledger_store import LEDGER_PREFIX, SENT_PREFIX
 from airflow_enterprise_orch.delegation.system import Protection
 

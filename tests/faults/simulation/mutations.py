@@ -10,8 +10,9 @@ from typing import Any
 from unittest.mock import patch
 
 from airflow_enterprise_orch.delegation import conduct, waiting
+from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState, Verdict
 from airflow_enterprise_orch.delegation.job import Ending, JobHandle, JobResult
-from airflow_enterprise_orch.delegation.ledger import Attempt, AttemptState, Ledger, Verdict
+from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import LedgerStore, sent_cell
 from airflow_enterprise_orch.delegation.outcome import Judgement, OutcomeRules
 from airflow_enterprise_orch.delegation.submission import Submission

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_enterprise_orch.delegation import parking
-from airflow_enterprise_orch.delegation.conduct import Asked
+from airflow_enterprise_orch.delegation.conduct_types import Asked
 from airflow_enterprise_orch.delegation.job import Ending
 
 from .remote import HOME, OTHER

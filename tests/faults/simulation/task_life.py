@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.definitions.retry_policy import RetryAction
 from airflow.sdk.exceptions import AirflowFailException
 
-from airflow_enterprise_orch.delegation.conduct import Again, Asked, Conduct, Done, Failed, Held, Next, Skipped, Wait
+from airflow_enterprise_orch.delegation.conduct import Conduct
+from airflow_enterprise_orch.delegation.conduct_types import Again, Asked, Done, Failed, Held, Next, Skipped, Wait
 from airflow_enterprise_orch.delegation.control import Wish, Wishes
 from airflow_enterprise_orch.delegation.ledger import RetryRule, TaskTry
 from airflow_enterprise_orch.delegation.ledger_store import LedgerStore

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_enterprise_orch.delegation import waiting
+from airflow_enterprise_orch.delegation.attempt import Attempt
 from airflow_enterprise_orch.delegation.job import JobHandle, JobStatus
-from airflow_enterprise_orch.delegation.ledger import Attempt
 from airflow_enterprise_orch.delegation.polling import News
 from airflow_enterprise_orch.errors import ConnectionBlocked, OrchestrationError
 

@@ -51,7 +51,7 @@ def _hurry(system: Any) -> None:
 
 def release_any() -> None:
     """Release whichever copy comes to hand, and write down which one only afterwards."""
-    from airflow_enterprise_orch.delegation.ledger import AttemptState
+    from airflow_enterprise_orch.delegation.attempt import AttemptState
     from airflow_enterprise_orch.delegation.ledger_store import LedgerStore
     from airflow_enterprise_orch.delegation.submission import Submission
 

@@ -8,8 +8,9 @@ import pytest
 from controlm_for_tests import order
 from zos_for_tests import new_key
 
+from airflow_enterprise_orch.delegation.attempt import Attempt
 from airflow_enterprise_orch.delegation.job import Ending, Phase
-from airflow_enterprise_orch.delegation.ledger import Attempt, Ledger
+from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.submission import Submission
 from airflow_enterprise_orch.delegation.system import Absent, Found
 from airflow_enterprise_orch.errors import (

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from zos_for_tests import job, new_key
 
-from airflow_enterprise_orch.delegation.ledger import Attempt, Ledger
+from airflow_enterprise_orch.delegation.attempt import Attempt
+from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.submission import Submission
 
 

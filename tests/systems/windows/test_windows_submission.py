@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_enterprise_orch.delegation.ledger import Attempt, AttemptState, Ledger
+from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState
+from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.submission import Parked, Submission
 from airflow_enterprise_orch.errors import SystemUnreachable
 from airflow_enterprise_orch.systems.windows.steps import WindowsTask
