@@ -40,7 +40,7 @@ from airflow_enterprise_orch.delegation.ledger import (
     opened,
     succeeded,
 )
-from airflow_enterprise_orch.delegation.ledger_store import ASKED_KEY, NOTE_KEY, LedgerStore
+from airflow_enterprise_orch.delegation.ledger_store import LedgerStore, asked_cell, note_cell
 from airflow_enterprise_orch.delegation.submission import Clock, Parked, Submission, sweep
 from airflow_enterprise_orch.delegation.system import Protection, RemoteSystem
 from airflow_enterprise_orch.delegation.wording import failure_line, named, repointed
@@ -370,16 +370,17 @@ class Conduct:
         last = self.store.ledger.last
         key = last.key if last is not None else ""
         asked: dict[str, Any] = {"version": 1, "ti": self.try_id, "options": list(options), "question": question}
-        before = self.store.cells.get(ASKED_KEY)
+        cells, now = self.store.cells, self.store.now.try_number
+        before = cells.get(asked_cell(now))
         if isinstance(before, dict) and before.get("ti") == self.try_id:
             if {**before, "shown": ""} != {**asked, "shown": ""}:
                 return self._ask_anew(question, note="")
             question = str(before.get("shown"))
         else:
-            note = self.store.cells.get(NOTE_KEY)
-            if isinstance(note, dict) and note.get("note") and note.get("next") == [key, self.store.now.try_number]:
+            note = cells.get(note_cell(now))
+            if isinstance(note, dict) and note.get("note") and note.get("key") == key:
                 question = f"{note['note']}; {question}"
-            self.store.cells.set(ASKED_KEY, {**asked, "shown": question})
+            cells.set(asked_cell(now), {**asked, "shown": question})
         if last is not None:
             self.store.save(replace(last, parked=question))
         return Asked(self.who, question, options, key)
@@ -390,8 +391,8 @@ class Conduct:
         :param note: what was wrong with an answer; the next question begins with it.
         """
         last = self.store.ledger.last
-        coming = [last.key if last is not None else "", self.store.now.try_number + 1]
-        self.store.cells.set(NOTE_KEY, {"version": 1, "next": coming, "note": note})
+        key = last.key if last is not None else ""
+        self.store.cells.set(note_cell(self.store.now.try_number + 1), {"version": 1, "key": key, "note": note})
         return Again(f"{why} (the next try looks again, and asks a person)", timedelta(0))
 
     # Small things.

@@ -9,7 +9,8 @@ which never expire, and reads those of the newest try that has any:
 - ``orch.sent.<number>.<try>``, one per attempt: the attempt as it was when that try was about to send its work. It is
   written, and read back, right before sending. The read-back, with the same owner, proves that the next try begins (and
   reads) after it. And a late write of the same try's ledger, whose request timed out and was repeated, cannot touch it.
-- :data:`ASKED_KEY`, what a person was asked, and :data:`NOTE_KEY`, what was wrong with the answer.
+- ``orch.asked.<try>``, what that try asked a person, and ``orch.note.<try>``, what was wrong with an answer to the try
+  before, for its question.
 """
 
 from __future__ import annotations
@@ -25,10 +26,6 @@ T = TypeVar("T")
 
 LEDGER_PREFIX = "orch.ledger."
 SENT_PREFIX = "orch.sent."
-ASKED_KEY = "orch.asked"
-"""Where the task state store keeps what a person was asked, and in which try."""
-NOTE_KEY = "orch.note"
-"""Where it keeps what was wrong with the last answer, for the next question."""
 LOST = "the task instance belongs to another try meanwhile, so this one does nothing more"
 
 
@@ -40,6 +37,16 @@ def ledger_cell(try_number: int) -> str:
 def sent_cell(number: int, try_number: int) -> str:
     """Return the name of the cell in which a try notes that attempt ``number`` is about to leave."""
     return f"{SENT_PREFIX}{number}.{try_number}"
+
+
+def asked_cell(try_number: int) -> str:
+    """Return the name of the cell in which a try keeps what it asked."""
+    return f"orch.asked.{try_number}"
+
+
+def note_cell(try_number: int) -> str:
+    """Return the name of the cell from which a try reads what was wrong with the answer before."""
+    return f"orch.note.{try_number}"
 
 
 def newest_ledger(cells: Mapping[str, T]) -> T | None:

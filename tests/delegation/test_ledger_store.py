@@ -95,7 +95,7 @@ def test_the_tenth_try_is_newer_than_the_ninth() -> None:
     cells = Cells({ledger_cell(number): json.dumps(Ledger((submitted(1),)).to_json()) for number in (2, 9, 10)})
     assert newest_ledger(cells.texts) == cells.texts[ledger_cell(10)]
     assert read(cells, 12).last == Ledger.from_json(json.loads(cells.texts[ledger_cell(10)])).last
-    assert newest_ledger({"orch.asked": "{}", "orch.ledger.x": "{}"}) is None
+    assert newest_ledger({"orch.asked.1": "{}", "orch.ledger.x": "{}"}) is None
 
 
 def test_two_late_claims_do_not_hide_the_key_that_was_announced() -> None:
