@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ LOOK_EVERY = 4.0
 TAKE_OFF = 300.0
 ANSWER_WITHIN = 10.0
 ACT_AGAIN = 3.0
+STRIKE_AGAIN = 5.0
 CLEARED_WITHIN = 150.0
 """Seconds in calm; a cancel that went unheard is asked for again after a minute."""
 LOG_END = 1500
@@ -98,10 +100,12 @@ class Run:
                 met = self.world.strike(strike)
                 whom = self.world.struck[-1].whom or "nobody to be met; again later"
                 self.say(f"{now:6.0f} s  {strike.how.value} {strike.victim.value}: {whom}")
-                # What must be struck is struck: a plan that met nobody would prove nothing.
+                # What must be struck is struck: a plan that met nobody would prove nothing. But first new instances
+                # are started and people act, or there would be nobody the next time either.
                 if not met:
                     self.missed += 1
-                    strikes.insert(min(1, len(strikes)), strike)
+                    strikes.append(replace(strike, at=time.monotonic() - began + STRIKE_AGAIN))
+                    strikes.sort(key=attrgetter("at"))
                 continue
             if acts and acts[0].at <= now:
                 act = acts.pop(0)

@@ -75,6 +75,7 @@ class Judge:
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
         self.announced: dict[str, tuple[float, int]] = {}
+        self.before: dict[str, tuple[float, int]] = {}
         self.last_tried: dict[str, float] = {}
         self.first_sent: dict[str, float] = {}
         self.clears: list[Clear] = []
@@ -160,6 +161,8 @@ class Judge:
         for entry in value["attempts"]:
             if (entry["key"], entry.get("verdict")) in news:
                 self._closed(entry)
+            elif not late:
+                self._taken_back(entry)
 
     def _announced(self, entry: dict[str, Any]) -> None:
         """A send is about to leave; ``sent`` is when the process thought that it would."""
@@ -167,8 +170,14 @@ class Judge:
         last, sends = self.announced.get(key, (-SETTLE, 0))
         if key in self.first_sent and entry["sends"] > max(sends, 1) and now < last + SETTLE:
             self.violation("no resend before the settle time", f"{key} after {now - last:.1f} s")
-        # What is announced may also be that a send did not leave after all.
+        self.before[key] = (last, sends)
         self.announced[key] = ((datetime.fromisoformat(entry["sent"]) - START).total_seconds(), entry["sends"])
+
+    def _taken_back(self, entry: dict[str, Any]) -> None:
+        """What was announced last did not leave: the announcement before it counts again."""
+        last = self.announced.get(entry["key"])
+        if last is not None and entry["state"] == "intent" and entry.get("unsent") == last[1]:
+            self.announced[entry["key"]] = self.before.pop(entry["key"], (-SETTLE, 0))
 
     def _closed(self, entry: dict[str, Any]) -> None:
         remote = self.schedule.remote
