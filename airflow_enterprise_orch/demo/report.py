@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 WAITING = ("deferred", "up_for_retry")
 AT_WORK = ("queued", "running", "restarting", "up_for_reschedule")
+LONGEST_ID = 12
+"""Characters of a job's id that the table shows."""
 QUIET_INTERVAL = 10.0
 """Seconds between two lines where nobody watches a terminal."""
 
@@ -64,6 +66,7 @@ class Outcome:
         for one in self.attempts:
             if one.step in steps:
                 job = one.attempt.handle.job_id if one.attempt.handle else "?"
+                job = job if len(job) <= LONGEST_ID else f"{job[: LONGEST_ID - 4]}..."
                 result = str(one.attempt.value.get("code") or one.attempt.kind or one.attempt.verdict or "open")
                 lines.append(f"{job} {result}")
         return "\n".join(lines) or "-"

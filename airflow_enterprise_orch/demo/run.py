@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import newest_ledger
-from airflow_enterprise_orch.demo import report, story
+from airflow_enterprise_orch.demo import certificates, report, story
 from airflow_enterprise_orch.demo.airflow import LocalAirflow
 from airflow_enterprise_orch.demo.api import AirflowApi
 from airflow_enterprise_orch.demo.lab import LabProcess
@@ -87,10 +87,13 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 @contextmanager
-def stage(home: Path, templates: Path, database: str = "") -> Iterator[tuple[LabProcess, LocalAirflow]]:
+def stage(
+    home: Path, templates: Path, database: str = "", connections: Mapping[str, str] = story.CONNECTIONS
+) -> Iterator[tuple[LabProcess, LocalAirflow]]:
     """Start the lab and Airflow with a folder of templates; stop both at the end, whatever happens.
 
     :param database: SQLAlchemy URL; SQLite without one.
+    :param connections: Airflow connection to stand-in.
     """
     processes = ProcessGroup(home / "process-logs")
     lab = LabProcess(processes, {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")})
@@ -99,7 +102,7 @@ def stage(home: Path, templates: Path, database: str = "") -> Iterator[tuple[Lab
         airflow = LocalAirflow(
             home / "airflow",
             bundles=[template_bundle(templates)],
-            connections={name: lab.connection(stand_in) for name, stand_in in story.CONNECTIONS.items()},
+            connections={name: lab.connection(stand_in) for name, stand_in in connections.items()},
             database=database,
         )
         with airflow:
@@ -127,7 +130,9 @@ def _demo(out: Console, home: Path, options: argparse.Namespace) -> int:
         for stand_in, fault in story.faults():
             lab.fault(stand_in, fault)
         out.print(
-            f"Starting {len(orders)} instances; one submission to z/OSMF loses its answer, one script fails once."
+            f"Starting {len(orders)} instances. A submission to z/OSMF and one to Control-M lose their answers after "
+            f"the job was taken; a job in SAP breaks off once, and a script fails once.",
+            soft_wrap=True,
         )
         for order in orders:
             api.trigger(story.STREAM, order.run_id, order.params)
@@ -135,7 +140,7 @@ def _demo(out: Console, home: Path, options: argparse.Namespace) -> int:
             run_to_the_end(api, airflow, progress, options.timeout)
         outcomes = [outcome_of(api, order) for order in orders]
         report.summary(out, outcomes)
-        problems = check(outcomes, lab)
+        problems = check(outcomes, lab) + _show_certificates(out, api, lab, airflow, orders)
         _conclude(out, outcomes, problems, lab, time.monotonic() - began)
         if options.keep:
             _stay(out, airflow, lab)
@@ -223,7 +228,26 @@ def check(outcomes: Sequence[report.Outcome], lab: LabProcess) -> list[str]:
         problems += [f"no instance took {step}" for step in sorted(untaken)]
         problems += [f"the fault was never met: {fault}" for fault in lab.open_faults()]
         if not any(attempt.attempt.number > 1 for one in outcomes for attempt in one.attempts):
-            problems.append("no failed script was run again")
+            problems.append("no failed job was run again")
+    return problems
+
+
+def _show_certificates(
+    out: Console, api: AirflowApi, lab: LabProcess, airflow: LocalAirflow, orders: Sequence[story.Instance]
+) -> list[str]:
+    """Show that the certificates are in the share and genuine; return what is wrong."""
+    got = certificates.fetch(api, lab, story.STREAM, [(order.run_id, order.key) for order in orders])
+    problems = [one.problem for one in got if one.problem]
+    good = [one for one in got if not one.problem]
+    out.print(f"{len(good)} of {len(got)} certificates lie in the share as their manifests say.")
+    if good:
+        file = airflow.home / f"{good[0].order}.pdf"
+        file.write_bytes(good[0].pdf)
+        genuine, said = certificates.verify(airflow, file)
+        out.print(f"The first: {good[0].address}", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"enterprise-orch verify {said}", markup=False, highlight=False, soft_wrap=True)
+        if not genuine:
+            problems.append(f"the certificate of {good[0].order} is not genuine")
     return problems
 
 

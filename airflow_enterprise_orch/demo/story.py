@@ -15,20 +15,24 @@ DEFAULT_INSTANCES = 20
 
 CONNECTIONS: Mapping[str, str] = {
     "zos_prod": "zosmf",
-    "sap_host": "ssh",
-    "container_host": "ssh",
-    "share_host": "ssh",
-    "dynamics_host": "ssh",
+    "controlm_prod": "controlm",
+    "sap_erp": "sap_soap_rfc",
+    "virtual_server": "ssh",
+    "container_host": "docker",
+    "customer_share": "s3",
+    "print_shop": "ssh",
+    "dynamics": "winrm",
 }
 """The Airflow connections that the template names, and the stand-in of the lab that each leads to."""
 
 STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Credit", ("check_credit",)),
     ("Booked", ("book_order",)),
     ("Invoiced", ("post_invoice",)),
     ("Provisioned", ("provision_standard", "provision_large")),
     ("Certified", ("certify",)),
     ("Delivered", ("deliver_share", "deliver_post")),
-    ("Customer record", ("update_crm",)),
+    ("Completed", ("update_crm",)),
 )
 """The delegated steps as the columns of the summary; of several in one column, an instance takes one."""
 
@@ -93,10 +97,12 @@ def _instance(number: int, amount: int, credit_class: str, size: str, way: str) 
 def faults() -> list[tuple[str, dict[str, Any]]]:
     """Return what shall go wrong: stand-in and fault.
 
-    The second matches the text that is handed over: the order, and a line that only ``provision_standard`` has.
+    Those with ``match`` look into what is handed over: the order, and what only that step has.
     """
     return [
         ("zosmf", {"on": "submit", "do": "cut_after_commit", "times": 1}),
+        ("controlm", {"on": "submit", "do": "cut_after_commit", "times": 1}),
+        ("sap_soap_rfc", {"on": "submit", "do": "abend", "times": 1, "match": "ZPOST_INVOICE .*ORD-100003"}),
         ("ssh", {"on": "submit", "do": "fail", "times": 1, "match": r"(?s)(?=.*ORD-100002)(?=.*size: standard)"}),
     ]
 

@@ -56,6 +56,7 @@ FOLDERS = (
             JobDefinition("BOOK", after=("CHECK",), says="CREDIT CLASS=%%CLASS"),
         ),
     ),
+    FolderDefinition("BOOKING", (JobDefinition("BOOKORD", says="BOOKING=BK-%%ORDER CLASS=%%CLASS"),)),
     FolderDefinition("LOOSE", (JobDefinition("ONE"), JobDefinition("TWO")), smart=False),
     FolderDefinition("PULSE", (JobDefinition("BEAT", cyclic=True),)),
 )

@@ -51,6 +51,11 @@ def test_every_attempt_is_told_with_its_job_and_result():
     assert outcome().jobs(["book_order"]) == "-"
 
 
+def test_a_long_id_does_not_tear_the_table():
+    long = replace(BOOKED, handle=JobHandle("A" * 20, "eb658749-f6ce-429e-aef9-e2a0db42c24b"))
+    assert outcome(long).jobs(["book_order"]) == "eb658749... CC 0004"
+
+
 def test_summary_has_a_row_for_each_instance():
     out = Console(file=io.StringIO(), width=160)
     report.summary(out, [outcome(BOOKED, approve="success"), replace(outcome(BOOKED), state="failed")])

@@ -13,11 +13,13 @@ from typing import Any
 import psutil
 import pytest
 
-from airflow_enterprise_orch.demo import story
+from airflow_enterprise_orch.delegation.ledger import Ledger
+from airflow_enterprise_orch.delegation.ledger_store import newest_ledger
+from airflow_enterprise_orch.demo import certificates, story
 from airflow_enterprise_orch.demo.airflow import LocalAirflow
 from airflow_enterprise_orch.demo.api import AirflowApi
 from airflow_enterprise_orch.demo.lab import LabProcess
-from airflow_enterprise_orch.demo.proof import violations
+from airflow_enterprise_orch.demo.proof import StepAttempt, violations
 from airflow_enterprise_orch.demo.report import Outcome
 from airflow_enterprise_orch.demo.run import READING_TIME, outcome_of, seconds_since, stage
 from airflow_enterprise_orch.value_stream.approval import APPROVAL_KEY
@@ -32,8 +34,55 @@ title: Broken
 business: {domain: Tests, owner: tests, criticality: low, key: "{{ run_id }}"}
 steps:
   one:
-    unix.script: {conection: sap_host, script: "true"}
+    unix.script: {conection: virtual_server, script: "true"}
 """
+ANSWERS = """
+value_stream: answers
+title: What systems answer decides
+business: {domain: Tests, owner: tests, criticality: low, key: "{{ params.order }}"}
+params:
+  order: {type: string}
+  warn: {type: string, default: ""}
+  grade: {type: string, default: A}
+  rc: {type: integer, default: 0}
+steps:
+  close:
+    sap.application_job: {connection: s4, template: ZLAB_PROGRAM, parameters: {P_WARN: "{{ params.warn }}"}}
+  book:
+    mainframe.scheduler_job:
+      connection: controlm_prod
+      folder: BOOKING
+      job: BOOKORD
+      variables: {ORDER: "{{ params.order }}", CLASS: "{{ params.grade }}"}
+    outputs: {grade: {read: output, match: 'CLASS=(\\w+)', type: string}}
+  rate:
+    container.run:
+      connection: container_host
+      image: lab/tools:1
+      command: [sh, -c, 'exit "$RC"']
+      env: {RC: "{{ params.rc }}"}
+    outcome: {success: rc <= 4}
+  by_sap:
+    after: [close]
+    branch: [{when: 'steps.close.outcome == "warning"', then: [warned]}, {otherwise: [clean]}]
+  by_controlm:
+    after: [book]
+    branch: [{when: 'steps.book.grade == "C"', then: [risky]}, {otherwise: [safe]}]
+  by_container:
+    after: [rate]
+    branch: [{when: steps.rate.rc == 3, then: [third]}, {otherwise: [other]}]
+  warned: {unix.script: {connection: virtual_server, script: "echo warned"}}
+  clean: {unix.script: {connection: virtual_server, script: "echo clean"}}
+  risky: {unix.script: {connection: virtual_server, script: "echo risky"}}
+  safe: {unix.script: {connection: virtual_server, script: "echo safe"}}
+  third: {unix.script: {connection: virtual_server, script: "echo third"}}
+  other: {unix.script: {connection: virtual_server, script: "echo other"}}
+"""
+# What is asked for, and the steps that run because of what SAP, Control-M and the container answer.
+ANSWERED: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "answers-1": ({"order": "ORD-1"}, {"clean", "safe", "other"}),
+    "answers-2": ({"order": "ORD-2", "warn": "X", "grade": "C", "rc": 3}, {"warned", "risky", "third"}),
+}
 # Small and safe; medium and risky; large, rejected; large environment by post.
 SMALL, RISKY, REJECTED, POST = (story.instances()[number] for number in (0, 2, 3, 15))
 
@@ -48,10 +97,11 @@ class Play:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     triggers: list[str] = field(default_factory=list)
     import_errors: list[dict[str, Any]] = field(default_factory=list)
+    answered: dict[str, tuple[dict[str, Any], set[str]]] = field(default_factory=dict)
 
     def load(self) -> None:
         """Wait until both templates were read."""
-        while STREAM not in self.api.dag_ids() or not self.import_errors:
+        while not {STREAM, "answers"} <= self.api.dag_ids() or not self.import_errors:
             self.airflow.processes.check()
             self.import_errors = self.api.import_errors()
             time.sleep(0.5)
@@ -60,7 +110,9 @@ class Play:
         """Run orders to their end; the approval of ``REJECTED`` is rejected, all others are approved."""
         for order in orders:
             self.api.trigger(STREAM, order.run_id, order.params)
-        while any(run["state"] not in ("success", "failed") for run in self.api.runs(STREAM).values()):
+        for run_id, (params, _taken) in self.answered.items():
+            self.api.trigger("answers", run_id, params)
+        while any(run["state"] not in ("success", "failed") for run in self._runs()):
             for question in self.api.questions(STREAM):
                 where = question["task_instance"]
                 if where["state"] == "awaiting_input" and seconds_since(question["created_at"]) > READING_TIME:
@@ -71,6 +123,10 @@ class Play:
             self.airflow.processes.check()
             time.sleep(1)
         self.outcomes = {order.run_id: outcome_of(self.api, order) for order in orders}
+
+    def _runs(self) -> list[dict[str, Any]]:
+        streams = [STREAM, "answers"] if self.answered else [STREAM]
+        return [run for stream in streams for run in self.api.runs(stream).values()]
 
     def of(self, order: story.Instance) -> Outcome:
         return self.outcomes[order.run_id]
@@ -91,6 +147,7 @@ class Play:
 def templates(tmp_path: Path) -> Path:
     folder = shutil.copytree(story.templates(), tmp_path / "templates")
     (folder / "broken.yaml").write_text(BROKEN)
+    (folder / "answers.yaml").write_text(ANSWERS)
     return folder
 
 
@@ -98,9 +155,21 @@ def secrets_of(lab: LabProcess) -> list[str]:
     """Return what must be seen nowhere."""
     found = [endpoint["password"] for endpoint in lab.endpoints.values() if endpoint.get("password")]
     for endpoint in lab.endpoints.values():
+        found += [endpoint[name] for name in ("api_token", "registry_password") if name in endpoint]
+        extra = endpoint["connection"].get("extra", {})
+        found += [extra["certificate_secret"]] if "certificate_secret" in extra else []
         if endpoint.get("private_key_file"):
             found += Path(endpoint["private_key_file"]).read_text().splitlines()[1:-1]
     return found
+
+
+def answered_attempts(api: AirflowApi, run_id: str) -> list[StepAttempt]:
+    """Return the attempts of an instance of ``answers``."""
+    return [
+        StepAttempt(run_id, task["task_id"], attempt)
+        for task in api.task_instances("answers", run_id)
+        for attempt in Ledger.from_json(newest_ledger(api.state_store("answers", run_id, task["task_id"]))).attempts
+    ]
 
 
 def check(play: Play, *completed: story.Instance) -> None:
@@ -113,6 +182,7 @@ def check(play: Play, *completed: story.Instance) -> None:
             next(step for step in steps if outcome.states[step] == "success") for _heading, steps in story.STAGES
         }
     attempts = [attempt for outcome in play.outcomes.values() for attempt in outcome.attempts]
+    attempts += [one for run_id in play.answered for one in answered_attempts(play.api, run_id)]
     assert violations(attempts, play.lab.jobs()) == []
     hidden = secrets_of(play.lab)
     assert hidden
@@ -123,9 +193,12 @@ def check(play: Play, *completed: story.Instance) -> None:
 
 
 def test_sqlite(tmp_path: Path, templates: Path):
-    with stage(tmp_path / "home", templates) as (lab, airflow), airflow.api() as api:
-        play = Play(lab, airflow, api)
+    connections = {**story.CONNECTIONS, "s4": "sap_odata"}
+    with stage(tmp_path / "home", templates, connections=connections) as (lab, airflow), airflow.api() as api:
+        play = Play(lab, airflow, api, answered=ANSWERED)
         lab.fault("zosmf", {"on": "submit", "do": "cut_after_commit", "times": 1})
+        lab.fault("controlm", {"on": "submit", "do": "cut_after_commit", "times": 1})
+        lab.fault("sap_soap_rfc", {"on": "submit", "do": "abend", "times": 1, "match": f"ZPOST_INVOICE .*{RISKY.key}"})
         lab.fault(
             "ssh", {"on": "submit", "do": "fail", "times": 1, "match": f"(?s)(?=.*{SMALL.key})(?=.*size: standard)"}
         )
@@ -140,12 +213,33 @@ def test_sqlite(tmp_path: Path, templates: Path):
         assert "did you mean 'connection'" in error["stack_trace"]
         assert api.dag_ids() >= {STREAM}
 
-        # The script that failed once was run again by its rule; nothing else was.
+        # What failed once, a script and a job in SAP, was run again by its rule; nothing else was.
         again = [one for outcome in play.outcomes.values() for one in outcome.attempts if one.attempt.number > 1]
-        assert [(one.instance, one.step, one.attempt.number) for one in again] == [(SMALL.key, "provision_standard", 2)]
+        assert {(one.instance, one.step, one.attempt.number) for one in again} == {
+            (SMALL.key, "provision_standard", 2),
+            (RISKY.key, "post_invoice", 2),
+        }
+
+        # What SAP, Control-M and a container answered decided which way each instance went.
+        for run_id, (_params, taken) in ANSWERED.items():
+            states = {task["task_id"]: task["state"] for task in api.task_instances("answers", run_id)}
+            decided = {name for _params, names in ANSWERED.values() for name in names}
+            assert {name for name in decided if states[name] == "success"} == taken
+            assert {name for name in decided if states[name] == "skipped"} == decided - taken
+
+        # The customer has a certificate that is genuine, and a manifest that says the same; one changed byte is seen.
+        got = certificates.fetch(api, lab, STREAM, [(SMALL.run_id, SMALL.key), (POST.run_id, POST.key)])
+        assert [one.problem for one in got] == ["", ""]
+        file = tmp_path / "certificate.pdf"
+        file.write_bytes(got[0].pdf)
+        genuine, said = certificates.verify(airflow, file)
+        assert genuine, said
+        assert SMALL.key in said
+        file.write_bytes(got[0].pdf.replace(SMALL.key.encode(), POST.key.encode()))
+        assert not certificates.verify(airflow, file)[0]
 
         # What steps leave is there for later steps, and says where the job is.
-        booked = api.xcoms(STREAM, RISKY.run_id, "book_order")["return_value"]
+        booked = api.xcoms(STREAM, RISKY.run_id, "check_credit")["return_value"]
         assert booked["credit_class"] == RISKY.params["proposed_class"]
         assert (booked["rc"], booked["outcome"]) in ((0, "success"), (4, "warning"))
         job = next(job for job in lab.jobs()["zosmf"] if job["id"] == booked["job_id"])
@@ -156,13 +250,13 @@ def test_sqlite(tmp_path: Path, templates: Path):
         # Decisions and answers are kept where people can look them up.
         decision = api.state_store(STREAM, RISKY.run_id, "route")[DECISION_KEY]
         assert (decision["fired"], decision["chosen"]) == (2, ["approve"])
-        assert decision["values"]["steps.book_order.credit_class"] == "B"
+        assert decision["values"]["steps.check_credit.credit_class"] == "B"
         answer = api.state_store(STREAM, REJECTED.run_id, "approve")[APPROVAL_KEY]
         assert (answer["outcome"], answer["by"]) == ("rejected", airflow.user)
 
         # A rejection stops the instance, and nothing behind it was handed over.
         assert play.of(REJECTED).state == "failed"
-        assert {one.step for one in play.of(REJECTED).attempts} == {"book_order", "post_invoice"}
+        assert {one.step for one in play.of(REJECTED).attempts} == {"check_credit", "book_order", "post_invoice"}
 
         started = {process.pid for process in psutil.Process().children(recursive=True)}
     assert started
