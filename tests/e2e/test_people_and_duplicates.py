@@ -71,9 +71,9 @@ def test_duplicates_kills_and_clears(tmp_path: Path) -> None:
     folder = tmp_path / "templates"
     folder.mkdir()
     for name, duplicates, connection in (
-        ("queued", "queue", "sap_host"),
-        ("rejected", "reject", "share_host"),
-        ("free", "allow", "container_host"),
+        ("queued", "queue", "virtual_server"),
+        ("rejected", "reject", "print_shop"),
+        ("free", "allow", "virtual_server"),
         ("locked", "allow", "nobody_host"),
     ):
         text = STREAM.format(name=name, duplicates=duplicates, connection=connection)
