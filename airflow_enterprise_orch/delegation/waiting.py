@@ -23,7 +23,8 @@ CANCEL_AGAIN = timedelta(seconds=60)
 """A cancel that did not end the job is asked for again after this, then after twice as long, and so on."""
 CANCEL_SELDOM = timedelta(minutes=10)
 """... but at least this often."""
-DEFERRED = "deferred"
+GOES_ON = frozenset({"deferred", "scheduled", "queued", "running", "restarting", "up_for_retry", "awaiting_input"})
+"""The states of a task that waits for its job, or will look after it without anybody's help."""
 
 
 class Say(Protocol):
@@ -84,10 +85,11 @@ class Wait:
 def kill_cancels(state: str | None) -> bool:
     """Tell whether a trigger's ``on_kill`` cancels the job of a task that is now in ``state`` (None: it is gone).
 
-    Airflow calls it also when triggers move between triggerers, and the task is still deferred then. A task that was
-    cleared and whose next try is quick to wait again is deferred too: that try saw the clear, and cancels by itself.
+    Airflow calls it also when triggers move between triggerers. Then the task still waits, or goes on because the same
+    trigger in another triggerer has seen something: even that a person must be asked. A task that was cleared, and
+    whose next try is on its way, looks the same; that try sees the clear, and cancels by itself.
     """
-    return state != DEFERRED
+    return state not in GOES_ON
 
 
 async def wait_for_end(
@@ -144,7 +146,7 @@ async def kill(poller: ConnectionPoller, wait: Wait, say: Say, state: Callable[[
     if kill_cancels(now_in):
         await cancel(poller, wait, say, f"the task is now {now_in or 'cleared or deleted'}")
     else:
-        say.info("%s: the task still waits for it; the job is left alone", wait.job)
+        say.info("%s: the task is %s and looks after it; the job is left alone", wait.job, now_in)
 
 
 async def cancel(poller: ConnectionPoller, wait: Wait, say: Say, why: str) -> None:

@@ -166,9 +166,12 @@ def test_changes_and_the_connections_health_are_said() -> None:
 
 @pytest.mark.parametrize(
     ("state", "cancels"),
-    [("deferred", False), *((state, True) for state in ("failed", "success", "skipped", "scheduled", "running", None))],
+    [
+        *((state, False) for state in ("deferred", "scheduled", "queued", "running", "up_for_retry", "awaiting_input")),
+        *((state, True) for state in ("failed", "success", "skipped", None)),
+    ],
 )
-def test_a_kill_means_a_cancel_unless_the_task_still_waits(state: str | None, cancels: bool) -> None:
+def test_a_kill_means_a_cancel_unless_the_task_goes_on(state: str | None, cancels: bool) -> None:
     assert kill_cancels(state) is cancels
 
     async def body() -> None:
