@@ -26,6 +26,20 @@ def left_by(context: Context, steps: Iterable[str]) -> dict[str, dict[str, Any] 
     return found
 
 
+def values_of(context: Context, names: Iterable[str]) -> dict[str, object]:
+    """Return the values of qualified names (``params.amount``, ``steps.book.rc``); None for one that is not there."""
+    names = sorted(names)
+    steps = left_by(context, sorted({name.split(".")[1] for name in names if name.startswith("steps.")}))
+    values: dict[str, object] = {}
+    for name in names:
+        group, *path = name.split(".", 2)
+        if group == "params":
+            values[name] = context["params"].get(".".join(path))
+        else:
+            values[name] = (steps[path[0]] or {}).get(path[1])
+    return values
+
+
 def visible_names(context: Context, stream: Mapping[str, Any]) -> dict[str, Any]:
     """Return the names that the templates of a step may see, with their values.
 

@@ -9,24 +9,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.providers.standard.operators.python import BranchPythonOperator
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from airflow_enterprise_orch.delegation.control import CONTROL_KEY, ControlBroken, Wish, read_wishes
-from airflow_enterprise_orch.expressions import ExpressionError, compile_expression
-from airflow_enterprise_orch.instance import left_by
-
-if TYPE_CHECKING:
-    from airflow.sdk import Context
+from airflow_enterprise_orch.instance import values_of
+from airflow_enterprise_orch.value_stream.choosing import ChoiceImpossible, first_that_holds, sentence
+from airflow_enterprise_orch.value_stream.decision_table import OTHERWISE as OTHERWISE
 
 log = logging.getLogger(__name__)
 
 DECISION_KEY = "orch.decision"
 DECISION_VERSION = 1
-OTHERWISE = "otherwise"
 LONGEST_VALUE = 500
 """How much of a long text is kept in the record of a decision."""
 
@@ -69,7 +66,7 @@ def decide(*, plan: Mapping[str, Any], **context: Any) -> list[str]:
     """
     task_id = context["ti"].task_id
     override = _override(context, plan)
-    values = _values(context, plan["variables"])  # type: ignore[arg-type]  # Airflow hands the context as keywords
+    values = values_of(context, plan["variables"])  # type: ignore[arg-type]  # Airflow hands the context as keywords
     fired: int | str | None
     try:
         fired, chosen = _first_that_holds(task_id, plan, values)
@@ -82,7 +79,7 @@ def decide(*, plan: Mapping[str, Any], **context: Any) -> list[str]:
         "version": DECISION_VERSION,
         "rules": plan["rules"],
         "otherwise": plan["otherwise"],
-        "values": {name: _clipped(value) for name, value in values.items()},
+        "values": {name: clipped(value) for name, value in values.items()},
         "fired": fired,
         "by_rule": chosen,
         "chosen": list(override.targets) if override else chosen,
@@ -93,25 +90,6 @@ def decide(*, plan: Mapping[str, Any], **context: Any) -> list[str]:
     context["task_state_store"].set(DECISION_KEY, decision, retention=NEVER_EXPIRE)
     log.info("%s", sentence(decision))
     return [plan["routes"].get(step, step) for step in decision["chosen"]]
-
-
-def sentence(decision: Mapping[str, Any]) -> str:
-    """Say a decision in one line for people."""
-    chosen = ", ".join(decision["chosen"]) or "nothing, the path ends here"
-    fired = decision["fired"]
-    if fired is None:
-        rule = f"no rule could be evaluated ({decision['problem']})"
-    elif fired == OTHERWISE:
-        rule = "no rule holds, so otherwise"
-    else:
-        rule = f"rule {fired} holds: {decision['rules'][fired - 1]['when']}"
-    seen = ", ".join(f"{name} = {value!r}" for name, value in decision["values"].items())
-    line = f"goes on with {chosen}: {rule}" + (f" (with {seen})" if seen else "")
-    if decision["overridden_by"] is None:
-        return line
-    instead = ", ".join(decision["by_rule"]) or "nothing"
-    by, reason = decision["overridden_by"]["by"], decision["overridden_by"]["reason"]
-    return f"goes on with {chosen}, as {by} wants ({reason}), instead of {instead}: {rule}"
 
 
 def _override(context: Mapping[str, Any], plan: Mapping[str, Any]) -> Wish | None:
@@ -134,31 +112,15 @@ def _override(context: Mapping[str, Any], plan: Mapping[str, Any]) -> Wish | Non
     return wishes.override
 
 
-def _values(context: Context, variables: Mapping[str, str]) -> dict[str, object]:
-    """Return the values of the names that the rules read; None for one that is not there."""
-    steps = left_by(context, sorted({name.split(".")[1] for name in variables if name.startswith("steps.")}))
-    values: dict[str, object] = {}
-    for name in sorted(variables):
-        group, *path = name.split(".", 2)
-        if group == "params":
-            values[name] = context["params"].get(".".join(path))
-        else:
-            values[name] = (steps[path[0]] or {}).get(path[1])
-    return values
-
-
 def _first_that_holds(
     task_id: str, plan: Mapping[str, Any], values: Mapping[str, object]
 ) -> tuple[int | str, list[str]]:
-    for number, rule in enumerate(plan["rules"], start=1):
-        try:
-            holds = compile_expression(rule["when"], plan["variables"]).evaluate(values)
-        except ExpressionError as error:
-            raise AirflowFailException(f"branch {task_id!r}, rule {number} ({rule['when']}): {error}") from error
-        if holds:
-            return number, list(rule["then"])
-    return OTHERWISE, list(plan["otherwise"])
+    try:
+        return first_that_holds(task_id, plan["rules"], plan["otherwise"], plan["variables"], values)
+    except ChoiceImpossible as error:
+        raise AirflowFailException(str(error)) from error
 
 
-def _clipped(value: object) -> object:
+def clipped(value: object) -> object:
+    """Shorten a long text for the record of a decision."""
     return f"{value[:LONGEST_VALUE]}..." if isinstance(value, str) and len(value) > LONGEST_VALUE else value

@@ -18,6 +18,7 @@ from airflow_enterprise_orch.value_stream.draft import Draft, DraftStep, Link
 from airflow_enterprise_orch.value_stream.messages import kind_of
 from airflow_enterprise_orch.value_stream.model import BranchStep, DelegatedStep, Param
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest
+from airflow_enterprise_orch.value_stream.table_checks import check_table
 from airflow_enterprise_orch.value_stream.templating import check_text
 
 _PARAM_TYPES: Mapping[str, tuple[type, ...]] = {
@@ -113,6 +114,8 @@ def check_steps(draft: Draft) -> Iterator[Problem]:
             yield from _check_branch(draft, step, (*path, "branch"))
         elif step.kind == "approval":
             yield from _check_approval(draft, name, (*path, "approval"))
+        elif step.kind == "decision":
+            yield from check_table(draft, step, (*path, "decision"))
         elif step.kind == "delegated":
             yield from _check_delegated(draft, step, path)
 
@@ -226,14 +229,14 @@ def _check_param(draft: Draft, path: Path, param: Param) -> Iterator[Problem]:
             "correct one of them",
         )
     for index, choice in enumerate(param.choices or ()):
-        wrong = _wrong_value(param, choice, pattern)
+        wrong = wrong_value(param, choice, pattern)
         if wrong:
             yield document.problem((*path, "choices", index), *wrong)
     for value, count in Counter(map(repr, param.choices or ())).items():
         if count > 1:
             yield document.problem((*path, "choices"), f"the choice {value} is here twice", "remove one of them")
     if param.default is not None:
-        wrong = _wrong_value(param, param.default, pattern)
+        wrong = wrong_value(param, param.default, pattern)
         if wrong:
             yield document.problem((*path, "default"), *wrong)
         elif param.choices is not None and param.default not in param.choices:
@@ -244,7 +247,7 @@ def _check_param(draft: Draft, path: Path, param: Param) -> Iterator[Problem]:
             )
 
 
-def _wrong_value(param: Param, value: Any, pattern: re.Pattern[str] | None) -> tuple[str, str] | None:
+def wrong_value(param: Param, value: Any, pattern: re.Pattern[str] | None) -> tuple[str, str] | None:
     """Say what is wrong with a value that the template itself gives to a param."""
     right = isinstance(value, _PARAM_TYPES[param.type]) and (param.type == "boolean" or not isinstance(value, bool))
     if not right:

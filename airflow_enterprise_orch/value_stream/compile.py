@@ -29,6 +29,7 @@ MAX_TAG = 100
 
 ADMIT_STEP = "airflow_enterprise_orch.value_stream.admission:AdmitStep"
 APPROVAL_STEP = "airflow_enterprise_orch.value_stream.approval:ApprovalStep"
+DECISION_STEP = "airflow_enterprise_orch.value_stream.decision:DecisionStep"
 BRANCH_STEP = "airflow_enterprise_orch.value_stream.branch:BranchStep"
 
 OWN_RETRIES = 3
@@ -83,6 +84,8 @@ def _task(stream: ValueStream, paths: Paths, task: Task) -> TaskPlan:
     common = {"task_display_name": step.title or step.id, **rule}
     if isinstance(step, model.BranchStep):
         return _own(task, BRANCH_STEP, {**_branch(stream, paths, step), **common})
+    if isinstance(step, model.DecisionStep):
+        return _own(task, DECISION_STEP, {**_decision(stream, step), **common})
     if isinstance(step, model.ApprovalStep):
         return _own(task, APPROVAL_STEP, {**_approval(stream, step), **common})
     arguments = {**step.operator_arguments(), "stream": _visible(stream, step.work), **common}
@@ -110,6 +113,33 @@ def _branch(stream: ValueStream, paths: Paths, step: model.BranchStep) -> dict[s
         "routes": {target: task for target, task in paths.routes(step.id).items() if target != task},
         "doc_md": "\n".join([*lines, f"{len(lines) + 1}. {OTHERWISE}: {_named(step.otherwise)}"]),
     }
+
+
+def _decision(stream: ValueStream, step: model.DecisionStep) -> dict[str, Any]:
+    declared = condition_variables(stream, step.id)
+    lines = [f"Hit policy: {step.hit}.", "", f"| | {' | '.join([*step.inputs, *step.outputs])} |"]
+    lines.append("|---" * (1 + len(step.inputs) + len(step.outputs)) + "|")
+    for number, row in enumerate(step.rows, start=1):
+        told = [_cell(row.when.get(name, "-")) for name in step.inputs] + [
+            _cell(row.then[name]) for name in step.outputs
+        ]
+        lines.append(f"| {number} | {' | '.join(told)} |")
+    if step.otherwise is not None:
+        told = ["-"] * len(step.inputs) + [_cell(step.otherwise[name]) for name in step.outputs]
+        lines.append(f"| otherwise | {' | '.join(told)} |")
+    return {
+        "hit": step.hit,
+        "inputs": dict(step.inputs),
+        "kinds": {name: declared[reads] for name, reads in step.inputs.items()},
+        "rows": [row.model_dump(mode="json") for row in step.rows],
+        "otherwise": step.otherwise,
+        "doc_md": "\n".join(lines),
+    }
+
+
+def _cell(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _approval(stream: ValueStream, step: model.ApprovalStep) -> dict[str, Any]:

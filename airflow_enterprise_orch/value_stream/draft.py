@@ -22,7 +22,7 @@ Link = tuple[Path, str]
 class DraftStep:
     """What is known of one step.
 
-    :param kind: ``delegated``, ``branch``, ``approval``, or "" when it cannot be told.
+    :param kind: ``delegated``, ``branch``, ``approval``, ``decision``, or "" when it cannot be told.
     :param type: of a delegated step the step type.
     :param facts: what it leaves for later steps, name to CEL type; None when it cannot be told.
     :param links: its ``after``.

@@ -310,7 +310,41 @@ class ApprovalStep(BaseStep):
         return APPROVAL_FACTS
 
 
-Step = DelegatedStep | BranchStep | ApprovalStep
+class DecisionRow(Part):
+    """One row of a decision table: fits when every input that it names is as it says."""
+
+    when: dict[Identifier, JsonValue] = Field(
+        default_factory=dict,
+        description="Input to what it must be: a value, a list of values, a comparison (> 100) or an interval "
+        "([1..10)). An input that is not named may be anything.",
+    )
+    then: dict[Identifier, ParamValue] = Field(description="The value of each output.")
+
+
+class DecisionStep(BaseStep):
+    """A step that reads values off a table."""
+
+    hit: Literal["first", "unique"] = Field(
+        "first", description="first: the first row that fits counts. unique: no two rows may ever fit at once."
+    )
+    inputs: dict[Identifier, Line] = Field(
+        min_length=1, description="What the rows ask about: name to params.<param> or steps.<step>.<value>."
+    )
+    outputs: dict[Identifier, ParamType] = Field(
+        min_length=1, description="The values that later steps can read: name to type."
+    )
+    rows: Annotated[tuple[DecisionRow, ...], Field(strict=False, min_length=1)] = Field(
+        description="The rows; a last entry 'otherwise' counts when none fits."
+    )
+    otherwise: dict[Identifier, ParamValue] | None = Field(None, description="The outputs when no row fits.")
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """Its outputs: name to CEL type."""
+        return {name: CEL_TYPES[kind] for name, kind in self.outputs.items()}
+
+
+Step = DelegatedStep | BranchStep | ApprovalStep | DecisionStep
 
 
 class Header(Part):

@@ -22,6 +22,8 @@ from airflow_enterprise_orch.value_stream.model import (
     BaseStep,
     BranchRule,
     BranchStep,
+    DecisionRow,
+    DecisionStep,
     DelegatedStep,
     Header,
     Output,
@@ -36,6 +38,9 @@ from airflow_enterprise_orch.value_stream.yaml_source import MAX_BYTES, Document
 COMMON_KEYS = ("title", "after")
 DELEGATED_KEYS = ("outcome", "outputs", "retry", "time_limit")
 APPROVAL_KEYS = tuple(name for name in ApprovalStep.model_fields if name not in BaseStep.model_fields)
+DECISION_KEYS = ("hit", "inputs", "outputs", "rows")
+OWN_KINDS = ("approval", "branch", "decision")
+"""What a step can do that no connected system does."""
 
 RESERVED = frozenset({
     "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop",
@@ -44,6 +49,7 @@ RESERVED = frozenset({
 """CEL's words (language definition, "Syntax"): no id can be one of them, because conditions could not name it."""
 
 _NO_RULE = {"when": "true", "then": []}
+_NO_ROW: dict[str, Any] = {"when": {}, "then": {}}
 
 
 def load(source: FilePath | str, *, name: str | None = None) -> ValueStream:
@@ -183,7 +189,7 @@ class _Reader:
             )
             return step
         step.links = _links((*path, "after"), raw.get("after"))
-        kinds = [key for key in raw if key in ("branch", "approval") or key in step_types()]
+        kinds = [key for key in raw if key in OWN_KINDS or key in step_types()]
         if len(kinds) > 1:
             self._add(
                 (*path, kinds[1]),
@@ -196,6 +202,9 @@ class _Reader:
         elif kinds[0] == "branch":
             step.kind, step.facts = "branch", {}
             step.model = self._branch(step, path, raw)
+        elif kinds[0] == "decision":
+            step.kind, step.facts = "decision", _decided_types(raw["decision"])
+            step.model = self._decision(step, path, raw)
         elif kinds[0] == "approval":
             step.kind, step.facts = "approval", APPROVAL_FACTS
             step.model = self._approval(step, path, raw)
@@ -207,7 +216,7 @@ class _Reader:
         return step
 
     def _no_kind(self, path: Path, raw: dict[str, Any]) -> None:
-        kinds = sorted((*step_types(), "approval", "branch"))
+        kinds = sorted((*step_types(), *OWN_KINDS))
         others = [key for key in raw if key not in (*COMMON_KEYS, *DELEGATED_KEYS)]
         told = False
         for key in others:
@@ -350,6 +359,55 @@ class _Reader:
             return None
         checked = tuple(BranchRule.model_validate(rule) for _, rule in rules)
         return found.model_copy(update={"id": step.id, "rules": checked})
+
+    def _decision(self, step: DraftStep, path: Path, raw: dict[str, Any]) -> Step | None:
+        here, body = (*path, "decision"), raw["decision"]
+        before = len(self.problems)
+        self._unknown_keys(path, raw, (*COMMON_KEYS, "decision"), dict.fromkeys(DECISION_KEYS, "decision"))
+        if not isinstance(body, dict):
+            remedy = "write inputs:, outputs: and rows:"
+            self._add(here, f"must hold keys, not {kind_of(body)}", remedy, key=body is None)
+            return None
+        self._unknown_keys(here, body, DECISION_KEYS, {})
+        for group in ("inputs", "outputs"):
+            for name in body[group] if isinstance(body.get(group), dict) else ():
+                self._check_id((*here, group, name), group[:-1])
+        rows = body.get("rows")
+        data = {key: value for key, value in body.items() if key in DECISION_KEYS} | {"id": "step"}
+        places: dict[str, Path] = {key: (*path, key) for key in COMMON_KEYS}
+        if isinstance(rows, list):
+            data |= self._rows(rows, (*here, "rows"))
+        data |= {key: raw[key] for key in COMMON_KEYS if key in raw}
+        found: DecisionStep | None = self._validate(DecisionStep, data, places, here)
+        return found.model_copy(update={"id": step.id}) if found and len(self.problems) == before else None
+
+    def _rows(self, rows: list[Any], here: Path) -> dict[str, Any]:
+        """Return the rows that are right by themselves, and what is otherwise; the places of the others are noted."""
+        good: list[DecisionRow] = []
+        otherwise: dict[str, Any] = {}
+        for index, row in enumerate(rows):
+            place = (*here, index)
+            if not isinstance(row, dict):
+                self._add(place, f"a row must hold keys, not {kind_of(row)}", "write when: and then:, or otherwise:")
+            elif "otherwise" in row:
+                self._unknown_keys(place, row, ("otherwise",), {})
+                if index < len(rows) - 1:
+                    self._add(place, "rows after 'otherwise' are never reached", "put otherwise last")
+                last = self._validate(DecisionRow, {"then": row["otherwise"]}, {"then": (*place, "otherwise")}, place)
+                otherwise = {} if last is None else {"otherwise": dict(last.then)}
+            else:
+                found = self._validate(DecisionRow, row, {}, place)
+                good += [] if found is None else [found]
+        if not good and not any(isinstance(row, dict) and "otherwise" not in row for row in rows):
+            self._add(here, "the table has no row", "add '- when: {...}' with then", key=True)
+        return {"rows": [row.model_dump() for row in good] or [_NO_ROW], **otherwise}
+
+
+def _decided_types(body: Any) -> dict[str, str] | None:
+    outputs = body.get("outputs") if isinstance(body, dict) else None
+    if not isinstance(outputs, dict):
+        return None
+    return {name: CEL_TYPES.get(kind, "dyn") if isinstance(kind, str) else "dyn" for name, kind in outputs.items()}
 
 
 def _links(path: Path, raw: Any) -> list[Link]:

@@ -13,6 +13,8 @@ from airflow_enterprise_orch.value_stream.model import (
     ApprovalStep,
     BaseStep,
     BranchRule,
+    DecisionRow,
+    DecisionStep,
     DelegatedStep,
     Header,
     output_model,
@@ -26,7 +28,7 @@ def template_schema() -> dict[str, Any]:
     header = _schema(Header)
     definitions: dict[str, Any] = header.pop("$defs", {})
     kinds = [_delegated(step, definitions) for _, (_, step) in sorted(step_types().items())]
-    kinds += [_branch(), _approval()]
+    kinds += [_branch(), _approval(), _decision()]
     for kind in kinds:
         definitions |= kind.pop("$defs", {})
     header["properties"]["steps"] = {
@@ -106,6 +108,27 @@ def _approval() -> dict[str, Any]:
         "additionalProperties": False,
     }
     return _step("approval", "Approval", "A person approves or rejects.", body, {})
+
+
+def _decision() -> dict[str, Any]:
+    own = _schema(DecisionStep)
+    row = {key: value for key, value in _schema(DecisionRow).items() if key != "$defs"}
+    otherwise = {
+        "type": "object",
+        "description": "The outputs when no row fits; the last entry.",
+        "properties": {"otherwise": row["properties"]["then"]},
+        "required": ["otherwise"],
+        "additionalProperties": False,
+    }
+    properties = {name: own["properties"][name] for name in ("hit", "inputs", "outputs", "rows")}
+    properties["rows"] = {**properties["rows"], "items": {"anyOf": [row, otherwise]}}
+    body = {
+        "type": "object",
+        "properties": properties,
+        "required": ["inputs", "outputs", "rows"],
+        "additionalProperties": False,
+    }
+    return _step("decision", "Decision", "Reads values off a table.", body, {})
 
 
 def _branch() -> dict[str, Any]:

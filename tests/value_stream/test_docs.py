@@ -11,6 +11,7 @@ from airflow_enterprise_orch.value_stream.model import (
     ApprovalStep,
     BaseStep,
     Business,
+    DecisionStep,
     DelegatedStep,
     Header,
     Limits,
@@ -21,7 +22,7 @@ from airflow_enterprise_orch.value_stream.model import (
 )
 
 TEXT = (Path(__file__).parents[2] / "docs" / "templates.md").read_text(encoding="utf-8")
-MODELS = (Header, Business, Param, Schedule, Limits, BaseStep, DelegatedStep, RetryRule, ApprovalStep)
+MODELS = (Header, Business, Param, Schedule, Limits, BaseStep, DelegatedStep, RetryRule, ApprovalStep, DecisionStep)
 KEYS = {field.alias or name for model in MODELS for name, field in model.model_fields.items()}
 INTERNAL = {"id", "step", "work"}
 WORDS = {*(KEYS - INTERNAL), *FILTERS, *RUN_NAMES, *OUTCOME_VARIABLES, "when", "then", "otherwise", "match", "type"}

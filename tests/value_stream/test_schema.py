@@ -41,7 +41,7 @@ def test_what_is_wrong_with_a_key_or_a_type_does_not_fit(validator, name):
 
 def test_every_step_type_is_there_with_its_words():
     kinds = json_schema()["properties"]["steps"]["additionalProperties"]["anyOf"]
-    assert [kind["required"][0] for kind in kinds] == [*sorted(step_types()), "branch", "approval"]
+    assert [kind["required"][0] for kind in kinds] == [*sorted(step_types()), "branch", "approval", "decision"]
     for kind in kinds:
         for name, field in kind["properties"].items():
-            assert name in ("branch", "approval", *step_types()) or field["description"]
+            assert name in ("branch", "approval", "decision", *step_types()) or field["description"]
