@@ -7,11 +7,14 @@ It reads Airflow's configuration and connections as the processes of Airflow wou
 from __future__ import annotations
 
 import argparse
+import asyncio
 import importlib.metadata
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
@@ -23,6 +26,8 @@ from airflow_enterprise_orch.errors import OrchestrationError, TemplateError
 
 if TYPE_CHECKING:
     from airflow.models.connection import Connection
+
+    from airflow_enterprise_orch.delegation.system import SystemRegistration
 
 OLDEST_AIRFLOW, FIRST_UNTESTED_AIRFLOW = (3, 3), (4,)
 NEEDED_CAPACITY = 1000
@@ -201,7 +206,7 @@ def check_bundles(configured: str) -> tuple[list[Finding], list[Path]]:
 
 
 def connections_of(folder: Path) -> tuple[dict[str, set[str]], list[Finding]]:
-    """Return the connections that the templates of a folder name, with the connection types that their steps need."""
+    """Return the connections that the templates of a folder name, with the systems that use them."""
     from airflow_enterprise_orch.delegation.system import step_type
     from airflow_enterprise_orch.value_stream.model import DelegatedStep, ValueStream
     from airflow_enterprise_orch.value_stream.template_folder import find_templates
@@ -217,21 +222,29 @@ def connections_of(folder: Path) -> tuple[dict[str, set[str]], list[Finding]]:
             continue
         for step in stream.steps.values():
             if isinstance(step, DelegatedStep):
-                needed.setdefault(step.connection, set()).add(step_type(step.step)[0].connection_type)
+                needed.setdefault(step.connection, set()).add(step_type(step.step)[0].name)
     return needed, findings
 
 
 def check_connections(
     needed: Mapping[str, set[str]], find: Callable[[str], Connection | None], *, log_in: bool
 ) -> Iterator[Finding]:
-    """Check that connections exist, have the right type and, on wish, work.
+    """Check that connections exist, have a type that serves and, on wish, work.
 
-    :param needed: connection id to the types that its steps need; an empty set when any will do.
+    :param needed: connection id to the names of the systems that use it; an empty set when nobody said.
     """
-    for name, types in sorted(needed.items()):
+    for name, systems in sorted(needed.items()):
+        users = [registration for registration in registrations() if registration.name in systems]
+        # One that two systems use must be good for both.
+        types = [kind for kind in _types(users) if all(kind in user.connection_types for user in users)]
+        wanted = " or ".join(types)
         found = find(name)
-        wanted = " or ".join(sorted(types))
-        if found is None:
+        if users and not types:
+            theirs = "; ".join(f"{user.name} takes {' or '.join(user.connection_types)}" for user in users)
+            yield Finding(
+                Level.FAIL, f"connection {name!r} cannot serve all its steps: {theirs}", "use two connections"
+            )
+        elif found is None:
             remedy = f"make it under Admin, Connections, or set AIRFLOW_CONN_{name.upper()}"
             yield Finding(Level.FAIL, f"connection {name!r} ({wanted or 'any type'}) does not exist", remedy)
         elif types and found.conn_type not in types:
@@ -240,14 +253,61 @@ def check_connections(
         elif not log_in:
             yield Finding(Level.OK, f"connection {name!r} ({found.conn_type}) exists; not tried")
         else:
-            works, answer = found.test_connection()  # type: ignore[no-untyped-call]  # as Airflow has it
-            reason = " ".join(str(answer).split())
-            if works:
-                yield Finding(Level.OK, f"connection {name!r} ({found.conn_type}) works: {reason}")
+            yield from try_connection(name, found, users)
+
+
+def _types(users: Iterable[SystemRegistration]) -> list[str]:
+    return list(dict.fromkeys(kind for user in users for kind in user.connection_types))
+
+
+def try_connection(name: str, found: Connection, users: Sequence[SystemRegistration]) -> Iterator[Finding]:
+    """Log in as the steps will; where the connection type is another provider's, Airflow's own test is another one.
+
+    :param users: the systems that use it; those whose usual type it is, when nobody said.
+    """
+    users = users or [each for each in registrations() if each.connection_type == found.conn_type]
+    users = users or [each for each in registrations() if found.conn_type in each.connection_types]
+    testers: list[SystemRegistration | None] = [user for user in users if user.tester]
+    with _readable(name, found):
+        for tester in testers or [None]:
+            if tester is None:
+                works, answer = found.test_connection()  # type: ignore[no-untyped-call]  # as Airflow has it
             else:
-                yield Finding(
-                    Level.FAIL, f"connection {name!r} ({found.conn_type}) does not work: {reason}", "correct it"
-                )
+                works, answer = _tested(tester, name)
+            reason = " ".join(str(answer).split())
+            what = f"connection {name!r} ({found.conn_type})" + (f" for {tester.name}" if tester else "")
+            if not works:
+                # Not tried for another system too: what is refused twice may lock the user.
+                yield Finding(Level.FAIL, f"{what} does not work: {reason}", "correct it")
+                return
+            yield Finding(Level.OK, f"{what} works: {reason}")
+
+
+def _tested(system: SystemRegistration, name: str) -> tuple[bool, str]:
+    """Return what a system's own check says of a connection."""
+    try:
+        return asyncio.run(system.test(name))
+    except ModuleNotFoundError as error:
+        return False, f"{error.name} is missing: pip install 'airflow-enterprise-orch[{system.name}]'"
+
+
+@contextmanager
+def _readable(name: str, found: Connection) -> Iterator[None]:
+    """Let hooks read the connection, as Airflow's own *Test* does it.
+
+    Outside of Airflow's servers and tasks the task SDK looks for connections in the environment and in secrets
+    backends, not in Airflow's database.
+    """
+    variable = f"AIRFLOW_CONN_{name.upper()}"
+    before = os.environ.get(variable)
+    os.environ[variable] = found.as_json()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before
 
 
 def examine(connections: Iterable[str], folders: Sequence[Path], *, log_in: bool) -> Iterator[Finding]:
@@ -264,8 +324,8 @@ def examine(connections: Iterable[str], folders: Sequence[Path], *, log_in: bool
     for folder in folders or served:
         of_folder, findings = connections_of(folder)
         yield from findings
-        for name, types in of_folder.items():
-            needed.setdefault(name, set()).update(types)
+        for name, systems in of_folder.items():
+            needed.setdefault(name, set()).update(systems)
     yield from check_connections(needed, find_connection, log_in=log_in)
 
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from airflow.models.connection import Connection
 
 from airflow_enterprise_orch import doctor
 from airflow_enterprise_orch.doctor import Level
+from airflow_enterprise_orch.lab.server import LabThread
+
+if TYPE_CHECKING:
+    from airflow_enterprise_orch.lab.ssh import SshStandIn
 
 GOOD = {
     ("triggerer", "capacity"): "2000",
@@ -124,7 +132,7 @@ steps:
 
 def test_connections_come_from_the_templates(tmp_path: Path):
     (tmp_path / "small.yaml").write_text(TEMPLATE)
-    assert doctor.connections_of(tmp_path) == ({"host_a": {"ssh"}}, [])
+    assert doctor.connections_of(tmp_path) == ({"host_a": {"unix"}}, [])
 
 
 def test_broken_template_is_a_failure_that_names_it(tmp_path: Path):
@@ -136,15 +144,43 @@ def test_broken_template_is_a_failure_that_names_it(tmp_path: Path):
 
 
 def test_missing_connection_fails_with_both_ways_to_make_it():
-    assert bad(doctor.check_connections({"host_a": {"ssh"}}, lambda name: None, log_in=False)) == [
+    assert bad(doctor.check_connections({"host_a": {"unix"}}, lambda name: None, log_in=False)) == [
         "fail connection 'host_a' (ssh) does not exist; make it under Admin, Connections, or set AIRFLOW_CONN_HOST_A"
     ]
 
 
 def test_connection_of_another_type_fails():
     connection = Connection(conn_id="host_a", conn_type="http")
-    assert bad(doctor.check_connections({"host_a": {"ssh"}}, lambda name: connection, log_in=False)) == [
+    assert bad(doctor.check_connections({"host_a": {"unix"}}, lambda name: connection, log_in=False)) == [
         "fail connection 'host_a' has the type 'http'; give it the type ssh"
+    ]
+
+
+@pytest.mark.parametrize("kind", ["aws", "sftp", "ssh", "samba"])
+def test_a_file_share_may_be_of_several_types(kind: str):
+    connection = Connection(conn_id="drop", conn_type=kind)
+    assert bad(doctor.check_connections({"drop": {"fileshare"}}, lambda name: connection, log_in=False)) == []
+
+
+def test_a_file_share_of_another_type_fails_with_the_types_that_serve():
+    connection = Connection(conn_id="drop", conn_type="ftp")
+    assert bad(doctor.check_connections({"drop": {"fileshare"}}, lambda name: connection, log_in=False)) == [
+        "fail connection 'drop' has the type 'ftp'; give it the type aws or sftp or ssh or samba"
+    ]
+    assert bad(doctor.check_connections({"drop": {"fileshare"}}, lambda name: None, log_in=False)) == [
+        "fail connection 'drop' (aws or sftp or ssh or samba) does not exist; "
+        "make it under Admin, Connections, or set AIRFLOW_CONN_DROP"
+    ]
+
+
+def test_a_connection_that_two_systems_use_must_serve_both():
+    connection = Connection(conn_id="host_a", conn_type="sftp")
+    both = {"host_a": {"unix", "fileshare"}}
+    assert bad(doctor.check_connections(both, lambda name: connection, log_in=False)) == [
+        "fail connection 'host_a' has the type 'sftp'; give it the type ssh"
+    ]
+    assert bad(doctor.check_connections({"host_a": {"unix", "windows"}}, lambda name: connection, log_in=False)) == [
+        "fail connection 'host_a' cannot serve all its steps: unix takes ssh; windows takes winrm; use two connections"
     ]
 
 
@@ -157,13 +193,130 @@ class Tried(Connection):
 
 @pytest.mark.parametrize(("host", "level"), [("right", Level.OK), ("wrong", Level.FAIL)])
 def test_connection_is_tried_only_on_wish(host: str, level: Level):
-    connection = Tried(conn_id="host_a", conn_type="ssh", host=host)
-    (tried,) = doctor.check_connections({"host_a": {"ssh"}}, lambda name: connection, log_in=True)
+    connection = Tried(conn_id="zos", conn_type="zosmf", host=host)
+    (tried,) = doctor.check_connections({"zos": {"mainframe"}}, lambda name: connection, log_in=True)
     assert tried.level is level
     assert "the host said so" in tried.what
-    (looked,) = doctor.check_connections({"host_a": {"ssh"}}, lambda name: connection, log_in=False)
+    (looked,) = doctor.check_connections({"zos": {"mainframe"}}, lambda name: connection, log_in=False)
     assert looked.level is Level.OK
     assert "not tried" in looked.what
+
+
+# Against the lab: where Airflow's own test of a connection is another provider's, ours must be the one that is made.
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[LabThread]:
+    with LabThread(["ssh", "winrm", "s3", "zosmf"]) as running:
+        yield running
+
+
+@pytest.fixture
+def told(lab: LabThread, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    """Return what gives a connection of the lab to Airflow's database and has the doctor log in with it."""
+
+    def tell(stand_in: str, template: str = "", **changed: Any) -> list[str]:
+        given = {**lab.endpoints[stand_in]["connection"], **changed}
+        # As from Airflow's database: nothing of it is in the environment, which is where the task SDK looks.
+        found = Connection(conn_id="subject", **{**given, "extra": json.dumps(given.get("extra", {}))})
+        monkeypatch.setattr(doctor, "find_connection", lambda name: found)
+        monkeypatch.delenv("AIRFLOW_CONN_SUBJECT", raising=False)
+        if template:
+            (tmp_path / "small.yaml").write_text(
+                TEMPLATE.replace('unix.script: {connection: host_a, script: "true"}', template)
+            )
+        doctor.main(["--test-connections", "--templates", str(tmp_path), *([] if template else ["subject"])])
+        assert "AIRFLOW_CONN_SUBJECT" not in os.environ
+        return [line for line in capsys.readouterr().out.splitlines() if "connection 'subject'" in line]
+
+    for name in lab.endpoints:
+        lab.reset(name)
+    return tell
+
+
+def test_a_unix_host_is_tried_as_its_steps_will_use_it(lab: LabThread, told):
+    (line,) = told("ssh")
+    assert line.startswith(
+        "ok   connection 'subject' (ssh) for unix works: connection 'subject': logged in to ssh://lab@"
+    )
+    assert line.endswith("/~/.enterprise-orch/jobs")
+    # sshd answers all the same, which is all that the ssh provider's own test asks for.
+    lab.fault("ssh", "error_500", on="find")
+    (line,) = told("ssh")
+    assert line.startswith("fail connection 'subject' (ssh) for unix does not work: ")
+    assert line.endswith("; correct it")
+
+
+def test_a_windows_host_is_tried_as_its_steps_will_use_it(lab: LabThread, told):
+    (line,) = told("winrm")
+    assert line.startswith("ok   connection 'subject' (winrm) for windows works: ")
+
+    async def unprepared() -> None:
+        lab.stand_in("winrm").host.folders.clear()  # type: ignore[attr-defined]
+
+    lab.run(unprepared())
+    (line,) = told("winrm")
+    assert line.startswith("fail connection 'subject' (winrm) for windows does not work: ")
+    assert "the job root is not there" in line
+
+
+def test_a_bucket_is_tried_as_deliveries_will_use_it(lab: LabThread, told):
+    (line,) = told("s3")
+    assert line.startswith(
+        "ok   connection 'subject' (aws) for fileshare works: connection 'subject': logged in to s3://"
+    )
+
+    async def dishonest() -> None:
+        lab.stand_in("s3").honest = False  # type: ignore[attr-defined]
+
+    lab.run(dishonest())
+    (line,) = told("s3")
+    assert line.startswith("fail connection 'subject' (aws) for fileshare does not work: ")
+    assert "ignores If-None-Match" in line
+
+
+def test_an_sftp_server_is_tried_as_deliveries_will_use_it(lab: LabThread, told):
+    (line,) = told("ssh", conn_type="sftp")
+    assert line.startswith("ok   connection 'subject' (sftp) for fileshare works: ")
+    assert (cast("SshStandIn", lab.stand_in("ssh")).home / ".enterprise-orch" / "probe").exists()
+    extra = lab.endpoints["ssh"]["connection"]["extra"]
+    (line,) = told("ssh", conn_type="sftp", extra={**extra, "private_key": None}, password="wrong")
+    assert line.startswith("fail connection 'subject' (sftp) for fileshare does not work: ")
+    assert "refused the login" in line
+
+
+def test_a_samba_server_is_tried_as_deliveries_will_use_it(told):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    given = {"conn_type": "samba", "host": "127.0.0.1", "port": port, "login": "maria", "password": "secret-word"}
+    (line,) = told("ssh", **given, schema="drop", extra={})
+    assert line.startswith("fail connection 'subject' (samba) for fileshare does not work: smb://maria@127.0.0.1:")
+    assert "cannot be reached" in line
+    (line,) = told("ssh", **given, extra={})
+    assert "it has no schema (the share); fill that field in" in line
+    assert "secret-word" not in line
+
+
+def test_a_connection_is_tried_for_each_system_whose_steps_use_it(lab: LabThread, told):
+    steps = """unix.script: {connection: subject, script: "true"}
+  two:
+    fileshare.deliver: {connection: subject, to: a.txt, content: x}"""
+    fileshare, unix = told("ssh", steps)
+    assert fileshare.startswith("ok   connection 'subject' (ssh) for fileshare works: ")
+    assert unix.startswith("ok   connection 'subject' (ssh) for unix works: ")
+    lab.reset("ssh")
+    (line,) = told(
+        "ssh", steps, password="wrong", extra={**lab.endpoints["ssh"]["connection"]["extra"], "private_key": None}
+    )
+    assert "refused the login" in line
+    assert cast("SshStandIn", lab.stand_in("ssh")).refused_logins == 1, "what was refused once is not tried again"
+
+
+@pytest.mark.filterwarnings("ignore:ProvidersManager.hooks is deprecated")  # Airflow's own call
+def test_a_connection_type_of_ours_is_tried_by_its_hook(told):
+    (line,) = told("zosmf")
+    assert line.startswith("ok   connection 'subject' (zosmf) works: z/OSMF 27.0 answers, the login works")
 
 
 def test_connection_is_found_where_airflow_keeps_it(monkeypatch: pytest.MonkeyPatch):

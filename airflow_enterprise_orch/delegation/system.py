@@ -190,6 +190,14 @@ class OpenSystem(Protocol):
         ...
 
 
+class ConnectionTester(Protocol):
+    """What ``SystemRegistration.tester`` names: logs in and looks, as the system's steps will."""
+
+    async def __call__(self, connection_id: str) -> tuple[bool, str]:
+        """Return whether the connection serves, and in words what is wrong with it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class StepType:
     """One kind of step that a template author can write.
@@ -227,11 +235,14 @@ class SystemRegistration:
 
     :param name: the folder's name: ``mainframe``.
     :param stack: the technology stack in executive words: ``Mainframe``.
-    :param connection_type: Airflow's connection type.
+    :param connection_type: Airflow's connection type, the usual one where there are several.
     :param opener: dotted path ``module:callable`` of an :class:`OpenSystem`.
     :param steps: the step types that it brings.
     :param clients: the heavy modules that the opener imports when it is used; a process that forks the processes of
         tasks imports them once for all. They must start no thread when they are imported.
+    :param other_connection_types: further connection types that the opener takes.
+    :param tester: dotted path ``module:callable`` of a :class:`ConnectionTester`; "" where the connection types are the
+        system's own, whose hook says as much in its ``test_connection``.
     """
 
     name: str
@@ -240,10 +251,21 @@ class SystemRegistration:
     opener: str
     steps: tuple[StepType, ...]
     clients: tuple[str, ...] = ()
+    other_connection_types: tuple[str, ...] = ()
+    tester: str = ""
+
+    @property
+    def connection_types(self) -> tuple[str, ...]:
+        """Every connection type that the opener takes, the usual one first."""
+        return (self.connection_type, *self.other_connection_types)
 
     def open(self, connection_id: str) -> AbstractAsyncContextManager[RemoteSystem]:
         """Open the system behind an Airflow connection."""
         return cast("OpenSystem", resolve(self.opener))(connection_id)
+
+    async def test(self, connection_id: str) -> tuple[bool, str]:
+        """Return what the ``tester`` says of an Airflow connection."""
+        return await cast("ConnectionTester", resolve(self.tester))(connection_id)
 
 
 def resolve(path: str) -> object:

@@ -49,24 +49,28 @@ class Spool:
     async def read_new(self, handle: JobHandle, cursor: str, *, limit: int) -> Output:
         """Return the records that are new since ``cursor``, each file's under its name.
 
-        JES writes to several files at once, so the cursor counts the records of each: ``2:14,4:3,102:88``. The JCL
-        itself (JESJCL) is left out.
+        JES writes to several files at once, so the cursor counts the records of each: ``2:14,4:3,102:88``. Where the
+        limit leaves a file for the next read, ``@4`` says with which that begins: one that is written faster than it is
+        read must not keep the others waiting. The JCL itself (JESJCL) is left out.
         """
-        seen = _counts(cursor)
+        seen, begin = _counts(cursor), _begin(cursor)
         text = ""
-        for file in await self.files(handle):
+        left = ""
+        for file in _from(await self.files(handle), begin):
             before = seen.get(file.id, 0)
             if file.ddname in ("JESJCL", "JESJCLIN") or (file.records is not None and file.records <= before):
                 continue
             room = (limit - len(text)) // (file.lrecl + 1)
-            if room <= 0:
+            if room <= 0 and text:
+                left = f"@{file.id}"
                 break
-            records = await self.records(handle, file, before, min(room, CHUNK))
+            records = await self.records(handle, file, before, min(max(room, 1), CHUNK))
             if records:
                 where = f"{file.step}.{file.ddname}" if file.step and not file.of_jes else file.ddname
                 text += f"--- {where}\n" + "".join(f"{record}\n" for record in records)
                 seen[file.id] = before + len(records)
-        return Output(text, ",".join(f"{file}:{count}" for file, count in seen.items()))
+        counts = [f"{file}:{count}" for file, count in seen.items()]
+        return Output(text, ",".join([*counts, left] if left else counts))
 
     async def explain(self, handle: JobHandle, *, lines: int) -> str:
         """Return the messages that say why a job failed, and the end of what its last program wrote."""
@@ -145,3 +149,15 @@ def _counts(cursor: str) -> dict[str, int]:
     """Read a cursor; one that is not ours starts from the beginning."""
     pairs = (part.partition(":") for part in cursor.split(",") if part)
     return {file: int(count) for file, _, count in pairs if count.isdigit()}
+
+
+def _begin(cursor: str) -> str:
+    """Return the file with which a cursor says to begin, "" for the first."""
+    last = cursor.rpartition(",")[2]
+    return last[1:] if last.startswith("@") else ""
+
+
+def _from(files: list[SpoolFile], begin: str) -> list[SpoolFile]:
+    """Return the files in their order, beginning with one of them and ending with those before it."""
+    at = next((place for place, file in enumerate(files) if file.id == begin), 0)
+    return files[at:] + files[:at]

@@ -50,10 +50,12 @@ class MainframeJob(Work):
         default=None,
         description="The job's JCL. Values come in as symbols (&NAME), never as {{ }}.",
     )
-    dataset: Annotated[
-        str | None,
-        rendered_pattern(rf"{DATASET}|{UNIX_PATH}", "a data set like HLQ.JCL(MEMBER) or a path /u/x.jcl"),
-    ] = Field(default=None, description="Where the JCL is: HLQ.JCL(MEMBER), HLQ.SEQ.JCL or /u/file.jcl.")
+    dataset: (
+        Annotated[
+            str, rendered_pattern(rf"{DATASET}|{UNIX_PATH}", "a data set like HLQ.JCL(MEMBER) or a path /u/x.jcl")
+        ]
+        | None
+    ) = Field(default=None, description="Where the JCL is: HLQ.JCL(MEMBER), HLQ.SEQ.JCL or /u/file.jcl.")
     symbols: dict[str, str] = Field(
         default_factory=dict, description="JCL symbols: &NAME in the JCL is replaced by the text."
     )

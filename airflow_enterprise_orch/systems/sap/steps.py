@@ -76,10 +76,11 @@ class BackgroundJob(Work):
     def _one_step(self) -> Self:
         if (self.program is None) == (self.command is None):
             raise ValueError("give exactly one of 'program' (an ABAP program) and 'command' (of the operating system)")
-        abap = {"variant", "parameters", "language", "printer"} & self.model_fields_set
+        given = {name for name in self.model_fields_set if getattr(self, name) is not None}
+        abap = {"variant", "parameters", "language", "printer"} & given
         if self.command is not None and abap:
             raise ValueError(f"{', '.join(sorted(abap))}: for an ABAP program only")
-        if self.program is not None and {"arguments", "host"} & self.model_fields_set:
+        if self.program is not None and {"arguments", "host"} & given:
             raise ValueError("'arguments' and 'host' go with 'command'; an ABAP program takes 'parameters'")
         if self.command is not None and self.host is None:
             raise ValueError("'command' needs 'host', the SAP host that runs it")

@@ -8,6 +8,7 @@ UNIX = SystemRegistration(
     name="unix",
     stack="UNIX",
     connection_type="ssh",
+    tester="airflow_enterprise_orch.systems.unix.hook:test_unix_connection",
     opener="airflow_enterprise_orch.systems.unix.hook:open_unix",
     clients=("asyncssh", "airflow.providers.ssh.hooks.ssh"),
     steps=(

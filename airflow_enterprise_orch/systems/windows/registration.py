@@ -10,6 +10,7 @@ WINDOWS = SystemRegistration(
     name="windows",
     stack="Windows",
     connection_type="winrm",
+    tester=f"{_ROOM}.hook:test_windows_connection",
     opener=f"{_ROOM}.hook:open_windows",
     clients=("pypsrp.powershell",),
     steps=(

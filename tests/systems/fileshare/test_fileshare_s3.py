@@ -25,12 +25,14 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from botocore.exceptions import ClientError
 from shares_for_tests import NAME, Share, free_port, until_it_answers
 
+from airflow_enterprise_orch import doctor
 from airflow_enterprise_orch.delegation.system import Absent, Found
 from airflow_enterprise_orch.errors import (
     AnswerLost,
     ConnectionInvalid,
     LoginRefused,
     OrchestrationError,
+    RequestRejected,
     SystemBusy,
     SystemUnreachable,
 )
@@ -122,6 +124,32 @@ def test_the_amazon_provider_s_own_hook_reads_what_was_delivered(s3, key):
 
 
 # What we rely on, and what we do without it.
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_part_that_changes_on_its_way_is_refused(s3, announce, tmp_path, key, monkeypatch, signed):
+    """Its checksum is in a signed header; the body is in the signature too only where the connection says so."""
+    (tmp_path / "big").write_bytes(BIG)
+    told = {"config_kwargs": {"s3": {"payload_signing_enabled": True}}} if signed else {}
+    announce({**s3.connection, "extra": {**s3.connection["extra"], **told}})
+    sent = []
+
+    def spoil(request, **_):
+        sent.append(request.headers["X-Amz-Content-SHA256"])
+        request.body = bytes(request.body.getbuffer().nbytes)
+
+    made = S3Hook.get_client_type
+
+    def wired(self, *given, **more):
+        client = made(self, *given, **more)
+        client.meta.events.register("before-send.s3.UploadPart", spoil)
+        return client
+
+    monkeypatch.setattr(S3Hook, "get_client_type", wired)
+    with pytest.raises(RequestRejected, match="XAmzContentSHA256Mismatch" if signed else "BadDigest"):
+        s3.run(lambda share: share.submit(work(to="big", content=None, file=str(tmp_path / "big")), key))
+    assert {value == b"UNSIGNED-PAYLOAD" for value in sent} == {not signed}
+    assert s3.files() == {}
 
 
 def test_a_store_that_ignores_if_none_match_gets_nothing(s3, key):
@@ -348,6 +376,20 @@ def test_the_connection_test_says_where_it_got_to(share):
     done, said = asyncio.run(check_connection(NAME))
     assert done, said
     assert "logged in to" in said
+
+
+def test_the_doctor_tries_each_kind_of_share_as_deliveries_will_use_it(share):
+    found = Connection(conn_id="drop", **{**share.connection, "extra": json.dumps(share.connection["extra"])})
+    (tried,) = doctor.check_connections({"drop": {"fileshare"}}, lambda name: found, log_in=True)
+    kind = share.connection["conn_type"]
+    assert str(tried).startswith(
+        f"ok   connection 'drop' ({kind}) for fileshare works: connection 'drop': logged in to "
+    )
+    given = {**share.connection, "extra": json.dumps({**share.connection["extra"], "share_root": "../elsewhere"})}
+    found = Connection(conn_id="drop", **given)
+    (tried,) = doctor.check_connections({"drop": {"fileshare"}}, lambda name: found, log_in=True)
+    assert str(tried).startswith(f"fail connection 'drop' ({kind}) for fileshare does not work: ")
+    assert "share_root" in str(tried)
 
 
 def test_a_wrong_password_is_tried_once_on_every_share(share, announce, key):

@@ -1,6 +1,7 @@
 """The client against the stand-in, when nothing goes wrong."""
 
 import asyncio
+import re
 
 import pytest
 from zos_for_tests import CARD, job, new_key
@@ -272,6 +273,51 @@ def test_a_small_limit_reads_everything_in_pieces(zos):
             assert len(piece.text) <= 700
             text, cursor = text + piece.text, piece.cursor
         assert [line for line in text.splitlines() if line.startswith("line")] == data.splitlines()
+
+    zos(scenario)
+
+
+def test_a_file_that_is_never_read_to_its_end_keeps_no_other_waiting(zos):
+    """JESMSGLG is written as fast as it is read; SYSPRINT stands behind it."""
+
+    async def scenario(z):
+        handle = await z.started(job("SLEEP=600,SAY=hello"))
+        await z.until(handle, Phase.RUNNING)
+        (running,) = z.stand_in.jes.queue
+        log, written = (
+            next(file for file in running.spool if file.ddname == name) for name in ("JESMSGLG", "SYSPRINT")
+        )
+        text, cursor = "", ""
+        for number in range(4):
+            log.records += [f"WTO {number} {line} ".ljust(133, ".") for line in range(20)]
+            piece = await z.system.read_output(handle, cursor, limit=1340)
+            text, cursor = text + piece.text, piece.cursor
+            assert len(piece.text) <= 1400
+            written.records.append(f"and {number}")
+        assert "hello" in text
+        assert "and 0" in text
+        while piece.text:
+            piece = await z.system.read_output(handle, cursor, limit=1340)
+            text, cursor = text + piece.text, piece.cursor
+        told = [line.rstrip(" .") for line in text.splitlines() if line.startswith("WTO")]
+        assert told == [f"WTO {number} {line}" for number in range(4) for line in range(20)]
+        assert re.findall(r"and \d", text) == [f"and {number}" for number in range(4)]
+
+    zos(scenario)
+
+
+def test_a_record_that_is_longer_than_the_limit_is_read_all_the_same(zos):
+    async def scenario(z):
+        handle = await z.ended(job("RC=0,SAY=hello"))
+        text, cursor = "", ""
+        for _ in range(50):
+            piece = await z.system.read_output(handle, cursor, limit=100)
+            if not piece.text:
+                break
+            text, cursor = text + piece.text, piece.cursor
+        assert piece.text == ""
+        assert text.count("--- STEP1.SYSPRINT\nhello\n") == 1
+        assert "ENDED - RC=0000" in text
 
     zos(scenario)
 
