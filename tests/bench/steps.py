@@ -131,13 +131,16 @@ def _let_run(stage: Stage, api: AirflowApi, kind: str) -> None:
 def _until_over(stage: Stage, api: AirflowApi, kind: str) -> None:
     """Wait, asking rarely: what the api-server does for us is in its figure."""
     path = f"/api/v2/dags/{kind}/dagRuns?limit=1&state=queued&state=running"
-    left, since = -1, time.monotonic()
-    while now := int(api._send("GET", path)["total_entries"]):
+    # Airflow works on many runs at once: for a long time none may end, although steps do.
+    steps = f"/api/v2/dags/{kind}/dagRuns/~/taskInstances?limit=1&state=success&state=failed"
+    done, since = -1, time.monotonic()
+    while left := int(api._send("GET", path)["total_entries"]):
         stage.airflow.processes.check()
-        if now != left:
-            left, since = now, time.monotonic()
+        now = int(api._send("GET", steps)["total_entries"])
+        if now != done:
+            done, since = now, time.monotonic()
         if time.monotonic() - since > STALLED:
-            raise SystemExit(f"{kind}: {now} runs made no progress for {STALLED:.0f} s")
+            raise SystemExit(f"{kind}: with {left} runs to go, no step has ended for {STALLED:.0f} s")
         time.sleep(2)
 
 
