@@ -1,4 +1,4 @@
-"""The command ``enterprise-orch``: checks templates, and starts what shows and tests them.
+"""The command ``enterprise-orch``: checks, explains and tries templates, and starts what shows and tests them.
 
 Exit codes: 0 all is well, 1 something was found wrong, 2 the command itself could not be carried out.
 """
@@ -10,14 +10,19 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow_enterprise_orch import __version__
 from airflow_enterprise_orch.errors import OrchestrationError, TemplateError
 from airflow_enterprise_orch.value_stream.problems import Problem
-from airflow_enterprise_orch.value_stream.template_folder import declared_stream, find_templates
+from airflow_enterprise_orch.value_stream.template_folder import CASES, declared_stream, find_templates
+
+if TYPE_CHECKING:
+    from airflow_enterprise_orch.template_tools.given import Params, Results
+    from airflow_enterprise_orch.value_stream.model import ValueStream
 
 OTHERS = {
     "lab": ("airflow_enterprise_orch.lab.server", "start a stand-in of every connected system on this machine"),
@@ -36,8 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         return cast("int", options.run(options))
     except OrchestrationError as error:
-        print(f"enterprise-orch: {error}", file=sys.stderr)
+        _complain(error)
         return 2
+
+
+def _complain(error: OrchestrationError) -> None:
+    """Say what is wrong: a template's problems begin with their place, as editors like it."""
+    placed = isinstance(error, TemplateError) and error.problems
+    print(error if placed else f"enterprise-orch: {error}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     lint.set_defaults(run=_lint)
 
+    _add_template_tools(commands)
     schema = commands.add_parser(
         "schema", help="print the JSON Schema of templates, for editors", description=_schema.__doc__
     )
@@ -68,6 +80,43 @@ def _parser() -> argparse.ArgumentParser:
     for name, (_, text) in OTHERS.items():
         commands.add_parser(name, help=text, add_help=False)
     return parser
+
+
+def _add_template_tools(commands: Any) -> None:
+    explain = commands.add_parser(
+        "explain", help="show a template as a tree or a picture", description=_explain.__doc__
+    )
+    explain.add_argument("file", metavar="FILE", type=Path, help="a template")
+    explain.add_argument("--graph", metavar="OUT.svg", type=Path, help="draw it there: a lane for each system")
+
+    simulate = commands.add_parser("simulate", help="tell which path an instance takes", description=_simulate.__doc__)
+    simulate.add_argument("file", metavar="FILE", type=Path, help="a template")
+    simulate.add_argument("--params", metavar="FILE", type=Path, help="what it is started with, YAML or JSON")
+    simulate.add_argument("--results", metavar="FILE", type=Path, help="what its steps come to, YAML or JSON")
+    simulate.add_argument("--date", metavar="YYYY-MM-DD", type=_day, help="the day it runs, for texts; default today")
+
+    test = commands.add_parser("test", help="run the cases of templates", description=_test.__doc__)
+    test.add_argument("paths", metavar="FILE", nargs="+", type=Path, help="a template, its cases, or a folder")
+
+    diff = commands.add_parser("diff", help="say what changed between two templates", description=_diff.__doc__)
+    diff.add_argument("old", metavar="OLD", type=Path, help="a template")
+    diff.add_argument("new", metavar="NEW", type=Path, help="a template")
+
+    for command, run in ((explain, _explain), (simulate, _simulate), (test, _test), (diff, _diff)):
+        command.add_argument("--format", choices=("human", "json"), default="human", help="for people, or for tools")
+        command.set_defaults(run=run)
+
+    new = commands.add_parser("new", help="begin a template", description=_new.__doc__)
+    new.add_argument("name", metavar="NAME", help="the value stream's id: a-z, 0-9 and _, beginning with a letter")
+    new.add_argument("--folder", type=Path, default=Path(), help="where to put it; by default here")
+    new.set_defaults(run=_new)
+
+
+def _day(text: str) -> datetime:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date; write it as 2026-12-31") from error
 
 
 def _other(name: str, arguments: list[str]) -> int:
@@ -142,6 +191,8 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
             if not found:
                 raise OrchestrationError(f"{path}: there is no template in this folder; templates end in .yaml or .yml")
             yield from found
+        elif path.name.endswith(CASES):
+            raise OrchestrationError(f"{path} holds cases and is no template; enterprise-orch test checks and runs it")
         elif path.exists():
             yield path
         else:
@@ -179,3 +230,133 @@ def _duplicates(files: Sequence[Path]) -> tuple[Problem, ...]:
         if len(group) > 1
         for file in group
     )
+
+
+def _explain(options: argparse.Namespace) -> int:
+    """Show a template: its steps in order, each with its system, in words. Exit 0; 2 when it is wrong."""
+    from airflow_enterprise_orch.template_tools.explain import explain, explain_json
+    from airflow_enterprise_orch.template_tools.graph import draw
+
+    stream = _load(options.file)
+    if options.graph is not None:
+        try:
+            options.graph.write_text(draw(stream), encoding="utf-8", newline="\n")
+        except OSError as error:
+            raise OrchestrationError(f"{options.graph} cannot be written: {error.strerror}; check the path") from error
+        print(f"{options.graph} drawn", file=sys.stderr)
+    elif options.format == "json":
+        _print_json(explain_json(stream))
+    else:
+        _say(explain(stream))
+    return 0
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    """Tell which path an instance takes, with given or recorded step results; no system is touched.
+
+    Exit 0 when the instance ends well, 1 when it ends failed, 2 when the template or what is given is wrong, or a value
+    that a decision needs is not given.
+    """
+    from airflow_enterprise_orch.template_tools.report import walk_lines
+    from airflow_enterprise_orch.template_tools.walk import walk
+
+    stream = _load(options.file)
+    params, results = _given(stream, options.params, options.results)
+    walked = walk(stream, params, results, day=options.date or datetime.now(UTC))
+    if options.format == "json":
+        _print_json(walked.to_json())
+    else:
+        _say("\n".join(walk_lines(walked)) + "\n")
+    return 0 if walked.ends == "success" else 1
+
+
+def _given(stream: ValueStream, params: Path | None, results: Path | None) -> tuple[Params, Results]:
+    """Read and check what is given for an instance."""
+    from airflow_enterprise_orch.template_tools import given
+    from airflow_enterprise_orch.value_stream.problems import template_error
+    from airflow_enterprise_orch.value_stream.yaml_source import Document
+
+    needed = [name for name, param in stream.params.items() if param.required]
+    if needed and params is None:
+        raise OrchestrationError(
+            f"{stream.id} starts with {', '.join(needed)}; write them to a file and name it: --params"
+        )
+    started = given.read_sheet(params) if params is not None else Document("--params", data={})
+    came_to = given.read_sheet(results) if results is not None else Document("--results", data={})
+    problems = [
+        *given.check_params(stream, started, (), started.data),
+        *given.check_required(stream, started, (), started.data),
+        *given.check_results(stream, came_to, (), came_to.data),
+    ]
+    if problems:
+        raise template_error(problems)
+    return started.data, came_to.data
+
+
+def _test(options: argparse.Namespace) -> int:
+    """Run the cases of templates, which stand beside NAME.yaml in NAME.cases.yaml.
+
+    Exit 0 when all pass, 1 when one fails, 2 when a template or its cases are wrong or missing.
+    """
+    from airflow_enterprise_orch.template_tools.cases import find_cases, run_cases
+    from airflow_enterprise_orch.template_tools.report import case_lines
+
+    code = 0
+    for template, cases in dict.fromkeys(pair for path in options.paths for pair in find_cases(path)):
+        try:
+            report = run_cases(template, cases)
+        except OrchestrationError as error:
+            _complain(error)
+            code = 2
+            continue
+        if options.format == "json":
+            print(json.dumps(report.to_json(), ensure_ascii=False))
+        else:
+            _say("\n".join(case_lines(report)) + "\n")
+        code = max(code, 0 if all(case.passed for case in report.cases) else 1)
+    return code
+
+
+def _diff(options: argparse.Namespace) -> int:
+    """Say in business words what changed between two templates. Exit 0 when nothing did, 1 when it did, else 2."""
+    from airflow_enterprise_orch.template_tools.diff import diff
+
+    changes = diff(_load(options.old), _load(options.new))
+    if options.format == "json":
+        _print_json([change.to_json() for change in changes])
+    else:
+        _say("".join(f"{change.text}\n" for change in changes))
+    return 1 if changes else 0
+
+
+def _new(options: argparse.Namespace) -> int:
+    """Write a small template that is right, with comments, and its cases. Exit 0; 2 when it is there already."""
+    from airflow_enterprise_orch.template_tools.scaffold import scaffold
+
+    for path in scaffold(options.name, options.folder):
+        print(path)
+    return 0
+
+
+def _load(path: Path) -> ValueStream:
+    from airflow_enterprise_orch.value_stream.model import ValueStream
+
+    return ValueStream.load(path)
+
+
+def _print_json(data: object) -> None:
+    print(json.dumps(data, ensure_ascii=False, indent=2))
+
+
+def _say(text: str) -> None:
+    """Print a text for people, also where the terminal cannot draw lines."""
+    from airflow_enterprise_orch.template_tools.words import harmless
+
+    text, encoding = harmless(text), sys.stdout.encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        from airflow_enterprise_orch.template_tools.explain import to_ascii
+
+        text = to_ascii(text).encode(encoding, "replace").decode(encoding)
+    print(text, end="")

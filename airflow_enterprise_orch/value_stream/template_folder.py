@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 SUFFIXES = (".yaml", ".yml")
+CASES = (".cases.yaml", ".cases.yml")
+"""How the name of a file ends that holds a template's cases (``enterprise-orch test``): YAML, but no template."""
 CALENDARS = "calendars"
 """The folder beside the templates that holds business calendars: YAML, but no templates."""
 
@@ -39,11 +41,11 @@ def declared_stream(text: bytes) -> str:
 def find_templates(folder: Path) -> Iterator[tuple[str, Path]]:
     """Yield name and path of each template below ``folder``, sorted by name.
 
-    Files and folders whose name begins with ``.`` or ``_`` are left out, and so are calendars.
+    Files and folders whose name begins with ``.`` or ``_`` are left out, and so are calendars and files of cases.
     """
     found = []
     for path in folder.rglob("*"):
-        if path.suffix not in SUFFIXES:
+        if path.suffix not in SUFFIXES or path.name.endswith(CASES):
             continue
         name = PurePosixPath(path.relative_to(folder))
         hidden = any(part.startswith((".", "_")) for part in name.parts)

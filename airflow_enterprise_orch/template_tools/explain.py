@@ -1,0 +1,208 @@
+"""A template told in the terminal: the steps in order, each with its system, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from airflow_enterprise_orch.template_tools.shape import PEOPLE, Shape, lane, ways
+from airflow_enterprise_orch.template_tools.words import counted, harmless, in_words, retry_words
+from airflow_enterprise_orch.value_stream.model import (
+    ApprovalStep,
+    BranchStep,
+    DecisionStep,
+    DelegatedStep,
+    Param,
+    Step,
+    ValueStream,
+    format_duration,
+)
+from airflow_enterprise_orch.value_stream.problems import listed
+
+_FORK, _LAST, _DOWN, _BLANK = "├─ ", "└─ ", "│  ", "   "
+_ASCII = str.maketrans({"├": "|", "└": "`", "│": "|", "─": "-", "→": ">"})
+_DUPLICATES = {
+    "reject": "a second live one with the same key fails at once",
+    "queue": "a second live one with the same key waits for the first",
+    "allow": "several with the same key may be live",
+}
+
+
+def explain(stream: ValueStream) -> str:
+    """Return a stream as a tree for people."""
+    shape = Shape(stream)
+    lines = [f"{stream.title} ({stream.id})", *(f"  {line}" for line in _head(stream)), ""]
+    if stream.params:
+        width = max(map(len, stream.params))
+        lines += ["Started with", *(f"  {name:{width}}  {_param(param)}" for name, param in stream.params.items()), ""]
+    lines += [f"{counted(len(stream.steps), 'step')} on {listed(shape.lanes)}"]
+    lines += _Tree(shape).lines()
+    # A business key or a pattern may have several lines.
+    return harmless("\n".join(line.replace("\n", " ") for line in lines)) + "\n"
+
+
+def to_ascii(text: str) -> str:
+    """Return a tree for a terminal that cannot draw lines."""
+    return text.translate(_ASCII)
+
+
+def explain_json(stream: ValueStream) -> dict[str, Any]:
+    """Return the same for tools."""
+    shape = Shape(stream)
+    data = stream.model_dump(mode="json", by_alias=True)
+    steps = []
+    for name in shape.order:
+        step = stream.steps[name]
+        join = shape.joins.get(name)
+        told: dict[str, Any] = {
+            "id": name,
+            "title": step.title or name,
+            "system": lane(step),
+            "after": list(stream.upstream[name]),
+            "chosen_by": shape.home[name] or None,
+            "says": list(_says(shape, step)),
+            "definition": data["steps"][name],
+        }
+        if isinstance(step, BranchStep):
+            told["ways"] = [
+                {"label": way.label, "when": way.when, "words": in_words(way.when, stream), "then": list(way.then)}
+                for way in ways(step)
+            ]
+        if join is not None:
+            told["join"] = {"any_of": list(join.any_of), "all_of": list(join.all_of)}
+        told["used_by"] = {
+            value: list(users) for (other, value), users in sorted(shape.used_by.items()) if other == name
+        }
+        steps.append(told)
+    return {**{key: value for key, value in data.items() if key != "steps"}, "steps": steps}
+
+
+def _head(stream: ValueStream) -> Iterator[str]:
+    business = stream.business
+    yield f"{business.domain}; owner {business.owner}; criticality {business.criticality}"
+    if stream.schedule is not None:
+        yield f"starts by itself: cron {stream.schedule.cron}, {stream.schedule.timezone}"
+    else:
+        yield "started by people, the API or assets"
+    if business.key is not None:
+        yield f"an instance is known by {business.key}; {_DUPLICATES[business.duplicates]}"
+    limits = stream.limits
+    yield f"at most {counted(limits.instances, 'instance')} at a time, {counted(limits.steps, 'step')} of one at a time"
+
+
+def _param(param: Param) -> str:
+    said: list[str] = [param.title, param.type] if param.title else [param.type]
+    if param.choices is not None:
+        said.append(f"one of {', '.join(map(str, param.choices))}")
+    if param.pattern is not None:
+        said.append(f"must match {param.pattern}")
+    if param.minimum is not None:
+        said.append(f"at least {param.minimum}")
+    if param.maximum is not None:
+        said.append(f"at most {param.maximum}")
+    said.append("must be given" if param.required else f"otherwise {_value(param.default)}")
+    return "; ".join(said)
+
+
+def _value(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, str) else str(value)
+
+
+class _Tree:
+    """Draws the steps; what a branch alone leads to stands below the branch."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.stream = shape.stream
+
+    def lines(self) -> list[str]:
+        return self._steps([name for name in self.shape.order if not self.shape.home[name]], "")
+
+    def _steps(self, names: list[str], indent: str) -> list[str]:
+        lines: list[str] = []
+        for index, name in enumerate(names):
+            step, last = self.stream.steps[name], index == len(names) - 1
+            before = names[index - 1] if index else self.shape.home[name]
+            lines.append(f"{indent}{_LAST if last else _FORK}{name}{f': {step.title}' if step.title else ''}")
+            deeper = indent + (_BLANK if last else _DOWN)
+            below = isinstance(step, BranchStep)
+            lines += [f"{deeper}{_DOWN if below else _BLANK} {line}" for line in self._says(step, before)]
+            if isinstance(step, BranchStep):
+                lines += self._ways(step, deeper)
+        return lines
+
+    def _says(self, step: Step, before: str) -> Iterator[str]:
+        upstream = self.stream.upstream[step.id]
+        join = self.shape.joins.get(step.id)
+        if join is not None:
+            if join.any_of:
+                rest = f", and {listed(join.all_of)} over" if join.all_of else ""
+                paths = [
+                    f"{name} (if it chooses this)" if self._chooses(name, step.id) else name for name in join.any_of
+                ]
+                those = f"those of {listed(paths)} that run" if len(paths) > 1 else paths[0]
+                yield f"paths meet: goes on after {those}{rest}"
+            else:
+                yield f"waits for {listed(join.all_of)}"
+        elif upstream and upstream not in ((before,), (self.shape.home[step.id],)):
+            yield f"after {upstream[0]}"
+        elif not upstream and before:
+            yield "begins at once"
+        yield from _says(self.shape, step)
+
+    def _ways(self, step: BranchStep, indent: str) -> list[str]:
+        lines: list[str] = []
+        told: set[str] = set()
+        every = ways(step)
+        below = [name for name in self.shape.order if self.shape.home[name] == step.id]
+        for index, way in enumerate(every):
+            last = index == len(every) - 1
+            condition = f"{way.label}. if {in_words(way.when, self.stream)}" if way.when else "otherwise"
+            lines.append(
+                f"{indent}{_LAST if last else _FORK}{condition} → {', '.join(way.then) or 'the path ends here'}"
+            )
+            own = [name for name in below if name not in told and self._leads_to(way.then, name)]
+            told.update(own)
+            lines += self._steps(own, indent + (_BLANK if last else _DOWN))
+        return lines
+
+    def _chooses(self, name: str, target: str) -> bool:
+        step = self.stream.steps[name]
+        return isinstance(step, BranchStep) and target in step.targets
+
+    def _leads_to(self, targets: tuple[str, ...], name: str) -> bool:
+        return name in targets or bool(self.stream.ancestors(name) & set(targets))
+
+
+def _says(shape: Shape, step: Step) -> Iterator[str]:
+    """Yield what a step does, one line each."""
+    if isinstance(step, DelegatedStep):
+        yield f"{lane(step)}: {step.step}, connection {step.connection}"
+        if step.outcome is not None:
+            warning = f", with a warning when {in_words(step.outcome.warning)}" if step.outcome.warning else ""
+            yield f"a success when {in_words(step.outcome.success)}{warning}"
+        for rule in step.retry:
+            yield retry_words(rule.on, rule.times, format_duration(rule.delay) if rule.delay is not None else "")
+        if step.time_limit is not None:
+            yield f"cancelled after {format_duration(step.time_limit)}"
+    elif isinstance(step, ApprovalStep):
+        who = listed(step.assignees, "or") or "everyone who may act on the stream"
+        yield f"{PEOPLE}: {who} may answer: {step.subject}"
+        yield _time_out(step)
+        yield "a rejection fails the stream" if step.on_reject == "fail" else "a rejection skips the steps that follow"
+    elif isinstance(step, DecisionStep):
+        many = counted(len(step.rows), "row")
+        count = "the first that fits counts" if step.hit == "first" else "only one can fit"
+        yield f"a table of {many} over {listed(list(step.inputs.values()))}; {count}"
+    facts = [*step.outputs] if isinstance(step, (DelegatedStep, DecisionStep)) else []
+    used = {value: users for (name, value), users in shape.used_by.items() if name == step.id}
+    for value in dict.fromkeys([*facts, *used]):
+        users = f"used by {listed(used[value])}" if value in used else "used by no step"
+        yield f"leaves {value}: {users}"
+
+
+def _time_out(step: ApprovalStep) -> str:
+    if step.within is None:
+        return "waits for as long as it takes"
+    then = {"fail": "the step fails", "approve": "it is approved", "reject": "it is rejected"}[step.on_timeout]
+    return f"waits {format_duration(step.within)}; without an answer {then}"

@@ -1,0 +1,416 @@
+"""Which path an instance takes, told without Airflow: nothing is started, and no system is touched.
+
+The tasks and whom they wait for come from the code that makes the DAG (:mod:`..value_stream.paths`), what a branch or a
+table chooses from the code that runs in Airflow (:mod:`..value_stream.choosing`), whether a job's result is a success
+from the outcome rules, and texts from the restricted Jinja. Only Airflow's scheduler is played here: its four trigger
+rules that a stream uses, and whom a branch or a rejection skips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from airflow_enterprise_orch.delegation.attempt import Verdict
+from airflow_enterprise_orch.delegation.job import Ending, JobResult
+from airflow_enterprise_orch.delegation.outcome import OutcomeRules
+from airflow_enterprise_orch.errors import OrchestrationError, OutcomeUnknown, TemplateError
+from airflow_enterprise_orch.expressions import compile_expression
+from airflow_enterprise_orch.restricted_jinja import inspect, render, run_names, texts
+from airflow_enterprise_orch.template_tools.given import Params, Results, with_defaults
+from airflow_enterprise_orch.template_tools.shape import Shape
+from airflow_enterprise_orch.value_stream.choosing import (
+    ChoiceImpossible,
+    first_that_holds,
+    row_that_counts,
+    sentence,
+)
+from airflow_enterprise_orch.value_stream.conditions import condition_variables
+from airflow_enterprise_orch.value_stream.decision_table import OTHERWISE
+from airflow_enterprise_orch.value_stream.model import (
+    ApprovalStep,
+    BranchStep,
+    DecisionStep,
+    DelegatedStep,
+    Step,
+    ValueStream,
+)
+from airflow_enterprise_orch.value_stream.paths import ALL_SUCCESS, MEETING, NEVER, Paths, Task, TaskKind
+
+State = Literal["ran", "failed", "skipped", "stopped"]
+"""``failed``: it ran, and not well. ``skipped``: on a path not taken. ``stopped``: something before it failed."""
+
+ANY_DAY = datetime(2000, 1, 3, tzinfo=UTC)
+"""The day of an instance where none is given, so that its texts are the same every time."""
+
+_TASK_STATES: Mapping[str, State] = {
+    "success": "ran",
+    "failed": "failed",
+    "skipped": "skipped",
+    "upstream_failed": "stopped",
+}
+
+
+class NotGiven(OrchestrationError):
+    """What comes next depends on a value that the author did not give."""
+
+
+@dataclass(frozen=True, slots=True)
+class WalkedStep:
+    """What became of one step.
+
+    :param why: why it failed, was skipped or stopped; of a decision what it chose and why.
+    :param values: what it left, as far as that is known.
+    """
+
+    id: str
+    state: State
+    why: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a branch chose.
+
+    :param fired: the rule's number from 1, or ``otherwise``; None when no rule was asked.
+    """
+
+    branch: str
+    fired: int | str | None
+    chosen: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """One instance.
+
+    :param key: its business key; "" without one.
+    :param steps: in an order in which they can run.
+    :param unfilled: values that texts of steps on the path need and that were not given: these were not filled in.
+    """
+
+    stream: str
+    key: str
+    steps: tuple[WalkedStep, ...]
+    choices: tuple[Choice, ...]
+    ends: Literal["success", "failed"]
+    unfilled: Mapping[str, tuple[str, ...]]
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The steps that run, well or not."""
+        return tuple(step.id for step in self.steps if step.state in ("ran", "failed"))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for tools."""
+        return {
+            "stream": self.stream,
+            "key": self.key,
+            "ends": self.ends,
+            "takes": list(self.takes),
+            "steps": [
+                {"step": step.id, "state": step.state, "why": step.why, "values": dict(step.values)}
+                for step in self.steps
+            ],
+            "choices": [{"branch": one.branch, "fired": one.fired, "chosen": list(one.chosen)} for one in self.choices],
+            "unfilled": {name: list(steps) for name, steps in self.unfilled.items()},
+        }
+
+
+def walk(stream: ValueStream, params: Params, results: Results, *, day: datetime = ANY_DAY) -> Walk:
+    """Tell the path of one instance.
+
+    :param params: checked; those not given have their defaults.
+    :param results: checked; a job that is not named succeeds, and leaves only what is said of it.
+    :raises NotGiven: when a decision needs a value that was not given.
+    """
+    return _Walker(stream, with_defaults(stream, params), results, day).walk()
+
+
+class _Failure(Exception):  # an ending of a step, told in the walk, never an error of this program
+    """The step fails; its text says why."""
+
+
+class _Walker:
+    """Plays one instance."""
+
+    def __init__(self, stream: ValueStream, params: Params, results: Results, day: datetime) -> None:
+        self.stream, self.params = stream, params
+        # A recorded result says null where there was nothing.
+        self.results = {
+            step: {key: value for key, value in result.items() if value is not None} for step, result in results.items()
+        }
+        self.paths = Paths(stream)
+        self.states: dict[str, str] = {}
+        self.whys: dict[str, str] = {}
+        self.left: dict[str, dict[str, Any]] = {}
+        self.choices: list[Choice] = []
+        self.unfilled: dict[str, list[str]] = {}
+        self.behind = _behind(self.paths.tasks)
+        run = run_names(run_id="simulated", run_after=day)
+        self.names: dict[str, Any] = {"params": dict(params), **run}
+        business = stream.business
+        self.key = run["run_id"]
+        if business.key is not None:
+            try:
+                self.key = render(business.key, self.names)
+            except TemplateError as error:
+                raise NotGiven(f"business.key: {error}") from error
+        self.names["business"] = {
+            "domain": business.domain,
+            "owner": business.owner,
+            "criticality": business.criticality,
+            "key": self.key,
+        }
+
+    def walk(self) -> Walk:
+        for task in self.paths.tasks:
+            if task.task_id not in self.states:  # a branch or a rejection before it may have skipped it
+                self.states[task.task_id] = _verdict(task, self.states)
+            if self.states[task.task_id] == "success":
+                self._run(task)
+        order = [self.stream.steps[name] for name in Shape(self.stream).order]
+        steps = tuple(
+            WalkedStep(step.id, _TASK_STATES[self.states[step.id]], self._why(step), self.left.get(step.id, {}))
+            for step in order
+        )
+        # An instance ends as its last tasks do: Airflow looks at those that nothing follows.
+        last = [self.states[task.task_id] for task in self.paths.tasks if not self.behind[task.task_id]]
+        ends: Literal["success", "failed"] = "failed" if {"failed", "upstream_failed"} & {*last} else "success"
+        unfilled = {name: tuple(who) for name, who in self.unfilled.items()}
+        key = self.key if self.stream.business.key is not None else ""
+        return Walk(self.stream.id, key, steps, tuple(self.choices), ends, unfilled)
+
+    def _run(self, task: Task) -> None:
+        try:
+            if task.kind is TaskKind.ADMIT and not self.key.strip():
+                raise _Failure(f"the business key {self.stream.business.key!r} came out empty")
+            if task.kind is TaskKind.STEP:
+                self._step(self.stream.steps[task.step], self.results.get(task.step, {}))
+        except _Failure as failure:
+            self.states[task.task_id] = "failed"
+            self.whys[task.step] = str(failure)
+            self.left.pop(task.step, None)
+
+    def _step(self, step: Step, result: Mapping[str, Any]) -> None:
+        if isinstance(step, BranchStep):
+            self._branch(step, result)
+        elif isinstance(step, ApprovalStep):
+            self._approval(step, result)
+        elif isinstance(step, DecisionStep):
+            self._decision(step)
+        else:
+            self._job(step, result)
+
+    # --------------------------------------------------------------------------------------------------- the steps
+
+    def _branch(self, step: BranchStep, result: Mapping[str, Any]) -> None:
+        variables = condition_variables(self.stream, step.id)
+        rules = [{"when": rule.when, "then": list(rule.then)} for rule in step.rules]
+        fired: int | str | None
+        by_rule: list[str]
+        problem = ""
+        try:
+            fired, by_rule = first_that_holds(step.id, rules, step.otherwise, variables, self._values(variables))
+        except ChoiceImpossible as error:
+            if "chooses" not in result:
+                self._not_given(error.missing, str(error))
+                raise _Failure(str(error)) from error
+            fired, by_rule, problem = None, [], str(error)
+        chosen, override = by_rule, None
+        if "chooses" in result:
+            wanted = result["chooses"]
+            chosen = [wanted] if isinstance(wanted, str) else list(wanted)
+            override = {"by": result.get("by", "a person"), "reason": result.get("reason", "given")}
+        record = {"chosen": chosen, "fired": fired, "by_rule": by_rule, "rules": rules, "problem": problem}
+        seen = self._seen(step, fired)
+        self.whys[step.id] = sentence({**record, "values": seen, "overridden_by": override})
+        self.choices.append(Choice(step.id, fired if override is None else None, tuple(chosen)))
+        routes = self.paths.routes(step.id)
+        follow = {routes[target] for target in chosen}
+        follow |= {other for one in follow for other in self.behind[one]}
+        direct = [task.task_id for task in self.paths.tasks if step.id in task.upstream]
+        self._skip([name for name in direct if name not in follow])
+
+    def _seen(self, step: BranchStep, fired: int | str | None) -> dict[str, Any]:
+        """Return the values that the rules looked at, up to the one that fired."""
+        asked = step.rules[:fired] if isinstance(fired, int) else step.rules
+        variables = condition_variables(self.stream, step.id)
+        read = {name for rule in asked for name in compile_expression(rule.when, variables).references}
+        return {name: value for name, value in sorted(self._values(read).items()) if value is not None}
+
+    def _decision(self, step: DecisionStep) -> None:
+        kinds = condition_variables(self.stream, step.id)
+        values = self._values(step.inputs.values())
+        for name, value in values.items():
+            if value is None:
+                self._not_given(name, f"decision {step.id!r} reads {name}")
+                raise _Failure(f"decision {step.id!r}: {name} has no value")
+        inputs = {name: values[reads] for name, reads in step.inputs.items()}
+        rows = [row.model_dump(mode="json") for row in step.rows]
+        try:
+            fired, outputs = row_that_counts(
+                step.id,
+                step.hit,
+                {name: kinds[reads] for name, reads in step.inputs.items()},
+                rows,
+                step.otherwise,
+                inputs,
+            )
+        except ChoiceImpossible as error:
+            raise _Failure(str(error)) from error
+        seen = ", ".join(f"{name} = {value!r}" for name, value in inputs.items())
+        self.whys[step.id] = f"{'no row fits, so otherwise' if fired == OTHERWISE else f'row {fired} fits'} ({seen})"
+        self.left[step.id] = outputs
+
+    def _approval(self, step: ApprovalStep, result: Mapping[str, Any]) -> None:
+        self._fill(step.id, {"subject": step.subject, "body": step.body})
+        answer = result.get("answer", result.get("outcome"))
+        if answer is None:
+            raise NotGiven(
+                f"the path comes to the approval {step.id!r}, and its answer is not given; "
+                f"add it to the results: {step.id}: {{answer: approved}}, or rejected, or nobody"
+            )
+        by = result.get("by", "somebody")
+        if answer == "nobody":
+            if step.within is None:
+                raise NotGiven(f"the approval {step.id!r} has no time limit, so somebody must answer it")
+            if step.on_timeout == "fail":
+                raise _Failure("nobody answered in time")
+            answer, by = ("approved" if step.on_timeout == "approve" else "rejected"), "nobody"
+        self.whys[step.id] = f"{answer} by {by}"
+        if answer == "rejected" and step.on_reject == "fail":
+            raise _Failure(f"rejected by {by}")
+        self.left[step.id] = {"outcome": answer, "by": by}
+        if answer == "rejected":
+            self._skip(self.behind[step.id], f"{step.id} was rejected")
+
+    def _job(self, step: Step, result: Mapping[str, Any]) -> None:
+        if isinstance(step, DelegatedStep):
+            self._fill(step.id, step.work)
+        if result.get("outcome") == "failed":
+            raise _Failure("given as failed")
+        outcome = result.get("outcome", "success")
+        # Without a return code the record counts: a person may have declared the step done.
+        proven = {"rc", "ending"} & result.keys() or ("code" in result and "outcome" not in result)
+        if isinstance(step, DelegatedStep) and proven:
+            outcome = self._judged(step, result)
+        values = {name: value for name, value in result.items() if name in step.facts}
+        self.left[step.id] = values | dict(result.get("outputs", {})) | {"outcome": outcome}
+
+    def _judged(self, step: DelegatedStep, result: Mapping[str, Any]) -> str:
+        """Return ``success`` or ``warning``, as the step's own rules say."""
+        rules = OutcomeRules(
+            step.outcome.success if step.outcome else "", (step.outcome.warning or "") if step.outcome else ""
+        )
+        for rule in (rules.success, rules.warning):
+            if rule is not None and "code" in rule.references and "code" not in result:
+                raise NotGiven(
+                    f"step {step.id!r}: its outcome rule ({rule.text}) reads code, which is not given; "
+                    f"add code: to its result, or give outcome: instead of rc"
+                )
+        ending = Ending(result.get("ending", Ending.COMPLETED))
+        shown = ", ".join(f"{key} {result[key]}" for key in ("rc", "code", "ending") if key in result)
+        try:
+            judged = rules.judge(JobResult(ending, result.get("code", ""), result.get("rc")))
+        except OutcomeUnknown as error:
+            raise NotGiven(f"step {step.id!r}: {error}; add rc: to its result") from error
+        if judged.verdict is Verdict.FAILURE:
+            raise _Failure(f"{judged.kind} ({shown})")
+        return "warning" if judged.verdict is Verdict.WARNING else "success"
+
+    # --------------------------------------------------------------------------------------------------- helpers
+
+    def _values(self, names: Iterable[str]) -> dict[str, object]:
+        """Return values by qualified name; None for one that is not there."""
+        found: dict[str, object] = {}
+        for name in names:
+            group, _, rest = name.partition(".")
+            step, _, value = rest.partition(".")
+            found[name] = self.params.get(rest) if group == "params" else self.left.get(step, {}).get(value)
+        return found
+
+    def _ran(self, step: str) -> bool:
+        return self.states.get(step) == "success"
+
+    def _not_given(self, name: str, who: str) -> None:
+        """Tell that ``name`` was not given, if that and not the path is why it has no value."""
+        group, _, rest = name.partition(".")
+        step, _, value = rest.partition(".")
+        if group == "steps" and self._ran(step):
+            raise NotGiven(
+                f"{who.partition(': step ')[0]} needs {name}, which is not given; "
+                f"add it to the results: {step}: {{{value}: ...}}"
+            )
+
+    def _fill(self, step: str, tree: Any) -> None:
+        """Fill in the texts of a step as Airflow would, where all their values are known.
+
+        :raises _Failure: when a text needs a value of a step that did not run.
+        """
+        for _, text in texts(tree):
+            missing = []
+            for reference in inspect(text)[0]:
+                group, *rest = reference.path
+                if (
+                    group == "steps"
+                    and len(rest) > 1
+                    and self._ran(rest[0])
+                    and rest[1] not in self.left.get(rest[0], {})
+                ):
+                    missing.append(".".join(("steps", *rest[:2])))
+            for name in missing:
+                who = self.unfilled.setdefault(name, [])
+                who += [step] if step not in who else []
+            if missing:
+                continue
+            try:
+                render(text, {**self.names, "steps": {name: self.left.get(name) for name in self.stream.steps}})
+            except TemplateError as error:
+                raise _Failure(str(error)) from error
+
+    def _skip(self, tasks: Iterable[str], why: str = "") -> None:
+        for name in tasks:
+            self.states.setdefault(name, "skipped")
+            if why:
+                self.whys.setdefault(name, why)
+
+    def _why(self, step: Step) -> str:
+        """Return why a step did not run, or what is known of how it ran."""
+        if step.id in self.whys:
+            return self.whys[step.id]
+        before = self.stream.upstream[step.id]
+        if self.states[step.id] == "upstream_failed":
+            failed = sorted(name for name in self.stream.ancestors(step.id) if self.states[name] == "failed")
+            return f"{', '.join(failed)} failed" if failed else f"the instance was not let in: {self.whys['']}"
+        if self.states[step.id] == "skipped":
+            deciders = [name for name in before if isinstance(self.stream.steps[name], BranchStep) and self._ran(name)]
+            return f"not chosen by {', '.join(deciders)}" if deciders else "its path was not taken"
+        return ""
+
+
+def _verdict(task: Task, states: Mapping[str, str]) -> str:
+    """Return what Airflow's trigger rule makes of a task all of whose predecessors are over (TriggerRuleDep)."""
+    before = [states[name] for name in task.upstream]
+    bad = any(state in ("failed", "upstream_failed") for state in before)
+    if task.rule == NEVER:
+        return "skipped" if bad or "success" in before else "success"
+    if bad:
+        return "upstream_failed"
+    if task.rule == ALL_SUCCESS and "skipped" in before:
+        return "skipped"
+    if task.rule == MEETING and before and "success" not in before:
+        return "skipped"
+    return "success"
+
+
+def _behind(tasks: Iterable[Task]) -> dict[str, frozenset[str]]:
+    """Return the tasks that come after each, directly or not."""
+    found: dict[str, set[str]] = {task.task_id: set() for task in tasks}
+    for task in reversed(list(tasks)):
+        for before in task.upstream:
+            found[before] |= {task.task_id, *found[task.task_id]}
+    return {name: frozenset(others) for name, others in found.items()}
