@@ -14,6 +14,7 @@ import secrets
 import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote
@@ -117,6 +118,11 @@ class ControlmStandIn:
         self._tokens.clear()
         self.accepted_logins = self.refused_logins = 0
         self._refuse_next = False
+
+    @property
+    def late(self) -> int:
+        """How many requests were cut off and have yet to take effect."""
+        return len(self._late)
 
     def expire_tokens(self) -> None:
         """End all logins, as time does."""
@@ -358,9 +364,10 @@ class ControlmStandIn:
 
 
 async def _later(seconds: float, action: Action) -> None:
-    """Do what was asked long after the client was cut off."""
+    """Do what was asked long after the client was cut off; nobody hears a refusal any more."""
     await asyncio.sleep(seconds)
-    await action()
+    with suppress(OrderRefused):
+        await action()
 
 
 def _cut(request: web.Request) -> web.StreamResponse:

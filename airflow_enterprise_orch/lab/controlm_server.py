@@ -323,7 +323,9 @@ class ControlmServer:
             return
         # A job that was started and not yet run a line has run for the record: it can no longer be taken back.
         record.ran = record.ran or bool(entry.started)
-        record.started, record.ended = entry.started, entry.ended
+        # Control-M's own times are as coarse as seconds, and local ones.
+        record.started = record.started or (now() if entry.started else "")
+        record.ended = (record.ended or now()) if entry.over or entry.deleted else ""
         top = self.entry(entry.folder_id) if entry.folder_id else None
         if entry.gone:
             record.state = "purged"
@@ -336,7 +338,6 @@ class ControlmServer:
         else:
             record.state = "held" if entry.held or (top is not None and top.held) else "waiting"
         record.result = entry.status if entry.over else "Deleted" if entry.deleted else ""
-        record.ended = record.ended or (now() if entry.deleted else "")
 
     def _inside(self, entry: Entry) -> list[Entry]:
         return [job for job in self.active if job.folder_id == entry.id] if entry.kind == "Folder" else []

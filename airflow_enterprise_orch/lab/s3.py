@@ -108,6 +108,11 @@ class S3StandIn:
         self.accepted_logins = self.refused_logins = 0
         self._seed()
 
+    @property
+    def late(self) -> int:
+        """How many requests were cut off and have yet to take effect."""
+        return len(self._late)
+
     def jobs(self) -> list[LabJob]:
         """Return every job whose record was written, oldest first; two with one key are a duplicate."""
         return sorted((job for jobs in self._jobs.values() for job in jobs), key=lambda job: job.submitted)

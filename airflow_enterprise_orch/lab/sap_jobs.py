@@ -123,6 +123,8 @@ class SapJobs:
 
     def add(self, job: SapJob, step: Step, fates: list[Fault]) -> int:
         """Add a step; return its number."""
+        if not job.steps:
+            job.record.submitted = now()  # before that there was nothing that could run
         job.steps.append(step)
         job.fates += fates
         job.blocked = job.blocked or any(fate.do == "hold" for fate in fates)

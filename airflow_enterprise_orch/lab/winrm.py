@@ -123,6 +123,11 @@ class WinrmStandIn:
         self.accepted_logins = self.refused_logins = 0
         self._refuse_next = False
 
+    @property
+    def late(self) -> int:
+        """How many scripts were cut off and have yet to take effect."""
+        return len(self._late)
+
     def _forget_late(self) -> None:
         for task in self._late:
             task.cancel()

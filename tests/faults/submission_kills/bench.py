@@ -3,19 +3,23 @@ pointed to another system."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from airflow_enterprise_orch.lab.server import LabThread
 from airflow_enterprise_orch.lab.stand_in import LabJob
 
 from .plan import Case
+from .systems import BAD, System
 from .zygote import Silent, Try, Zygote
 
+T = TypeVar("T")
 LOOK = 0.01
 PATIENCE = 30.0
 
@@ -31,7 +35,7 @@ class Bench:
             # First the process that forks: this one has threads as soon as a lab runs in it.
             self.zygote = Zygote()
             stack.enter_context(self.zygote)
-            self.labs = [stack.enter_context(LabThread(["zosmf", "ssh"])) for _ in range(2)]
+            self._labs: dict[str, list[LabThread]] = {}
             self.place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="enterprise-orch-kills-")))
             self._stack = stack.pop_all()
         return self
@@ -39,38 +43,44 @@ class Bench:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
+    def labs(self, case: Case) -> list[LabThread]:
+        """Return the two labs with the case's stand-in, starting them when they are first needed."""
+        name = case.about.stand_in
+        if name not in self._labs:
+            self._labs[name] = [self._stack.enter_context(LabThread([name])) for _ in range(2)]
+        return self._labs[name]
+
     def reset(self, case: Case) -> None:
         """Make both systems as new, and plan what becomes of the jobs."""
-        for lab in self.labs:
-            lab.reset(case.stand_in)
+        for lab in self.labs(case):
+            lab.reset(case.about.stand_in)
+            lab.run(_do(functools.partial(case.about.furnish, lab.stand_in(case.about.stand_in))))
         for fate in case.fates:
             self.fault(case, {"do": fate, "on": "submit"})
 
     def fault(self, case: Case, fault: Mapping[str, Any]) -> None:
         """Plan a fault on the system that the step uses."""
-        self.labs[0].fault(case.stand_in, **dict(fault))
+        self.labs(case)[0].fault(case.about.stand_in, **dict(fault))
 
     def forget_faults(self, case: Case) -> None:
         """Make no more of the faults that are still planned."""
-        stand_in = self.labs[0].stand_in(case.stand_in)
-
-        async def forget() -> None:
-            stand_in.faults.clear()
-
-        self.labs[0].run(forget())
+        lab = self.labs(case)[0]
+        lab.run(_do(lab.stand_in(case.about.stand_in).faults.clear))
 
     def unmet(self, case: Case) -> list[tuple[str, str]]:
         """Return the faults that nobody met: operation and what was planned for it."""
-        stand_in = self.labs[0].stand_in(case.stand_in)
-
-        async def read() -> list[tuple[str, str]]:
-            return [(fault.on, fault.do) for fault in stand_in.faults.faults]
-
-        return self.labs[0].run(read())
+        lab = self.labs(case)[0]
+        stand_in = lab.stand_in(case.about.stand_in)
+        return lab.run(_do(lambda: [(fault.on, fault.do) for fault in stand_in.faults.faults]))
 
     def jobs(self, case: Case) -> list[LabJob]:
         """Return what both systems say was ever handed over."""
-        return [job for lab in self.labs for job in lab.jobs(case.stand_in)]
+        about = case.about
+        found: list[LabJob] = []
+        for lab in self.labs(case):
+            stand_in = lab.stand_in(about.stand_in)
+            found += lab.run(_do(functools.partial(_record, about, stand_in, case.good)))
+        return found
 
     def committed(self, case: Case, key: str) -> dict[str, list[str]]:
         """Return when the jobs of a key came that are still to be found, by key; of every key for ""."""
@@ -83,12 +93,13 @@ class Bench:
     def settle(self, case: Case) -> None:
         """Wait until nothing is on its way any more and no job runs."""
         deadline = time.monotonic() + PATIENCE
-        for lab in self.labs:
-            stand_in: Any = lab.stand_in(case.stand_in)
+        about = case.about
+        for lab in self.labs(case):
+            stand_in: Any = lab.stand_in(about.stand_in)
             while (
                 stand_in.late
-                or (case.stand_in == "ssh" and stand_in.busy)
-                or any(job.state in ("waiting", "running") for job in lab.jobs(case.stand_in))
+                or about.busy(stand_in)
+                or any(job.state in about.going for job in lab.jobs(about.stand_in))
             ):
                 if time.monotonic() > deadline:
                     raise Silent
@@ -96,20 +107,17 @@ class Bench:
 
     def start(self, case: Case, *, elsewhere: bool, number: int, owner: str, **more: Any) -> Try:
         """Start one process of the case's step."""
-        endpoint = self.labs[1 if elsewhere else 0].endpoints[case.stand_in]
-        connection = endpoint["connection"]
-        if case.stand_in == "zosmf":
-            # A second, on fast time.
-            connection = {**connection, "extra": {**connection["extra"], "timeout": 20}}
+        about = case.about
+        endpoint = self.labs(case)[1 if elsewhere else 0].endpoints[about.stand_in]
         started = self.zygote.start(
             {
                 **more,
                 "owner": owner,
-                "step": "unix.script" if case.stand_in == "ssh" else "mainframe.job",
-                "work": _work(case),
+                "system": case.system,
+                "step": about.step,
+                "work": about.work(0 if case.good else BAD, case.seconds),
                 "rules": list(case.rules),
-                "connection": connection,
-                "unprotected": case.unprotected,
+                "connection": about.connection(endpoint["connection"]),
                 "store": str(self.place / "store.db"),
                 "seed": f"{case.seed}:{number}",
             }
@@ -118,9 +126,11 @@ class Bench:
         return started
 
 
-def _work(case: Case) -> dict[str, Any]:
-    code = 0 if case.good else 12
-    if case.stand_in == "ssh":
-        return {"script": f"sleep {case.seconds}; echo ANSWER=42; exit {code}"}
-    parm = f"RC={code},SLEEP={case.seconds},SAY=ANSWER=42"
-    return {"jcl": f"//KILLS JOB (ACCT),'KILLS',CLASS=A\n//STEP1 EXEC PGM=LABPROG,PARM='{parm}'"}
+def _record(about: System, stand_in: Any, good: bool) -> list[LabJob]:
+    # Copies: a job that goes on would change under the eyes of who judges.
+    return about.results(stand_in, [dataclasses.replace(job) for job in stand_in.jobs()], good)
+
+
+async def _do(act: Callable[[], T]) -> T:
+    """Act in the lab's event loop."""
+    return act()

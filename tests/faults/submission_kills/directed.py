@@ -11,6 +11,7 @@ DIRECTED: Mapping[str, tuple[Case, ...]] = {
     "skip_find": (
         Case("directed:skip_find:0", "zosmf_unprotected", (Incident("sent", "kill"),)),
         Case("directed:skip_find:1", "zosmf", (Incident("after_answer", "kill"),)),
+        Case("directed:skip_find:2", "sap_odata", (Incident("sent", "kill"),)),
     ),
     # A try that has lost the task to a run of the same id is about to send; and one whose request is long under way.
     "no_second_claim": (
@@ -21,12 +22,12 @@ DIRECTED: Mapping[str, tuple[Case, ...]] = {
     # The wait moves to another triggerer while the job runs.
     "trust_on_kill": tuple(
         Case(f"directed:trust_on_kill:{number}", system, (Incident("waiting", "sigterm"),), seconds=4.0)
-        for number, system in enumerate(("zosmf", "ssh"))
+        for number, system in enumerate(("zosmf", "docker"))
     ),
     # The first request is cut off and still under way when the second could leave.
     "no_settle": tuple(
-        Case(f"directed:no_settle:{number}", "zosmf", (Incident("before_defer", "late", on="submit", seconds=2.0),))
-        for number in range(3)
+        Case(f"directed:no_settle:{number}", system, (Incident("before_defer", "late", on="submit", seconds=2.0),))
+        for number, system in enumerate(("zosmf", "zosmf", "controlm"))
     ),
     # A zombie of the first try sends its copy when the second try has just released its own.
     "release_any": (
@@ -34,6 +35,20 @@ DIRECTED: Mapping[str, tuple[Case, ...]] = {
             "directed:release_any:0",
             "zosmf",
             (Incident("before_send", "zombie", after="zombie", wake_at="after_release_sent"),),
+        ),
+        Case(
+            "directed:release_any:1",
+            "sap_xbp",
+            (Incident("before_send", "zombie", after="zombie", wake_at="after_release_sent"),),
+        ),
+    ),
+    # Created and not started, adopted and started, and adopted once more; an engine starts again what has ended.
+    "start_anyway": (
+        Case(
+            "directed:start_anyway:0",
+            "docker",
+            (Incident("sent", "kill"), Incident("after_release_sent", "kill")),
+            seconds=0.0,
         ),
     ),
 }

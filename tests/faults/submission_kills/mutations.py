@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from .systems import SYSTEMS
+
 
 def skip_find() -> None:
     """Send without looking whether the job is there already."""
@@ -37,10 +39,7 @@ def trust_on_kill() -> None:
 
 def no_settle() -> None:
     """Take a job that is not to be seen at once for one that never will be."""
-    from airflow_enterprise_orch.systems.mainframe.zosmf import ZosmfSystem
-    from airflow_enterprise_orch.systems.unix.ssh_jobs import SshJobs
-
-    for system in (ZosmfSystem, SshJobs):
+    for system in {about.client_class for about in SYSTEMS.values()}:
         _hurry(system)
 
 
@@ -76,8 +75,18 @@ def release_any() -> None:
     LedgerStore.save = save_late  # type: ignore[method-assign]
 
 
+def start_anyway() -> None:
+    """Start a container that was adopted without looking whether it has run already."""
+    from airflow_enterprise_orch.systems.container import engine
+
+    async def release(self: engine.EngineSystem, handle: Any) -> None:
+        await self._start(handle, engine._now())
+
+    engine.EngineSystem.release = release  # type: ignore[method-assign]
+
+
 MUTATIONS: dict[str, Callable[[], None]] = {
-    each.__name__: each for each in (skip_find, no_second_claim, trust_on_kill, no_settle, release_any)
+    each.__name__: each for each in (skip_find, no_second_claim, trust_on_kill, no_settle, release_any, start_anyway)
 }
 
 

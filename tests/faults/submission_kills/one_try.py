@@ -3,7 +3,7 @@
 What it is told (its ``spec``) is plain JSON:
 
 - ``stage``: ``execute``, ``wait``, ``collect`` or ``answered``, with that stage's arguments in ``given``;
-- ``step``, ``work``, ``rules``, ``connection`` (Airflow's JSON), ``unprotected``: what the step is;
+- ``system`` (see :mod:`.systems`), ``step``, ``work``, ``rules``, ``connection`` (Airflow's JSON): what the step is;
 - ``store``, ``owner``, ``try_number``, ``max_tries``: the task instance as Airflow sees it;
 - ``at``: per point what to do there: ``kill``, ``stop`` (and wait to be told), ``sigterm``, or what becomes of the
   next write: ``refuse_write``, ``refuse_written`` (it lands, and the answer is an error), ``stall_write`` (it lands
@@ -16,7 +16,6 @@ It reports one JSON line per point, per thing that it says to people, and one th
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import logging
 import os
@@ -34,29 +33,25 @@ from typing import Any, NoReturn
 
 from . import fast_time, mutations
 from .store import Store
+from .systems import SYSTEMS
 
 CONNECTION = "killed_conn"
 DAG, RUN, TASK = "kills", "run-1", "step"
 LOOKED_AT = 3.0
 """Fast seconds after which a trigger that waits is struck: it has polled by then."""
-COMMAND_TIME = timedelta(seconds=20)
-"""How long an SSH command may take: a second, on fast time."""
 
 LATER = (
     "_strptime",
-    "airflow.providers.ssh.hooks.ssh",
     "airflow.sdk.execution_time.hitl",
     "airflow.sdk.execution_time.supervisor",
     "airflow.sdk.execution_time.task_runner",
     "anyio._backends._asyncio",
     "asgiref.sync",
-    "asyncssh",
     "encodings.idna",
-    "httpx",
     "multiprocessing.reduction",
     "sniffio",
 )
-"""What a try would import on its way, half of its time."""
+"""What a try would import on its way, half of its time, beside its system's clients."""
 
 
 def prepare() -> None:
@@ -67,7 +62,6 @@ def prepare() -> None:
     polling.utc_now = fast_time.now  # before others take it from there
     from airflow_enterprise_orch.delegation import operator, trigger, waiting
     from airflow_enterprise_orch.delegation.system import step_types
-    from airflow_enterprise_orch.systems.unix import hook
 
     for module in (operator, trigger, waiting):
         if hasattr(module, "utc_now"):
@@ -75,14 +69,16 @@ def prepare() -> None:
     operator.SystemClock = fast_time.FastClock  # type: ignore[misc,assignment]
     trigger.MIN_WAIT = timedelta(0)
     asyncio.run = fast_time.run
-    place = hook._place
-    hook._place = lambda *given: dataclasses.replace(place(*given), timeout=COMMAND_TIME)
     for registration, kind in step_types().values():
         kind.work_model()
         kind.operator_class()
         import_module(registration.opener.partition(":")[0])
+        for name in registration.clients:
+            import_module(name)
     for name in LATER:
         import_module(name)
+    for about in SYSTEMS.values():
+        about.prepare()
 
 
 class Process:
@@ -155,6 +151,7 @@ def live(spec: dict[str, Any], reports: int) -> None:
     process = Process(spec, reports)
     process.report(pid=os.getpid())
     sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115  libraries tell of cut connections there
+    os.dup2(sys.stderr.fileno(), 1)  # and of logins here, where a worker tells how its cases went
     fast_time.begin(spec["began"])
     random.seed(spec["seed"])
     os.environ[f"AIRFLOW_CONN_{CONNECTION.upper()}"] = json.dumps(spec["connection"])
@@ -173,11 +170,7 @@ def _patch(process: Process) -> None:
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     from airflow_enterprise_orch.delegation.operator import DelegateOperator
-    from airflow_enterprise_orch.delegation.system import Capabilities, Protection
     from airflow_enterprise_orch.delegation.trigger import DelegateTrigger
-    from airflow_enterprise_orch.systems.mainframe import jcl
-    from airflow_enterprise_orch.systems.mainframe.zosmf import ZosmfSystem
-    from airflow_enterprise_orch.systems.unix.ssh_jobs import SshJobs
 
     def variable(name: str, default: Any = None, deserialize_json: bool = False) -> Any:
         value = process.store.variable(name)
@@ -205,23 +198,22 @@ def _patch(process: Process) -> None:
         original(self, point)
 
     DelegateOperator._reached = reached  # type: ignore[method-assign]
-    for system in (ZosmfSystem, SshJobs):
-        _listen_to(process, system)
-    if process.spec["unprotected"]:
-        ZosmfSystem.capabilities = property(lambda _self: Capabilities(Protection.UNPROTECTED))  # type: ignore[assignment,method-assign]
-        jcl.held = lambda text, _job_class="": text
+    about = SYSTEMS[process.spec["system"]]
+    about.adapt()
+    _listen_to(process, about.client_class)
 
 
 def _listen_to(process: Process, system: Any) -> None:
     """Report when a system is asked for a key, and what came of a submit; ``sent`` is a point before anybody knows."""
-    find, submit = system.find, system.submit
+    find, submit, declared = system.find, system.submit, system.capabilities.fget
 
     async def found(self: Any, key: str) -> Any:
         process.report(find=key)
         return await find(self, key)
 
     async def submitted(self: Any, work: Any, key: str) -> Any:
-        process.report(submit=key)
+        capabilities = declared(self)
+        process.report(submit=key, declares=[capabilities.protection, capabilities.settle.total_seconds()])
         answer = "answered"
         try:
             return await submit(self, work, key)

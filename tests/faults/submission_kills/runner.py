@@ -19,6 +19,7 @@ from .bench import Bench
 from .life import Life
 from .mutations import MUTATIONS
 from .plan import Case
+from .systems import SYSTEMS
 from .verdict import Verdict, judge
 from .zygote import PACKAGE, environment
 
@@ -101,6 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"python -m {MODULE}", description=__doc__)
     parser.add_argument("--cases", type=int, default=1000, help="at random, beside the grid (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the random cases (default: %(default)s)")
+    parser.add_argument("--system", default="", choices=["", *SYSTEMS], help="cases of this system only")
     parser.add_argument("--case", default="", help="replay one case by its seed, e.g. 1:42")
     parser.add_argument("--verbose", action="store_true", help="tell every step of the replayed case")
     parser.add_argument("--mutation", default="", choices=["", *MUTATIONS], help="break the package on purpose")
@@ -142,8 +144,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _cases(options: argparse.Namespace) -> list[Case]:
     """Return the grid, as far as there is room, and then random ones."""
-    grid = plan.grid()[: options.cases]
-    return [*grid, *plan.randomised(options.seed, options.cases - len(grid))]
+    grid = plan.grid(options.system)[: options.cases]
+    return [*grid, *plan.randomised(options.seed, options.cases - len(grid), options.system)]
 
 
 def _worker(cases: Iterable[Case], mutation: str) -> int:
@@ -167,6 +169,7 @@ def _on_workers(options: argparse.Namespace) -> Iterable[dict[str, Any]]:
         for number in range(options.workers):
             line = [sys.executable, "-m", PACKAGE, "--part", f"{number}/{options.workers}"]
             line += ["--cases", str(options.cases), "--seed", str(options.seed), "--mutation", options.mutation]
+            line += ["--system", options.system]
             worker = subprocess.Popen(line, stdout=subprocess.PIPE, env=environment(), text=True)
             workers.append(worker)
             threading.Thread(target=read, args=(worker,), daemon=True).start()

@@ -15,13 +15,17 @@ from .runner import Totals, play
 
 GRID = grid()
 PARTS = 8
+BY_SYSTEM = sorted(GRID, key=lambda case: case.system)
+"""A worker that plays one part needs the labs of a few systems only."""
+LENGTH = -(-len(GRID) // PARTS)
 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_no_blow_at_any_point_makes_a_job_run_twice_or_loses_it(bench: Bench, part: int):
     totals = Totals()
     missed = []
-    for case in GRID[part::PARTS]:
+    chosen = BY_SYSTEM[part * LENGTH : (part + 1) * LENGTH]
+    for case in chosen:
         told = play(case, bench)
         totals.add(told)
         missed += [(each.point, each.kind) for each in case.incidents if [each.point, each.kind] not in told["struck"]]
@@ -31,7 +35,7 @@ def test_no_blow_at_any_point_makes_a_job_run_twice_or_loses_it(bench: Bench, pa
         assert [point, kind] in told["struck"], f"nothing was struck by {kind} at {point}"
     assert totals.wrong == {}
     assert (totals.duplicates, totals.lost) == (0, 0)
-    assert totals.cases >= len(GRID[part::PARTS])
+    assert totals.cases >= len(chosen) > 0
 
 
 def test_the_sample_has_every_point_and_every_kind_of_fault():

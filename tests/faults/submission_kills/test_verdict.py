@@ -11,6 +11,7 @@ from airflow_enterprise_orch.lab.stand_in import LabJob
 
 from .life import Evidence, Incarnation, Park, reason_of
 from .plan import Case
+from .systems import SYSTEMS
 from .verdict import judge
 from .zygote import Try
 
@@ -154,7 +155,8 @@ def test_more_attempts_than_were_allowed_are_wrong():
         (evidence(), [job(result="CC 0012")], "the step succeeded, but its job came to CC 0012"),
         (evidence(), [], "the step succeeded, but its job came to nothing"),
         (evidence(attempt(verdict="failure"), ended="failed"), [job()], "the step failed, but its job came to CC 0000"),
-        (evidence(attempt(verdict="failure"), ended="failed"), [job(result="CANCELED")], "though nobody asked"),
+        (evidence(attempt(verdict="failure"), ended="failed"), [job(result="CANCELED")], "which nobody asked for"),
+        (evidence(attempt(verdict="failure"), ended="failed"), [job(result="CC 0012")], "which nobody asked for"),
         (evidence(attempt(verdict="failure"), ended="failed"), [], "failed without a job"),
         (evidence(ended="skipped"), [job()], "the step ended as skipped"),
         (evidence(), [job(), job(number=2, ran=False, state="held", came=0.5, ended=None)], "is held for ever"),
@@ -167,8 +169,35 @@ def test_an_end_that_is_not_the_jobs_end_is_wrong(known, jobs, says):
 
 
 def test_a_bad_end_of_a_job_that_ended_badly_is_right():
-    failed = evidence(attempt(verdict="failure"), ended="failed")
+    failed = evidence(attempt(verdict="failure"), ended="failed", case=Case("made-up", "zosmf", (), good=False))
     assert judge(failed, [job(result="CC 0012")]).problems == []
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_each_system_has_its_own_words_for_a_good_end(system):
+    assert judge(evidence(system=system), [job(result=SYSTEMS[system].well)]).problems == []
+    assert judge(evidence(system=system), [job(result=SYSTEMS[system].badly)]).problems != []
+
+
+@pytest.mark.parametrize(("declared", "right"), [(["two_phase", 10.0], True), (["two_phase", 5.0], False)])
+def test_a_client_that_declares_something_else_is_told(declared, right):
+    submit = {"t": at(1.5), "submit": A, "declares": declared}
+    told = judge(evidence(processes=[process({"t": at(1.0), "find": A}, submit)]), [job()])
+    assert (told.problems == []) is right
+
+
+def test_each_system_has_its_own_settle_time():
+    cell = "orch.sent.1.1"
+    history = [
+        (at(1), OWNER, "orch.ledger.1", {"attempts": [attempt()]}),
+        (at(1), OWNER, cell, {"key": A, "sends": 1, "sent": stamp(1.0)}),
+        (at(3), OWNER, cell, {"key": A, "sends": 2, "sent": stamp(21.0)}),
+    ]
+    again = [process(*sent(), *sent(looked=1.8, about=1.9))]
+    copies = [job(came=2.0), job(number=2, came=2.1, ran=False, state="discarded")]
+    for system, wrong in (("ssh", False), ("winrm", True)):
+        told = judge(evidence(system=system, history=history, processes=again), copies)
+        assert any("within the settle time" in line for line in told.other) is wrong
 
 
 def park(question: str, *, repointed: bool = False, committed: float | None = None) -> Park:

@@ -19,11 +19,8 @@ from airflow_enterprise_orch.lab.stand_in import LabJob
 from .life import Evidence, Incarnation
 from .zygote import Try
 
-SETTLE = 10.0
-"""Seconds, on fast time: what both clients declare."""
 STAMP = 0.005
 """The lab's stamps are cut to milliseconds, and those of files are as coarse as the kernel's clock."""
-WELL = ("CC 0000", "exit 0")
 
 
 @dataclass
@@ -81,6 +78,7 @@ def judge(evidence: Evidence, jobs: Sequence[LabJob]) -> Verdict:
         verdict.other += _fence(key, evidence.lives, sends)
     for life in evidence.lives:
         _life(life, by_key, evidence, verdict)
+    verdict.other += _declared(evidence)
     verdict.other += _parks(evidence)
     return verdict
 
@@ -121,7 +119,8 @@ def _settled(key: str, evidence: Evidence) -> list[str]:
             if value.get("sends", 0) > (stamps[-1]["sends"] if stamps else 0):
                 stamps.append(value)
     gaps = [seconds(later["sent"]) - seconds(earlier["sent"]) for earlier, later in pairwise(stamps)]
-    return [f"key {key} was sent again {gap:.1f} s after it, within the settle time" for gap in gaps if gap < SETTLE]
+    settle = evidence.case.about.settle
+    return [f"key {key} was sent again {gap:.1f} s after it, within the settle time" for gap in gaps if gap < settle]
 
 
 def _claims(key: str, evidence: Evidence) -> list[str]:
@@ -200,9 +199,10 @@ def _ending(life: Incarnation, attempt: dict[str, Any], jobs: list[LabJob], evid
     """Say whether the step's end is not the end of its job."""
     if str(attempt.get("closed_by", "")).startswith("person:"):
         return []
+    about = evidence.case.about
     ran = [job for job in jobs if job.ran]
     result = ran[0].result if ran else ""
-    well = result in WELL
+    well = result == about.well
     if life.ended == "success" and not well:
         return [f"the step succeeded, but its job came to {result or 'nothing'}"]
     if life.ended == "failed" and well:
@@ -210,11 +210,22 @@ def _ending(life: Incarnation, attempt: dict[str, Any], jobs: list[LabJob], evid
     if life.ended == "failed":
         if not ran:
             return [f"the step failed without a job: {life.told.get('message')}"]
-        stopped = any(word in result for word in ("CANCEL", "signal"))
-        if stopped and not life.clears and not set(evidence.case.fates) & {"abend"}:
-            return [f"its job was cancelled though nobody asked: {result}"]
+        meant = result == about.badly and not evidence.case.good
+        if not (meant or life.clears or evidence.case.fates):
+            return [f"its job came to {result}, which nobody asked for"]
         return []
     return [] if life.ended == "success" else [f"the step ended as {life.ended}"]
+
+
+def _declared(evidence: Evidence) -> list[str]:
+    """Say where the client of the case's system is not what this suite takes it for."""
+    about = evidence.case.about
+    events = [event for process in evidence.processes for event in process.events]
+    declared = {tuple(event["declares"]) for event in events if "declares" in event}
+    return [
+        f"its client declares {protection} and {settle} s, and the table has {about.protection} and {about.settle} s"
+        for protection, settle in sorted(declared - {(str(about.protection), about.settle)})
+    ]
 
 
 def _parks(evidence: Evidence) -> list[str]:
@@ -230,7 +241,7 @@ def _parks(evidence: Evidence) -> list[str]:
         to_be_found = any(seconds(at) < max(looks, default=0.0) - STAMP for at in park.committed.get(park.key, ()))
         right = {
             "repointed": park.repointed,
-            "unanswered": evidence.case.unprotected and not to_be_found,
+            "unanswered": evidence.case.about.unprotected and not to_be_found,
             "purged": "purge" in evidence.case.fates,
         }
         if not right.get(park.reason, False):
