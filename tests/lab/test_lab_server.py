@@ -28,7 +28,9 @@ def start(tmp_path):
 
     def begin(*words, command=LAB):
         environment = {**os.environ, "TMPDIR": str(tmp_path)}
-        process = subprocess.Popen([*command, *words], stdout=subprocess.PIPE, env=environment, text=True)
+        # Whoever runs the tests under nohup would have it ignore SIGHUP, as it should.
+        command = ["env", "--default-signal=HUP", *command, *words]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
         started.append(process)
         return process
 
