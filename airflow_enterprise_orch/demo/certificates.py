@@ -57,12 +57,19 @@ def fetch(api: AirflowApi, lab: LabProcess, stream: str, runs: Sequence[tuple[st
 
 def _fetched(s3: Any, bucket: str, order: str, told: Any) -> Delivered:
     import httpx
+    from botocore.exceptions import BotoCoreError, ClientError
 
     if not isinstance(told, dict) or not told.get("link"):
         return Delivered(order, "", b"", f"{order} has no certificate")
-    pdf = httpx.get(told["link"], timeout=30.0, trust_env=False).content
     name = f"customers/{order}/certificate.pdf.manifest.json"
-    manifest = json.loads(s3.get_object(Bucket=bucket, Key=name)["Body"].read())
+    try:
+        pdf = httpx.get(told["link"], timeout=30.0, trust_env=False).raise_for_status().content
+        manifest = json.loads(s3.get_object(Bucket=bucket, Key=name)["Body"].read())
+    except httpx.HTTPError as error:
+        # Its own words would name the link, which opens the file for whoever reads it.
+        return Delivered(order, told["address"], b"", f"{order}: the link opens nothing ({type(error).__name__})")
+    except (BotoCoreError, ClientError, ValueError) as error:
+        return Delivered(order, told["address"], b"", f"{order}: the manifest {name} cannot be read: {error}")
     problem = ""
     if not pdf.startswith(b"%PDF-"):
         problem = f"{order}: what lies at {told['address']} is no PDF"

@@ -46,6 +46,11 @@ def test_out_of_memory_is_not_just_a_signal(engine, key):
     assert (result.ending, result.code, result.rc) == (Ending.ABENDED, "out of memory", 137)
 
 
+def test_a_kill_under_a_memory_limit_is_a_signal_when_the_engine_never_says_more(engine, key):
+    _, result = engine.run(lambda system: run_to_end(system, sh("kill -9 $$", memory_mb=16), key))
+    assert (result.ending, result.code, result.rc) == (Ending.ABENDED, "signal 9", 137)
+
+
 def test_a_program_that_is_not_in_the_image_is_refused_and_never_ran(engine, key):
     async def steps(system):
         work = ContainerRun(image="lab/tools:1", command=["no-such-program"])
