@@ -45,10 +45,25 @@ class Stage:
         self.lab, self.airflow, self.api = lab, airflow, api
 
     def until(self, holds: Callable[[], bool]) -> None:
-        """Wait for something that must come; pytest's own time limit ends a wait in vain."""
+        """Wait for something that must come, and tell everything that is known when it does not come."""
+        deadline = time.monotonic() + 150
         while not holds():
             self.airflow.processes.check()
+            if time.monotonic() > deadline:
+                pytest.fail(self._all_that_is_known())
             time.sleep(0.5)
+
+    def _all_that_is_known(self) -> str:
+        told = [json.dumps(self.jobs(), indent=1)]
+        for stream in sorted(self.api.dag_ids()):
+            for run in self.api.runs(stream):
+                for task in self.api.task_instances(stream, run):
+                    name, tries = task["task_id"], range(1, task["try_number"] + 1)
+                    told += [json.dumps(task), json.dumps(self.api.state_store(stream, run, name), default=str)]
+                    told += [f"--- {stream} {run} {name} {n}\n{self.api.log(stream, run, name, n)}" for n in tries]
+        for log in sorted((self.airflow.home / "process-logs").glob("*.log")):
+            told.append(f"--- {log.name}\n{log.read_text()[-4000:]}")
+        return "\n".join(told)
 
     def start(self, stream: str, run: str, seconds: int) -> None:
         self.api.trigger(stream, run, {"order": "ORD-1", "seconds": str(seconds)})
