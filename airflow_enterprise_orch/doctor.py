@@ -208,7 +208,8 @@ def check_bundles(configured: str) -> tuple[list[Finding], list[Path]]:
 def connections_of(folder: Path) -> tuple[dict[str, set[str]], list[Finding]]:
     """Return the connections that the templates of a folder name, with the systems that use them."""
     from airflow_enterprise_orch.delegation.system import step_type
-    from airflow_enterprise_orch.value_stream.model import DelegatedStep, ValueStream
+    from airflow_enterprise_orch.value_stream.model import ValueStream
+    from airflow_enterprise_orch.value_stream.steps import DelegatedStep
     from airflow_enterprise_orch.value_stream.template_folder import find_templates
 
     needed: dict[str, set[str]] = {}

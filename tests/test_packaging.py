@@ -22,7 +22,8 @@ from airflow_enterprise_orch.demo import story
 from airflow_enterprise_orch.demo.airflow import COMPONENTS, CORE_SETTINGS
 from airflow_enterprise_orch.demo.run import template_bundle
 from airflow_enterprise_orch.provider_info import get_provider_info
-from airflow_enterprise_orch.value_stream.model import BranchStep, DelegatedStep, ValueStream
+from airflow_enterprise_orch.value_stream.model import ValueStream
+from airflow_enterprise_orch.value_stream.steps import BranchStep, DelegatedStep
 
 CLIENTS = ("httpx", "asyncssh", "aiohttp", "rich", "cel_expr_python", "airflow.providers.ssh", "requests")
 

@@ -17,16 +17,10 @@ from airflow_enterprise_orch.template_tools.given import check_params, check_req
 from airflow_enterprise_orch.template_tools.walk import NotGiven, Walk, walk
 from airflow_enterprise_orch.value_stream.decision_table import OTHERWISE
 from airflow_enterprise_orch.value_stream.messages import translate
-from airflow_enterprise_orch.value_stream.model import (
-    BranchStep,
-    Identifier,
-    Line,
-    ParamValue,
-    Part,
-    StepIds,
-    ValueStream,
-)
+from airflow_enterprise_orch.value_stream.model import ValueStream
+from airflow_enterprise_orch.value_stream.model_types import Identifier, Line, ParamValue, Part, StepIds
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, template_error
+from airflow_enterprise_orch.value_stream.steps import BranchStep
 from airflow_enterprise_orch.value_stream.template_folder import CASES, SUFFIXES, find_templates
 from airflow_enterprise_orch.value_stream.yaml_source import Document
 

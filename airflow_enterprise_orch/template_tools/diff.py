@@ -11,15 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from airflow_enterprise_orch.template_tools.words import in_words, retry_words
-from airflow_enterprise_orch.value_stream.model import (
-    ApprovalStep,
-    BranchStep,
-    DecisionStep,
-    DelegatedStep,
-    Step,
-    ValueStream,
-)
+from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.problems import listed
+from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BranchStep, DecisionStep, DelegatedStep, Step
 
 Kind = Literal["added", "removed", "renamed", "changed"]
 

@@ -7,17 +7,10 @@ from typing import Any
 
 from airflow_enterprise_orch.template_tools.shape import PEOPLE, Shape, lane, ways
 from airflow_enterprise_orch.template_tools.words import counted, harmless, in_words, retry_words
-from airflow_enterprise_orch.value_stream.model import (
-    ApprovalStep,
-    BranchStep,
-    DecisionStep,
-    DelegatedStep,
-    Param,
-    Step,
-    ValueStream,
-    format_duration,
-)
+from airflow_enterprise_orch.value_stream.model import Param, ValueStream
+from airflow_enterprise_orch.value_stream.model_types import format_duration
 from airflow_enterprise_orch.value_stream.problems import listed
+from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BranchStep, DecisionStep, DelegatedStep, Step
 
 _FORK, _LAST, _DOWN, _BLANK = "├─ ", "└─ ", "│  ", "   "
 _ASCII = str.maketrans({"├": "|", "└": "`", "│": "|", "─": "-", "→": ">"})

@@ -12,8 +12,9 @@ from airflow_enterprise_orch.delegation.job import Ending
 from airflow_enterprise_orch.errors import OrchestrationError
 from airflow_enterprise_orch.value_stream.checks import wrong_value
 from airflow_enterprise_orch.value_stream.messages import kind_of
-from airflow_enterprise_orch.value_stream.model import ApprovalStep, BranchStep, DelegatedStep, Step, ValueStream
+from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed, template_error
+from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BranchStep, DelegatedStep, Step
 from airflow_enterprise_orch.value_stream.yaml_source import MAX_BYTES, Document, decode, read_yaml
 
 Params = Mapping[str, Any]

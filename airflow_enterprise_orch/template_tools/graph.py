@@ -13,14 +13,8 @@ from xml.sax.saxutils import escape
 from airflow_enterprise_orch.template_tools.layout import ARRIVAL, BOX_HEIGHT, BOX_WIDTH, LABELS, PAD, Box, Edge, Layout
 from airflow_enterprise_orch.template_tools.shape import DECISIONS, PEOPLE, lane, ways
 from airflow_enterprise_orch.template_tools.words import harmless, in_words
-from airflow_enterprise_orch.value_stream.model import (
-    ApprovalStep,
-    BranchStep,
-    DecisionStep,
-    DelegatedStep,
-    Step,
-    ValueStream,
-)
+from airflow_enterprise_orch.value_stream.model import ValueStream
+from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BranchStep, DecisionStep, DelegatedStep, Step
 
 CHARACTER = 6.4
 """The width of a narrow letter at 12 pixels, on the safe side for the usual sans-serif fonts."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from airflow_enterprise_orch.template_tools.shape import Shape, lane, ways
-from airflow_enterprise_orch.value_stream.model import BranchStep, ValueStream
+from airflow_enterprise_orch.value_stream.model import ValueStream
+from airflow_enterprise_orch.value_stream.steps import BranchStep
 
 BOX_WIDTH, BOX_HEIGHT = 184, 72
 GAP = 56

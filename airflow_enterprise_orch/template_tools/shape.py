@@ -10,15 +10,9 @@ from airflow_enterprise_orch.delegation.system import step_type
 from airflow_enterprise_orch.expressions import compile_expression
 from airflow_enterprise_orch.restricted_jinja import inspect, texts
 from airflow_enterprise_orch.value_stream.conditions import condition_variables
-from airflow_enterprise_orch.value_stream.model import (
-    ApprovalStep,
-    BranchStep,
-    DecisionStep,
-    DelegatedStep,
-    Step,
-    ValueStream,
-)
+from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.paths import MEETING, OVER, Paths, TaskKind
+from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BranchStep, DecisionStep, DelegatedStep, Step
 
 PEOPLE = "People"
 DECISIONS = "Decisions"

@@ -29,15 +29,9 @@ from airflow_enterprise_orch.value_stream.choosing import (
 )
 from airflow_enterprise_orch.value_stream.conditions import condition_variables
 from airflow_enterprise_orch.value_stream.decision_table import OTHERWISE
-from airflow_enterprise_orch.value_stream.model import (
-    ApprovalStep,
-    BranchStep,
-    DecisionStep,
-    DelegatedStep,
-    Step,
-    ValueStream,
-)
+from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.paths import ALL_SUCCESS, MEETING, NEVER, Paths, Task, TaskKind
+from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BranchStep, DecisionStep, DelegatedStep, Step
 
 State = Literal["ran", "failed", "skipped", "stopped"]
 """``failed``: it ran, and not well. ``skipped``: on a path not taken. ``stopped``: something before it failed."""

@@ -16,8 +16,9 @@ from airflow_enterprise_orch.restricted_jinja import texts
 from airflow_enterprise_orch.value_stream.conditions import check_condition, check_rule
 from airflow_enterprise_orch.value_stream.draft import Draft, DraftStep, Link
 from airflow_enterprise_orch.value_stream.messages import kind_of
-from airflow_enterprise_orch.value_stream.model import BranchStep, DelegatedStep, Param
+from airflow_enterprise_orch.value_stream.model import Param
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest
+from airflow_enterprise_orch.value_stream.steps import BranchStep, DelegatedStep
 from airflow_enterprise_orch.value_stream.table_checks import check_table
 from airflow_enterprise_orch.value_stream.templating import check_text
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_enterprise_orch.expressions import compile_expression
 from airflow_enterprise_orch.restricted_jinja import inspect, texts
-from airflow_enterprise_orch.value_stream import model
+from airflow_enterprise_orch.value_stream import model, steps
 from airflow_enterprise_orch.value_stream.branch import OTHERWISE
 from airflow_enterprise_orch.value_stream.conditions import condition_variables
-from airflow_enterprise_orch.value_stream.model import ValueStream, format_duration
+from airflow_enterprise_orch.value_stream.model import ValueStream
+from airflow_enterprise_orch.value_stream.model_types import format_duration
 from airflow_enterprise_orch.value_stream.paths import Paths, Task, TaskKind
 from airflow_enterprise_orch.value_stream.plan import EMPTY, StreamPlan, TaskPlan
 
@@ -82,11 +83,11 @@ def _task(stream: ValueStream, paths: Paths, task: Task) -> TaskPlan:
         return TaskPlan(task.task_id, EMPTY, {**title, **rule}, upstream=tuple(task.upstream))
     step = stream.steps[task.step]
     common = {"task_display_name": step.title or step.id, **rule}
-    if isinstance(step, model.BranchStep):
+    if isinstance(step, steps.BranchStep):
         return _own(task, BRANCH_STEP, {**_branch(stream, paths, step), **common})
-    if isinstance(step, model.DecisionStep):
+    if isinstance(step, steps.DecisionStep):
         return _own(task, DECISION_STEP, {**_decision(stream, step), **common})
-    if isinstance(step, model.ApprovalStep):
+    if isinstance(step, steps.ApprovalStep):
         return _own(task, APPROVAL_STEP, {**_approval(stream, step), **common})
     arguments = {**step.operator_arguments(), "stream": _visible(stream, step.work), **common}
     return TaskPlan(task.task_id, step.step_type.operator, arguments, delegated=True, upstream=tuple(task.upstream))
@@ -102,7 +103,7 @@ def _own(task: Task, operator: str, arguments: Mapping[str, Any]) -> TaskPlan:
     )
 
 
-def _branch(stream: ValueStream, paths: Paths, step: model.BranchStep) -> dict[str, Any]:
+def _branch(stream: ValueStream, paths: Paths, step: steps.BranchStep) -> dict[str, Any]:
     declared = condition_variables(stream, step.id)
     read = {name for rule in step.rules for name in compile_expression(rule.when, declared).references}
     lines = [f"{number}. when `{rule.when}`: {_named(rule.then)}" for number, rule in enumerate(step.rules, start=1)]
@@ -115,7 +116,7 @@ def _branch(stream: ValueStream, paths: Paths, step: model.BranchStep) -> dict[s
     }
 
 
-def _decision(stream: ValueStream, step: model.DecisionStep) -> dict[str, Any]:
+def _decision(stream: ValueStream, step: steps.DecisionStep) -> dict[str, Any]:
     declared = condition_variables(stream, step.id)
     lines = [f"Hit policy: {step.hit}.", "", f"| | {' | '.join([*step.inputs, *step.outputs])} |"]
     lines.append("|---" * (1 + len(step.inputs) + len(step.outputs)) + "|")
@@ -142,7 +143,7 @@ def _cell(value: Any) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def _approval(stream: ValueStream, step: model.ApprovalStep) -> dict[str, Any]:
+def _approval(stream: ValueStream, step: steps.ApprovalStep) -> dict[str, Any]:
     return {
         "subject": step.subject,
         "body": step.body,
@@ -215,7 +216,7 @@ def _helper_title(stream: ValueStream, task: Task) -> str:
     }[task.kind]
 
 
-def _waits(step: model.ApprovalStep) -> str:
+def _waits(step: steps.ApprovalStep) -> str:
     within = "for as long as it takes"
     if step.within is not None:
         within = f"within {format_duration(step.within)}, else: {step.on_timeout}"

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from airflow_enterprise_orch.value_stream.model import Step
 from airflow_enterprise_orch.value_stream.problems import Path, closest, listed
+from airflow_enterprise_orch.value_stream.steps import Step
 from airflow_enterprise_orch.value_stream.yaml_source import Document
 
 Link = tuple[Path, str]

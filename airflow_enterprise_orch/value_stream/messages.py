@@ -12,7 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from airflow_enterprise_orch.value_stream.model import ID_PATTERN
+from airflow_enterprise_orch.value_stream.model_types import ID_PATTERN
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed
 from airflow_enterprise_orch.value_stream.yaml_source import Document
 

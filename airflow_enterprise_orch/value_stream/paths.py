@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from airflow_enterprise_orch.value_stream.model import BranchStep, ValueStream
+from airflow_enterprise_orch.value_stream.model import ValueStream
+from airflow_enterprise_orch.value_stream.steps import BranchStep
 
 ALL_SUCCESS = "all_success"
 MEETING = "none_failed_min_one_success"

@@ -8,15 +8,15 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from airflow_enterprise_orch.delegation.system import StepType, step_types
-from airflow_enterprise_orch.value_stream.model import (
-    ID_PATTERN,
+from airflow_enterprise_orch.value_stream.model import Header
+from airflow_enterprise_orch.value_stream.model_types import ID_PATTERN
+from airflow_enterprise_orch.value_stream.steps import (
     ApprovalStep,
     BaseStep,
     BranchRule,
     DecisionRow,
     DecisionStep,
     DelegatedStep,
-    Header,
     output_model,
 )
 

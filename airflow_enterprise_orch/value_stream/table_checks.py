@@ -18,8 +18,9 @@ from airflow_enterprise_orch.value_stream.decision_table import (
 )
 from airflow_enterprise_orch.value_stream.draft import Draft, DraftStep
 from airflow_enterprise_orch.value_stream.messages import kind_of, unknown_key
-from airflow_enterprise_orch.value_stream.model import CEL_TYPES, DecisionStep
+from airflow_enterprise_orch.value_stream.model_types import CEL_TYPES
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, listed
+from airflow_enterprise_orch.value_stream.steps import DecisionStep
 
 _NAME = re.compile(r"(params|steps)((?:\.[a-z][a-z0-9_]*)+)")
 _PYTHON: Mapping[str, tuple[type, ...]] = {

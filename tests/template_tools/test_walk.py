@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_enterprise_orch.template_tools.walk import NotGiven, walk
-from airflow_enterprise_orch.value_stream import model
+from airflow_enterprise_orch.value_stream import steps
 from airflow_enterprise_orch.value_stream.approval import ApprovalStep
 from airflow_enterprise_orch.value_stream.branch import BranchStep
 from airflow_enterprise_orch.value_stream.compile import compile_stream
@@ -126,9 +126,9 @@ def test_the_path_is_the_one_that_the_compiled_dag_takes(
 def test_any_stream_takes_the_path_that_its_dag_takes(stream: ValueStream, data: st.DataObject, amount: int) -> None:
     results: dict[str, Any] = {}
     for name, step in stream.steps.items():
-        if isinstance(step, model.ApprovalStep):
+        if isinstance(step, steps.ApprovalStep):
             results[name] = {"answer": data.draw(st.sampled_from(["approved", "rejected"])), "by": "eve"}
-        elif isinstance(step, model.DelegatedStep) and data.draw(st.integers(0, 7)) == 0:
+        elif isinstance(step, steps.DelegatedStep) and data.draw(st.integers(0, 7)) == 0:
             results[name] = {"outcome": "failed"}
     states, _ = played(stream, compile_stream(stream, source_hash="0"), {"amount": amount}, results)
     told = walk(stream, {"amount": amount}, results)

@@ -7,19 +7,8 @@ import pytest
 
 from airflow_enterprise_orch.delegation.outcome import OUTCOME_VARIABLES
 from airflow_enterprise_orch.restricted_jinja import BUSINESS_NAMES, FILTERS, RUN_NAMES
-from airflow_enterprise_orch.value_stream.model import (
-    ApprovalStep,
-    BaseStep,
-    Business,
-    DecisionStep,
-    DelegatedStep,
-    Header,
-    Limits,
-    Param,
-    RetryRule,
-    Schedule,
-    ValueStream,
-)
+from airflow_enterprise_orch.value_stream.model import Business, Header, Limits, Param, Schedule, ValueStream
+from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BaseStep, DecisionStep, DelegatedStep, RetryRule
 
 TEXT = (Path(__file__).parents[2] / "docs" / "templates.md").read_text(encoding="utf-8")
 MODELS = (Header, Business, Param, Schedule, Limits, BaseStep, DelegatedStep, RetryRule, ApprovalStep, DecisionStep)

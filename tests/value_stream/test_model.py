@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from airflow_enterprise_orch.errors import TemplateError
-from airflow_enterprise_orch.value_stream.model import ValueStream, format_duration, parse_duration
+from airflow_enterprise_orch.value_stream.model import ValueStream
+from airflow_enterprise_orch.value_stream.model_types import format_duration, parse_duration
 
 GOOD = Path(__file__).parent / "good" / "order_to_certificate.yaml"
 

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from streams_for_tests import stream, test_system  # noqa: F401  # the fixture
 
-from airflow_enterprise_orch.value_stream.model import ApprovalStep, BranchStep, ValueStream
+from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.paths import ALL_SUCCESS, MEETING, NEVER, OVER, Paths, Task, TaskKind
+from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BranchStep
 
 pytestmark = pytest.mark.usefixtures("test_system")
 

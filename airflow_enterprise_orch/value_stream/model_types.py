@@ -1,0 +1,94 @@
+"""The types of a template's values, and the base of all its parts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+ID_PATTERN = r"^[a-z][a-z0-9_]*$"
+
+ParamType = Literal["string", "integer", "number", "boolean"]
+Criticality = Literal["low", "normal", "high", "critical"]
+Duplicates = Literal["reject", "queue", "allow"]
+RetryKind = Literal["failed", "abended", "cancelled", "lost", "timed_out"]
+
+CEL_TYPES: Mapping[str, str] = {"string": "string", "integer": "int", "number": "double", "boolean": "bool"}
+"""The CEL type of each type that a param or an output can have."""
+
+APPROVAL_FACTS: Mapping[str, str] = {"outcome": "string", "by": "string"}
+"""What an approval leaves for later steps: ``outcome`` (``approved`` or ``rejected``), and ``by`` whom or what."""
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+_DURATION_SCHEMA = {"type": "string", "pattern": "^([0-9]{1,9}[smhd])+$", "examples": ["90s", "15m", "1h30m", "1d"]}
+
+
+def parse_duration(value: object) -> timedelta:
+    """Read ``90s``, ``15m``, ``2h``, ``1d`` or ``1h30m``; positive; :raises PydanticCustomError: otherwise."""
+    if isinstance(value, timedelta):
+        return value
+    parts = _DURATION.findall(value) if isinstance(value, str) else []
+    if not parts or "".join(number + unit for number, unit in parts) != value:
+        raise PydanticCustomError("duration", "is no duration")
+    seconds = sum(int(number) * _UNITS[unit] for number, unit in parts)
+    if not 0 < seconds <= 366 * 86400:
+        raise PydanticCustomError("duration", "is no duration")
+    return timedelta(seconds=seconds)
+
+
+def format_duration(value: timedelta) -> str:
+    """Write a duration the way a template does: ``1h30m``."""
+    seconds, text = int(value.total_seconds()), ""
+    for unit in ("d", "h", "m", "s"):
+        number, seconds = divmod(seconds, _UNITS[unit])
+        text += f"{number}{unit}" if number else ""
+    return text
+
+
+def _scalar(value: object) -> object:
+    if isinstance(value, (str, int, float, bool)):
+        return value
+    raise PydanticCustomError("scalar", "is no single value")
+
+
+def _number(value: object) -> object:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    raise PydanticCustomError("float_type", "is no number")
+
+
+# One validator instead of a union: a union would report one mistake once per member.
+ParamValue = Annotated[
+    str | int | float | bool, PlainValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})
+]
+Number = Annotated[int | float, PlainValidator(_number), WithJsonSchema({"type": "number"})]
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str, when_used="json"),
+    WithJsonSchema(_DURATION_SCHEMA),
+]
+Identifier = Annotated[str, Field(pattern=ID_PATTERN, max_length=100)]
+Line = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[^\r\n]*$")]
+Text = Annotated[str, Field(min_length=1)]
+Connection = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9_.\-]+$",
+        max_length=200,
+        description="The Airflow connection of the system that does the work; logins live there, never in a template.",
+    ),
+]
+StepIds = Annotated[tuple[Identifier, ...], Field(strict=False)]
+
+
+class Part(BaseModel):
+    """The base of all parts of a template: frozen, strict, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=False)

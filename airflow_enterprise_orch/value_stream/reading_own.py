@@ -1,0 +1,173 @@
+"""YAML -> steps that Airflow itself does: branches, decisions, approvals; what is wrong is noted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from airflow_enterprise_orch.value_stream.draft import DraftStep
+from airflow_enterprise_orch.value_stream.messages import kind_of
+from airflow_enterprise_orch.value_stream.model_types import APPROVAL_FACTS, CEL_TYPES
+from airflow_enterprise_orch.value_stream.notes import Notes, links
+from airflow_enterprise_orch.value_stream.problems import Path
+from airflow_enterprise_orch.value_stream.steps import (
+    ApprovalStep,
+    BaseStep,
+    BranchRule,
+    BranchStep,
+    DecisionRow,
+    DecisionStep,
+    Step,
+)
+
+COMMON_KEYS = ("title", "after")
+APPROVAL_KEYS = tuple(name for name in ApprovalStep.model_fields if name not in BaseStep.model_fields)
+DECISION_KEYS = ("hit", "inputs", "outputs", "rows")
+
+_NO_RULE = {"when": "true", "then": []}
+_NO_ROW: dict[str, Any] = {"when": {}, "then": {}}
+
+
+def read_approval(notes: Notes, step: DraftStep, path: Path, raw: dict[str, Any]) -> Step | None:
+    """Read a step that waits for a person to approve."""
+    body = raw["approval"]
+    clean = notes.unknown_keys(path, raw, (*COMMON_KEYS, "approval"), dict.fromkeys(APPROVAL_KEYS, "approval"))
+    if not isinstance(body, dict):
+        notes.add(
+            (*path, "approval"),
+            f"must hold keys, not {kind_of(body)}",
+            "write subject: and the question",
+            key=body is None,
+        )
+        return None
+    clean = notes.unknown_keys((*path, "approval"), body, APPROVAL_KEYS, {}) and clean
+    data = {key: raw[key] for key in COMMON_KEYS if key in raw}
+    places = {key: (*path, key) for key in data}
+    data |= {key: value for key, value in body.items() if key in APPROVAL_KEYS} | {"id": "step"}
+    found: ApprovalStep | None = notes.validate(ApprovalStep, data, places, (*path, "approval"))
+    return found.model_copy(update={"id": step.id}) if found and clean else None
+
+
+def read_branch(notes: Notes, step: DraftStep, path: Path, raw: dict[str, Any]) -> Step | None:
+    """Read a step that chooses the steps that come next."""
+    here, body = (*path, "branch"), raw["branch"]
+    before = len(notes.problems)
+    notes.unknown_keys(path, raw, (*COMMON_KEYS, "branch"), {})
+    if not isinstance(body, list) or not body:
+        notes.add(
+            here,
+            f"a branch must be a list of rules, not {kind_of(body) if body != [] else 'an empty list'}",
+            "write '- when: ...' with then, and '- otherwise: [...]' at the end",
+            key=body is None,
+        )
+        return None
+    rules: list[Any] = []
+    otherwise: tuple[int, Any] | None = None
+    for index, rule in enumerate(body):
+        place = (*here, index)
+        if not isinstance(rule, dict):
+            notes.add(place, f"a rule must hold keys, not {kind_of(rule)}", "write when: and then:, or otherwise:")
+            continue
+        notes.unknown_keys(place, rule, ("otherwise",) if "otherwise" in rule else ("when", "then"), {})
+        if "otherwise" in rule:
+            step.targets += links((*place, "otherwise"), rule["otherwise"])
+            if index < len(body) - 1:
+                notes.add(place, "rules after 'otherwise' are never reached", "put otherwise last")
+            otherwise = (index, rule["otherwise"])
+        else:
+            step.targets += links((*place, "then"), rule.get("then"))
+            rules.append((index, {key: value for key, value in rule.items() if key in ("when", "then")}))
+    if otherwise is None:
+        notes.add(
+            here,
+            "the branch does not say what happens otherwise",
+            "add '- otherwise: [...]' at the end; [] ends the stream",
+            key=True,
+        )
+    if not rules:
+        notes.add(here, "the branch has no rule", "add '- when: ...' with then", key=True)
+    for index, rule in rules:
+        notes.validate(BranchRule, rule, {}, (*here, index))
+    data = {key: raw[key] for key in COMMON_KEYS if key in raw} | {"id": "step", "rules": [_NO_RULE]}
+    places: dict[str, Path] = {key: (*path, key) for key in COMMON_KEYS}
+    index, data["otherwise"] = otherwise or (0, [])
+    places["otherwise"] = (*here, index, "otherwise")
+    found: BranchStep | None = notes.validate(BranchStep, data, places, here)
+    if found is None or len(notes.problems) > before:
+        return None
+    checked = tuple(BranchRule.model_validate(rule) for _, rule in rules)
+    return found.model_copy(update={"id": step.id, "rules": checked})
+
+
+def read_decision(notes: Notes, step: DraftStep, path: Path, raw: dict[str, Any]) -> Step | None:
+    """Read a step that reads values off a table."""
+    here, body = (*path, "decision"), raw["decision"]
+    before = len(notes.problems)
+    notes.unknown_keys(path, raw, (*COMMON_KEYS, "decision"), dict.fromkeys(DECISION_KEYS, "decision"))
+    if not isinstance(body, dict):
+        remedy = "write inputs:, outputs: and rows:"
+        notes.add(here, f"must hold keys, not {kind_of(body)}", remedy, key=body is None)
+        return None
+    notes.unknown_keys(here, body, DECISION_KEYS, {})
+    for group in ("inputs", "outputs"):
+        for name in body[group] if isinstance(body.get(group), dict) else ():
+            notes.check_id((*here, group, name), group[:-1])
+    rows = body.get("rows")
+    data = {key: value for key, value in body.items() if key in DECISION_KEYS} | {"id": "step"}
+    places: dict[str, Path] = {key: (*path, key) for key in COMMON_KEYS}
+    if isinstance(rows, list):
+        data |= _rows(notes, rows, (*here, "rows"))
+    data |= {key: raw[key] for key in COMMON_KEYS if key in raw}
+    found: DecisionStep | None = notes.validate(DecisionStep, data, places, here)
+    return found.model_copy(update={"id": step.id}) if found and len(notes.problems) == before else None
+
+
+def _rows(notes: Notes, rows: list[Any], here: Path) -> dict[str, Any]:
+    """Return the rows that are right by themselves, and what is otherwise; the places of the others are noted."""
+    good: list[DecisionRow] = []
+    otherwise: dict[str, Any] = {}
+    for index, row in enumerate(rows):
+        place = (*here, index)
+        if not isinstance(row, dict):
+            notes.add(place, f"a row must hold keys, not {kind_of(row)}", "write when: and then:, or otherwise:")
+        elif "otherwise" in row:
+            notes.unknown_keys(place, row, ("otherwise",), {})
+            if index < len(rows) - 1:
+                notes.add(place, "rows after 'otherwise' are never reached", "put otherwise last")
+            last = notes.validate(DecisionRow, {"then": row["otherwise"]}, {"then": (*place, "otherwise")}, place)
+            otherwise = {} if last is None else {"otherwise": dict(last.then)}
+        else:
+            found = notes.validate(DecisionRow, row, {}, place)
+            good += [] if found is None else [found]
+    if not good and not any(isinstance(row, dict) and "otherwise" not in row for row in rows):
+        notes.add(here, "the table has no row", "add '- when: {...}' with then", key=True)
+    return {"rows": [row.model_dump() for row in good] or [_NO_ROW], **otherwise}
+
+
+def _decided_types(body: Any) -> dict[str, str] | None:
+    outputs = body.get("outputs") if isinstance(body, dict) else None
+    if not isinstance(outputs, dict):
+        return None
+    return {name: CEL_TYPES.get(kind, "dyn") if isinstance(kind, str) else "dyn" for name, kind in outputs.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class OwnKind:
+    """One thing that a step can do without any system.
+
+    :param read: returns the step, or None after noting what is wrong; the arguments are the notes, what is known of
+        the step so far, its place and its YAML.
+    :param facts: the types of what it leaves for later steps, from its YAML; None where that cannot be told.
+    """
+
+    read: Callable[[Notes, DraftStep, Path, dict[str, Any]], Step | None]
+    facts: Callable[[Any], Mapping[str, str] | None]
+
+
+OWN_KINDS: Mapping[str, OwnKind] = {
+    "approval": OwnKind(read_approval, lambda _: APPROVAL_FACTS),
+    "branch": OwnKind(read_branch, lambda _: {}),
+    "decision": OwnKind(read_decision, _decided_types),
+}
+"""What a step can do that no connected system does, by its key."""

@@ -1,0 +1,200 @@
+"""What a step of a value stream can be: the work of a connected system, or something that Airflow itself decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue, create_model
+
+from airflow_enterprise_orch.delegation.system import StepType, step_type
+from airflow_enterprise_orch.value_stream.model_types import (
+    APPROVAL_FACTS,
+    CEL_TYPES,
+    Connection,
+    Duration,
+    Identifier,
+    Line,
+    ParamType,
+    ParamValue,
+    Part,
+    RetryKind,
+    StepIds,
+    Text,
+)
+
+
+class Outcome(Part):
+    """What counts as success: conditions over the job's facts, such as ``rc <= 4``."""
+
+    success: Text = Field(description="A condition over rc and code; true makes the ended job a success.")
+    warning: Text | None = Field(None, description="A condition; true marks the success as one with a warning.")
+
+
+class Output(Part):
+    """One value taken from a job's log for later steps."""
+
+    source: Line = Field(description="Where it stands.")
+    match: Text = Field(description="A regular expression with one group; the group of the first match is the value.")
+    type: ParamType = Field("string", description="The type of the value.")
+
+    @property
+    def cel_type(self) -> str:
+        """Its type in conditions."""
+        return CEL_TYPES[self.type]
+
+
+@cache
+def output_model(key: str) -> type[Output]:
+    """Return the model of an output as a template writes it: every system has its own word for the source."""
+    source = Field(alias=key, description="Where the value stands in the job's output.", min_length=1, max_length=250)
+    return create_model("Output", __base__=Output, source=(str, source))
+
+
+class RetryRule(Part):
+    """When a failed job is run again: a new job, only after the old one is provably closed."""
+
+    on: Annotated[tuple[RetryKind, ...], Field(strict=False, min_length=1)] = Field(
+        description="The kinds of failure it is for. A refused login and a rejected job are never retried."
+    )
+    times: int = Field(1, ge=1, le=100, description="How many more attempts.")
+    delay: Duration | None = Field(None, description="How long to wait before each.")
+
+
+class BaseStep(Part):
+    """What every step has."""
+
+    id: Identifier = Field(description="The step's name in the template.")
+    title: Line | None = Field(None, description="The step's name for people.")
+    after: StepIds = Field((), description="The steps that come before it.")
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What later steps can read of it: name to CEL type."""
+        return {}
+
+
+class DelegatedStep(BaseStep):
+    """A step that a connected system does."""
+
+    step: str = Field(description="The step type: mainframe.job.")
+    connection: Connection
+    work: dict[str, JsonValue] = Field(description="The fields of the step type, checked by its model.")
+    outcome: Outcome | None = Field(None, description="What counts as success; without it rc 0 does.")
+    outputs: dict[Identifier, Output] = Field(default_factory=dict, description="Values for later steps.")
+    retry: Annotated[tuple[RetryRule, ...], Field(strict=False)] = Field(
+        (), description="When it is run again; without it never."
+    )
+    time_limit: Duration | None = Field(
+        None, description="After this the job is cancelled, and the step fails once the cancel is proven."
+    )
+
+    @property
+    def step_type(self) -> StepType:
+        """Its type in the registry."""
+        return step_type(self.step)[1]
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """The facts of its type and its own outputs: name to CEL type."""
+        return {**self.step_type.facts, **{name: output.cel_type for name, output in self.outputs.items()}}
+
+    def operator_arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments of ``DelegateOperator`` that stand for this step; plain JSON."""
+        key = self.step_type.output_key
+        outputs = {
+            name: {key: output.source, **output.model_dump(mode="json", exclude={"source"}, exclude_none=True)}
+            for name, output in self.outputs.items()
+        }
+        retry: list[dict[str, Any]] = []
+        for rule in self.retry:
+            delay = {} if rule.delay is None else {"delay": rule.delay.total_seconds()}
+            retry.append({"on": list(rule.on), "times": rule.times, **delay})
+        return {
+            "step": self.step,
+            "connection": self.connection,
+            "work": dict(self.work),
+            "outcome": self.outcome and self.outcome.model_dump(mode="json", exclude_none=True),
+            "outputs": outputs or None,
+            "retry": retry or None,
+            "time_limit": self.time_limit and self.time_limit.total_seconds(),
+        }
+
+
+class BranchRule(Part):
+    """One way out of a branch: taken when its condition is the first that holds."""
+
+    when: Text = Field(description="A condition (CEL) over params and earlier steps.")
+    then: StepIds = Field(description="The steps that run next; none means that the stream ends here.")
+
+
+class BranchStep(BaseStep):
+    """A step that chooses which steps come next."""
+
+    rules: Annotated[tuple[BranchRule, ...], Field(strict=False, min_length=1)]
+    otherwise: StepIds = Field(description="The steps that run when no condition holds; none ends the stream there.")
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Every step that it can choose, each once, in the order written."""
+        return tuple(dict.fromkeys([name for rule in self.rules for name in rule.then] + list(self.otherwise)))
+
+
+class ApprovalStep(BaseStep):
+    """A step that waits for a person to approve or reject."""
+
+    subject: Line = Field(description="The question, in one line; may use params and earlier steps.")
+    body: Text | None = Field(None, description="What the person should know (Markdown).")
+    assignees: Annotated[tuple[Line, ...], Field(strict=False)] = Field(
+        (), description="The Airflow users who may answer; without it everyone who may act on the stream."
+    )
+    within: Duration | None = Field(None, description="How long it waits; without it for as long as it takes.")
+    on_timeout: Literal["fail", "approve", "reject"] = Field(
+        "fail", description="What happens when nobody answered in time."
+    )
+    on_reject: Literal["fail", "skip"] = Field(
+        "fail", description="A rejection fails the stream, or skips the steps that follow."
+    )
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What later steps can read of it: name to CEL type."""
+        return APPROVAL_FACTS
+
+
+class DecisionRow(Part):
+    """One row of a decision table: fits when every input that it names is as it says."""
+
+    when: dict[Identifier, JsonValue] = Field(
+        default_factory=dict,
+        description="Input to what it must be: a value, a list of values, a comparison (> 100) or an interval "
+        "([1..10)). An input that is not named may be anything.",
+    )
+    then: dict[Identifier, ParamValue] = Field(description="The value of each output.")
+
+
+class DecisionStep(BaseStep):
+    """A step that reads values off a table."""
+
+    hit: Literal["first", "unique"] = Field(
+        "first", description="first: the first row that fits counts. unique: no two rows may ever fit at once."
+    )
+    inputs: dict[Identifier, Line] = Field(
+        min_length=1, description="What the rows ask about: name to params.<param> or steps.<step>.<value>."
+    )
+    outputs: dict[Identifier, ParamType] = Field(
+        min_length=1, description="The values that later steps can read: name to type."
+    )
+    rows: Annotated[tuple[DecisionRow, ...], Field(strict=False, min_length=1)] = Field(
+        description="The rows; a last entry 'otherwise' counts when none fits."
+    )
+    otherwise: dict[Identifier, ParamValue] | None = Field(None, description="The outputs when no row fits.")
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """Its outputs: name to CEL type."""
+        return {name: CEL_TYPES[kind] for name, kind in self.outputs.items()}
+
+
+Step = DelegatedStep | BranchStep | ApprovalStep | DecisionStep
