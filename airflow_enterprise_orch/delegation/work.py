@@ -5,9 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+MEANING_KEY = "x-meaning"
+"""The keyword of a JSON Schema that says what a right text is, where no ``pattern`` can: it may still hold Jinja."""
 
 
 def is_template(value: str) -> bool:
@@ -36,6 +42,17 @@ class Work(BaseModel):
         return cls.model_validate(data, context={"rendered": True})
 
 
+@dataclass(frozen=True)
+class _RenderedPattern(AfterValidator):
+    """A validator that tells the JSON Schema what it wants."""
+
+    meaning: str = ""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return the schema of the text, with the meaning for editors and the reference."""
+        return {**handler(core), MEANING_KEY: self.meaning}
+
+
 def rendered_pattern(pattern: str, meaning: str) -> AfterValidator:
     """Return a validator for a text that must match ``pattern`` once its Jinja is rendered.
 
@@ -50,4 +67,4 @@ def rendered_pattern(pattern: str, meaning: str) -> AfterValidator:
             raise ValueError(f"{value!r} is not {meaning}")
         return value
 
-    return AfterValidator(check)
+    return _RenderedPattern(check, meaning)
