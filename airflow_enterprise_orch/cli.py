@@ -72,6 +72,13 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_argument("--output", metavar="FILE", type=Path, help="write it there instead")
     schema.set_defaults(run=_schema)
 
+    reference = commands.add_parser(
+        "reference", help="write the reference of all keys, in Markdown", description=_reference.__doc__
+    )
+    reference.add_argument("--output", metavar="FOLDER", type=Path, required=True, help="where to: a folder of its own")
+    reference.add_argument("--check", action="store_true", help="write nothing; name the pages that are not up to date")
+    reference.set_defaults(run=_reference)
+
     verify = commands.add_parser("verify", help="check a certificate of completion", description=_verify.__doc__)
     verify.add_argument("file", metavar="FILE", type=Path, help="the certificate, a PDF")
     verify.add_argument("--connection", required=True, help="the Airflow connection of the share it was delivered to")
@@ -143,6 +150,23 @@ def _schema(options: argparse.Namespace) -> int:
         print(text, end="")
     else:
         options.output.write_text(text, encoding="utf-8")
+    return 0
+
+
+def _reference(options: argparse.Namespace) -> int:
+    """Write a page for the stream and one for each step, made from the models of every installed system.
+
+    With --check: exit 0 when the pages are up to date, 1 when not.
+    """
+    from airflow_enterprise_orch.template_tools import reference
+
+    if options.check:
+        names = reference.stale(options.output)
+        for name in names:
+            print(f"{options.output / name}: not up to date; run: enterprise-orch reference --output {options.output}")
+        return 1 if names else 0
+    names = reference.write(options.output)
+    print(f"{len(names)} of the pages in {options.output} changed", file=sys.stderr)
     return 0
 
 

@@ -209,6 +209,8 @@ class StepType:
     :param output_key: the YAML key that names an output's source: ``spool``, ``log``.
     :param facts: what conditions can read of every such step beside its outputs; name to CEL type
         (``int``, ``string``, ``bool``, ``double``).
+    :param example: ``package:file`` of a whole template that shows the step, for the reference: a file of the package
+        that brings the step type. "" gives a page without one.
     """
 
     name: str
@@ -219,10 +221,18 @@ class StepType:
     facts: Mapping[str, str] = field(
         default_factory=lambda: {"rc": "int", "code": "string", "job_id": "string", "outcome": "string"}
     )
+    example: str = ""
 
     def work_model(self) -> type[Work]:
         """Return the step's model."""
         return cast("type[Work]", resolve(self.work))
+
+    def example_text(self) -> str:
+        """Return the template that shows the step; "" when there is none."""
+        from importlib.resources import files  # only the reference reads it, and a task's start should not pay for it
+
+        package, _, name = self.example.partition(":")
+        return files(package).joinpath(name).read_text("utf-8") if package else ""
 
     def operator_class(self) -> type[Any]:
         """Return the step's operator."""

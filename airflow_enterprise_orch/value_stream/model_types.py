@@ -25,7 +25,8 @@ APPROVAL_FACTS: Mapping[str, str] = {"outcome": "string", "by": "string"}
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
-_DURATION_SCHEMA = {"type": "string", "pattern": "^([0-9]{1,9}[smhd])+$", "examples": ["90s", "15m", "1h30m", "1d"]}
+DURATION_PATTERN = "^([0-9]{1,9}[smhd])+$"
+_DURATION_SCHEMA = {"type": "string", "pattern": DURATION_PATTERN, "examples": ["90s", "15m", "1h30m", "1d"]}
 
 
 def parse_duration(value: object) -> timedelta:

@@ -113,10 +113,10 @@ def _approval() -> dict[str, Any]:
 def _decision() -> dict[str, Any]:
     own = _schema(DecisionStep)
     row = {key: value for key, value in _schema(DecisionRow).items() if key != "$defs"}
+    then = {**row["properties"]["then"], "description": "The outputs when no row fits; the last entry."}
     otherwise = {
         "type": "object",
-        "description": "The outputs when no row fits; the last entry.",
-        "properties": {"otherwise": row["properties"]["then"]},
+        "properties": {"otherwise": then},
         "required": ["otherwise"],
         "additionalProperties": False,
     }
@@ -133,10 +133,10 @@ def _decision() -> dict[str, Any]:
 
 def _branch() -> dict[str, Any]:
     rule = {key: value for key, value in _schema(BranchRule).items() if key != "$defs"}
+    then = {**rule["properties"]["then"], "description": "The steps that run when no rule holds; the last entry."}
     otherwise = {
         "type": "object",
-        "description": "What happens when no rule holds; the last entry.",
-        "properties": {"otherwise": rule["properties"]["then"]},
+        "properties": {"otherwise": then},
         "required": ["otherwise"],
         "additionalProperties": False,
     }

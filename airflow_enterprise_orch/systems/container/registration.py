@@ -21,6 +21,7 @@ CONTAINER = SystemRegistration(
             work=f"{_ROOM}.steps:ContainerRun",
             operator=f"{_ROOM}.operators:ContainerRunOperator",
             output_key="log",
+            example=f"{_ROOM}:examples/container.run.yaml",
         ),
         StepType(
             name="container.provision",
@@ -28,6 +29,7 @@ CONTAINER = SystemRegistration(
             work=f"{_ROOM}.steps:ContainerProvision",
             operator=f"{_ROOM}.operators:ContainerProvisionOperator",
             output_key="instance",
+            example=f"{_ROOM}:examples/container.provision.yaml",
         ),
         StepType(
             name="container.remove",
@@ -35,6 +37,7 @@ CONTAINER = SystemRegistration(
             work=f"{_ROOM}.steps:ContainerRemove",
             operator=f"{_ROOM}.operators:ContainerRemoveOperator",
             output_key="log",
+            example=f"{_ROOM}:examples/container.remove.yaml",
         ),
     ),
 )

@@ -96,7 +96,7 @@ class Publish(Part):
 
     container: Port = Field(description="The port inside the container.")
     host: Annotated[int, Field(ge=0, le=65535)] = Field(0, description="The host's port; 0 lets the engine choose.")
-    protocol: Literal["tcp", "udp"] = "tcp"
+    protocol: Literal["tcp", "udp"] = Field("tcp", description="The protocol of the port.")
 
 
 class _Container(Work):

@@ -22,6 +22,7 @@ FILESHARE = SystemRegistration(
             work=f"{_STEPS}:FileshareDeliver",
             operator=f"{_OPERATORS}:FileshareDeliverOperator",
             output_key="from",
+            example="airflow_enterprise_orch.systems.fileshare:examples/fileshare.deliver.yaml",
         ),
         StepType(
             name="fileshare.certificate",
@@ -29,6 +30,7 @@ FILESHARE = SystemRegistration(
             work=f"{_STEPS}:FileshareCertificate",
             operator=f"{_OPERATORS}:FileshareCertificateOperator",
             output_key="from",
+            example="airflow_enterprise_orch.systems.fileshare:examples/fileshare.certificate.yaml",
         ),
         StepType(
             name="fileshare.await",
@@ -36,6 +38,7 @@ FILESHARE = SystemRegistration(
             work=f"{_STEPS}:FileshareAwait",
             operator=f"{_OPERATORS}:FileshareAwaitOperator",
             output_key="from",
+            example="airflow_enterprise_orch.systems.fileshare:examples/fileshare.await.yaml",
         ),
     ),
 )

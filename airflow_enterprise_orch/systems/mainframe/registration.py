@@ -21,6 +21,7 @@ MAINFRAME = SystemRegistration(
             work=f"{_ROOM}.steps:MainframeJob",
             operator=f"{_ROOM}.operators:ZosJobOperator",
             output_key="spool",
+            example=f"{_ROOM}:examples/mainframe.job.yaml",
         ),
     ),
 )
@@ -38,6 +39,7 @@ MAINFRAME_SCHEDULER = SystemRegistration(
             work=f"{_ROOM}.steps:SchedulerJob",
             operator=f"{_ROOM}.operators:ControlmOrderOperator",
             output_key="read",
+            example=f"{_ROOM}:examples/mainframe.scheduler_job.yaml",
         ),
     ),
 )

@@ -25,6 +25,7 @@ SAP = SystemRegistration(
             work=f"{_ROOM}.steps:BackgroundJob",
             operator=f"{_ROOM}.operators:SapBackgroundJobOperator",
             output_key="source",
+            example=f"{_ROOM}:examples/sap.background_job.yaml",
         ),
     ),
 )
@@ -42,6 +43,7 @@ SAP_ODATA = SystemRegistration(
             work=f"{_ROOM}.steps:ApplicationJob",
             operator=f"{_ROOM}.operators:SapApplicationJobOperator",
             output_key="source",
+            example=f"{_ROOM}:examples/sap.application_job.yaml",
         ),
     ),
 )

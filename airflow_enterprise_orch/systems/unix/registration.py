@@ -18,6 +18,7 @@ UNIX = SystemRegistration(
             work="airflow_enterprise_orch.systems.unix.steps:UnixScript",
             operator="airflow_enterprise_orch.systems.unix.operators:UnixScriptOperator",
             output_key="log",
+            example="airflow_enterprise_orch.systems.unix:examples/unix.script.yaml",
         ),
     ),
 )

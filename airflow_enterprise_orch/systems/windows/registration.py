@@ -20,6 +20,7 @@ WINDOWS = SystemRegistration(
             work=f"{_ROOM}.steps:WindowsTask",
             operator=f"{_ROOM}.operators:WindowsTaskOperator",
             output_key="log",
+            example=f"{_ROOM}:examples/windows.task.yaml",
         ),
     ),
 )
