@@ -3,7 +3,8 @@
 The same template gives the same serialized DAG in every process, because each difference would be a new DAG version:
 everything is in a fixed order, nothing depends on the time, and nothing is kept whose text holds a memory address. What
 Airflow does not serialize (most arguments of an operator) would not make a new version when it changes; the template's
-hash, in the DAG's documentation, does.
+hash, in the DAG's documentation, does. It is the hash of what the template says, not of its text: a comment, another
+layout or a default that is written out makes no new version.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ OWN_RETRY_DELAY = 15.0
 nothing outside, and what is wrong with a template or an answer fails them for good."""
 
 
-def compile_stream(stream: ValueStream, *, source_hash: str, source: str = "", removed: str = "") -> DAG:
+def compile_stream(stream: ValueStream, *, source_hash: str = "", source: str = "", removed: str = "") -> DAG:
     """Turn a stream into its DAG; see :func:`plan_stream`."""
     return plan_stream(stream, source_hash=source_hash, source=source, removed=removed).build()
 
 
-def plan_stream(stream: ValueStream, *, source_hash: str, source: str = "", removed: str = "") -> StreamPlan:
+def plan_stream(stream: ValueStream, *, source_hash: str = "", source: str = "", removed: str = "") -> StreamPlan:
     """Turn a stream into the plan of its DAG.
 
-    :param source_hash: the hash of the template's text.
+    :param source_hash: stands in the documentation for the stream's digest, where a test wants a fixed one.
     :param source: the template's file, for its documentation.
     :param removed: the day on which the template was taken away: the DAG then has no schedule, and says so.
     """
@@ -56,7 +57,7 @@ def plan_stream(stream: ValueStream, *, source_hash: str, source: str = "", remo
         "dag_id": stream.id,
         "dag_display_name": f"{stream.title} (removed)" if removed else stream.title,
         "description": " ".join(stream.description.split())[:500] if stream.description else stream.title,
-        "doc_md": _documentation(stream, source_hash, source, removed),
+        "doc_md": _documentation(stream, source_hash or stream.digest(), source, removed),
         "max_active_runs": stream.limits.instances,
         "max_active_tasks": stream.limits.steps,
         "tags": sorted({TAG, stream.business.domain[:MAX_TAG], *stream.tags, *([TAG_REMOVED] if removed else [])}),

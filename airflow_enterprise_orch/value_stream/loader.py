@@ -17,7 +17,6 @@ file, and a second one says what is wrong with the others::
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -71,7 +70,7 @@ def plan(text: bytes, name: str, *, removed: str = "") -> StreamPlan:
     from airflow_enterprise_orch.value_stream.yaml_source import decode
 
     model = ValueStream.load(decode(text, name), name=name)
-    return plan_stream(model, source_hash=hashlib.sha256(text).hexdigest()[:16], source=name, removed=removed)
+    return plan_stream(model, source=name, removed=removed)
 
 
 def load_template(

@@ -158,8 +158,11 @@ class ValueStream(Header):
             yield self.steps[ready]
 
     def digest(self) -> str:
-        """Return a hash of all that the template says; comments and layout do not change it."""
-        data = self.model_dump(mode="json", by_alias=True)
+        """Return a hash of all that the template says; comments, layout and defaults written out do not change it.
+
+        Defaults are left out so that a vocabulary that grows makes no new version of the templates that are there.
+        """
+        data = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 
