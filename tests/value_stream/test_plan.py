@@ -123,7 +123,8 @@ def test_a_comment_makes_no_new_version_of_the_dag_and_a_change_of_meaning_does(
 
     text = template.read_text()
     first = dag_hash()
-    template.write_text("# reviewed in March\n" + text.replace("\nsteps:\n", "\n\n\n# what is done\nsteps:\n") + "\n# end\n")
+    commented = text.replace("\nsteps:\n", "\n\n\n# what is done\nsteps:\n")
+    template.write_text(f"# reviewed in March\n{commented}\n# end\n")
     assert template.read_text() != text
     assert dag_hash() == first
     # The retries of a delegated step are in no field that Airflow serializes: the digest alone makes the version.
