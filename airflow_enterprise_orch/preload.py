@@ -29,6 +29,7 @@ TEMPLATES = (
     "airflow_enterprise_orch.value_stream.branch",
     "airflow_enterprise_orch.value_stream.compile",
     "airflow_enterprise_orch.value_stream.decision",
+    "airflow_enterprise_orch.value_stream.fail",
     "airflow_enterprise_orch.value_stream.reading",
     "cel_expr_python",
 )

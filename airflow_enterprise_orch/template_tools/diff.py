@@ -13,7 +13,14 @@ from typing import Any, Literal
 from airflow_enterprise_orch.template_tools.words import in_words, retry_words
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.problems import listed
-from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BranchStep, DecisionStep, DelegatedStep, Step
+from airflow_enterprise_orch.value_stream.steps import (
+    ApprovalStep,
+    BranchStep,
+    DecisionStep,
+    DelegatedStep,
+    FailStep,
+    Step,
+)
 
 Kind = Literal["added", "removed", "renamed", "changed"]
 
@@ -33,7 +40,8 @@ _WORDS: Mapping[str, str] = {
     "steps": "steps of one instance at a time",
     "step": "step type",
 }
-_OWN_KINDS = ("approval", "decision", "step")
+_KINDS: Mapping[type[Step], str] = {ApprovalStep: "approval", DecisionStep: "decision", FailStep: "fail"}
+_OWN_KINDS = (*_KINDS.values(), "step")
 _CONDITIONS = ("when", "success", "warning")
 _SETS = ("after", "then", "otherwise", "tags", "on", "assignees")
 """Lists whose order says nothing."""
@@ -89,7 +97,7 @@ def _step(step: Step, data: dict[str, Any]) -> dict[str, Any]:
         retry = [{**rule, "on": sorted(rule["on"])} for rule in data.pop("retry")]
         work = {"connection": data.pop("connection"), **data.pop("work")}
         return {"kind": kind, **common, kind: work, **data, **({"retry": retry} if retry else {})}
-    kind = {ApprovalStep: "approval", DecisionStep: "decision"}.get(type(step), "step")
+    kind = _KINDS.get(type(step), "step")
     return {"kind": kind, **common, kind: data}
 
 

@@ -10,7 +10,14 @@ from airflow_enterprise_orch.template_tools.words import counted, harmless, in_w
 from airflow_enterprise_orch.value_stream.model import Param, ValueStream
 from airflow_enterprise_orch.value_stream.model_types import format_duration
 from airflow_enterprise_orch.value_stream.problems import listed
-from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BranchStep, DecisionStep, DelegatedStep, Step
+from airflow_enterprise_orch.value_stream.steps import (
+    ApprovalStep,
+    BranchStep,
+    DecisionStep,
+    DelegatedStep,
+    FailStep,
+    Step,
+)
 
 _FORK, _LAST, _DOWN, _BLANK = "├─ ", "└─ ", "│  ", "   "
 _ASCII = str.maketrans({"├": "|", "└": "`", "│": "|", "─": "-", "→": ">"})
@@ -160,8 +167,7 @@ class _Tree:
         return lines
 
     def _chooses(self, name: str, target: str) -> bool:
-        step = self.stream.steps[name]
-        return isinstance(step, BranchStep) and target in step.targets
+        return target in self.stream.steps[name].targets
 
     def _leads_to(self, targets: tuple[str, ...], name: str) -> bool:
         return name in targets or bool(self.stream.ancestors(name) & set(targets))
@@ -187,6 +193,8 @@ def _says(shape: Shape, step: Step) -> Iterator[str]:
         many = counted(len(step.rows), "row")
         count = "the first that fits counts" if step.hit == "first" else "only one can fit"
         yield f"a table of {many} over {listed(list(step.inputs.values()))}; {count}"
+    elif isinstance(step, FailStep):
+        yield f"ends the path as failed: {step.message}"
     facts = [*step.outputs] if isinstance(step, (DelegatedStep, DecisionStep)) else []
     used = {value: users for (name, value), users in shape.used_by.items() if name == step.id}
     for value in dict.fromkeys([*facts, *used]):

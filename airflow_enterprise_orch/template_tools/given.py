@@ -14,7 +14,7 @@ from airflow_enterprise_orch.value_stream.checks import wrong_value
 from airflow_enterprise_orch.value_stream.messages import kind_of
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed, template_error
-from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BranchStep, DelegatedStep, Step
+from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BranchStep, DelegatedStep, FailStep, Step
 from airflow_enterprise_orch.value_stream.yaml_source import MAX_BYTES, Document, decode, read_yaml
 
 Params = Mapping[str, Any]
@@ -136,7 +136,7 @@ def _check_result(step: Step, document: Document, path: Path, result: Mapping[st
             yield from _check_value(document, here, value, known[key])
         elif key not in RECORDED:
             close = closest(key, known)
-            remedy = f"known are {listed(sorted(known))}"
+            remedy = f"known are {listed(sorted(known))}" if known else "it needs no result"
             yield document.problem(here, f"step {step.id!r} has no {key!r}", remedy, suggestion=close, key=True)
 
 
@@ -158,6 +158,8 @@ def _known(step: Step) -> dict[str, str | tuple[str, ...]]:
     """Return the keys that a step's result can have: the CEL type of each, or the only words."""
     if isinstance(step, BranchStep):
         return {"chooses": step.targets, "by": "string", "reason": "string"}
+    if isinstance(step, FailStep):
+        return {}
     if isinstance(step, ApprovalStep):
         return {"answer": ANSWERS, "outcome": ANSWERS, "by": "string"}
     job: dict[str, str | tuple[str, ...]] = dict(step.facts)

@@ -14,7 +14,14 @@ from airflow_enterprise_orch.template_tools.layout import ARRIVAL, BOX_HEIGHT, B
 from airflow_enterprise_orch.template_tools.shape import DECISIONS, PEOPLE, lane, ways
 from airflow_enterprise_orch.template_tools.words import harmless, in_words
 from airflow_enterprise_orch.value_stream.model import ValueStream
-from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BranchStep, DecisionStep, DelegatedStep, Step
+from airflow_enterprise_orch.value_stream.steps import (
+    ApprovalStep,
+    BranchStep,
+    DecisionStep,
+    DelegatedStep,
+    FailStep,
+    Step,
+)
 
 CHARACTER = 6.4
 """The width of a narrow letter at 12 pixels, on the safe side for the usual sans-serif fonts."""
@@ -60,6 +67,7 @@ _DONE_BY: Mapping[type[Step], str] = {
     ApprovalStep: "a person decides",
     BranchStep: "rules decide",
     DecisionStep: "a table decides",
+    FailStep: "ends as failed",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from airflow_enterprise_orch.delegation.system import step_type
 from airflow_enterprise_orch.expressions import compile_expression
@@ -12,7 +13,14 @@ from airflow_enterprise_orch.restricted_jinja import inspect, texts
 from airflow_enterprise_orch.value_stream.conditions import condition_variables
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.paths import MEETING, OVER, Paths, TaskKind
-from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BranchStep, DecisionStep, DelegatedStep, Step
+from airflow_enterprise_orch.value_stream.steps import (
+    ApprovalStep,
+    BranchStep,
+    DecisionStep,
+    DelegatedStep,
+    FailStep,
+    Step,
+)
 
 PEOPLE = "People"
 DECISIONS = "Decisions"
@@ -53,6 +61,15 @@ def lane(step: Step) -> str:
     if isinstance(step, DelegatedStep):
         return step_type(step.step)[0].stack
     return PEOPLE if isinstance(step, ApprovalStep) else DECISIONS
+
+
+def texts_of(step: Step) -> Any:
+    """Return what of a step may hold Jinja."""
+    if isinstance(step, DelegatedStep):
+        return step.work
+    if isinstance(step, ApprovalStep):
+        return [step.subject, step.body]
+    return step.message if isinstance(step, FailStep) else None
 
 
 class Shape:
@@ -102,7 +119,7 @@ class Shape:
                     else:
                         meet = above[meet]
             above[name], depth[name] = meet, depth[meet] + 1
-            chosen = self.stream.upstream[name] == (meet,) and isinstance(self.stream.steps.get(meet), BranchStep)
+            chosen = self.stream.upstream[name] == (meet,) and bool(meet and self.stream.steps[meet].targets)
             home[name] = meet if chosen else home.get(meet, "")
         return home
 
@@ -151,7 +168,7 @@ class Shape:
         elif isinstance(step, DecisionStep):
             names = set(step.inputs.values())
         else:
-            tree = step.work if isinstance(step, DelegatedStep) else [step.subject, step.body]
+            tree = texts_of(step)
             names = {".".join(reference.path) for _, text in texts(tree) for reference in inspect(text)[0]}
         for name in sorted(names):
             group, _, rest = name.partition(".")

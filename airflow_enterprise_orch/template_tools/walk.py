@@ -31,7 +31,14 @@ from airflow_enterprise_orch.value_stream.conditions import condition_variables
 from airflow_enterprise_orch.value_stream.decision_table import OTHERWISE
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.paths import ALL_SUCCESS, MEETING, NEVER, Paths, Task, TaskKind
-from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BranchStep, DecisionStep, DelegatedStep, Step
+from airflow_enterprise_orch.value_stream.steps import (
+    ApprovalStep,
+    BranchStep,
+    DecisionStep,
+    DelegatedStep,
+    FailStep,
+    Step,
+)
 
 State = Literal["ran", "failed", "skipped", "stopped"]
 """``failed``: it ran, and not well. ``skipped``: on a path not taken. ``stopped``: something before it failed."""
@@ -196,6 +203,8 @@ class _Walker:
             self._approval(step, result)
         elif isinstance(step, DecisionStep):
             self._decision(step)
+        elif isinstance(step, FailStep):
+            raise _Failure(self._fill(step.id, step.message))
         else:
             self._job(step, result)
 
@@ -340,13 +349,15 @@ class _Walker:
                 f"add it to the results: {step}: {{{value}: ...}}"
             )
 
-    def _fill(self, step: str, tree: Any) -> None:
+    def _fill(self, step: str, tree: Any) -> str:
         """Fill in the texts of a step as Airflow would, where all their values are known.
 
+        :return: the last of them.
         :raises _Failure: when a text needs a value of a step that did not run.
         """
+        filled = ""
         for _, text in texts(tree):
-            missing = []
+            filled, missing = text, []
             for reference in inspect(text)[0]:
                 group, *rest = reference.path
                 if (
@@ -361,10 +372,12 @@ class _Walker:
                 who += [step] if step not in who else []
             if missing:
                 continue
+            left = {name: self.left.get(name) for name in self.stream.steps}
             try:
-                render(text, {**self.names, "steps": {name: self.left.get(name) for name in self.stream.steps}})
+                filled = render(text, {**self.names, "steps": left})
             except TemplateError as error:
                 raise _Failure(str(error)) from error
+        return filled
 
     def _skip(self, tasks: Iterable[str], why: str = "") -> None:
         for name in tasks:
@@ -381,7 +394,7 @@ class _Walker:
             failed = sorted(name for name in self.stream.ancestors(step.id) if self.states[name] == "failed")
             return f"{', '.join(failed)} failed" if failed else f"the instance was not let in: {self.whys['']}"
         if self.states[step.id] == "skipped":
-            deciders = [name for name in before if isinstance(self.stream.steps[name], BranchStep) and self._ran(name)]
+            deciders = [name for name in before if self.stream.steps[name].targets and self._ran(name)]
             return f"not chosen by {', '.join(deciders)}" if deciders else "its path was not taken"
         return ""
 

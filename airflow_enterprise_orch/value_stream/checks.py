@@ -61,15 +61,19 @@ def _check_links(draft: Draft, step: DraftStep, links: list[Link]) -> Iterator[P
 
 
 def _check_joins(draft: Draft, step: DraftStep) -> Iterator[Problem]:
-    """A step that comes after a branch must be one that the branch can choose."""
+    """A step that comes after a branch must be one that the branch can choose; after a fail comes nothing."""
     for path, name in step.links:
         branch = draft.steps.get(name)
-        if branch is None or branch.kind != "branch" or branch.model is None or name == step.id:
+        if branch is None or branch.model is None or name == step.id:
             continue
+        if branch.kind == "fail":
+            what = f"{name!r} ends its path as failed, so nothing comes after it"
+            yield draft.document.problem(path, what, "come after another step")
         targets = {target for _, target in branch.targets}
         if targets and targets <= draft.steps.keys() and step.id not in targets:
             remedy = f"add {step.id!r} to one of its then lists, or come after the steps it chooses"
-            yield draft.document.problem(path, f"{name!r} is a branch that does not choose {step.id!r}", remedy)
+            what = f"{name!r} is a {branch.kind} that does not choose {step.id!r}"
+            yield draft.document.problem(path, what, remedy)
 
 
 def _check_cycles(draft: Draft) -> Iterator[Problem]:
@@ -117,6 +121,8 @@ def check_steps(draft: Draft) -> Iterator[Problem]:
             yield from _check_approval(draft, name, (*path, "approval"))
         elif step.kind == "decision":
             yield from check_table(draft, step, (*path, "decision"))
+        elif step.kind == "fail":
+            yield from _check_texts(draft, name, (*path, "fail"), ("message",))
         elif step.kind == "delegated":
             yield from _check_delegated(draft, step, path)
 
@@ -141,12 +147,17 @@ def _check_approval(draft: Draft, step: str, path: Path) -> Iterator[Problem]:
     body = draft.document.get(path)
     if not isinstance(body, dict):
         return
-    for field in ("subject", "body"):
-        for _, jinja in texts(body.get(field)):
-            yield from check_text(draft, step, (*path, field), jinja)
+    yield from _check_texts(draft, step, path, ("subject", "body"))
     if "within" not in body and "on_timeout" in body:
         what = "has no effect without 'within'"
         yield draft.document.problem((*path, "on_timeout"), what, "add within, such as 2h", key=True)
+
+
+def _check_texts(draft: Draft, step: str, path: Path, fields: tuple[str, ...]) -> Iterator[Problem]:
+    body = draft.document.get(path)
+    for field in fields:
+        for _, jinja in texts(body.get(field) if isinstance(body, dict) else None):
+            yield from check_text(draft, step, (*path, field), jinja)
 
 
 def _check_delegated(draft: Draft, step: DraftStep, path: Path) -> Iterator[Problem]:

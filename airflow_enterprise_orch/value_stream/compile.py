@@ -33,6 +33,7 @@ ADMIT_STEP = "airflow_enterprise_orch.value_stream.admission:AdmitStep"
 APPROVAL_STEP = "airflow_enterprise_orch.value_stream.approval:ApprovalStep"
 DECISION_STEP = "airflow_enterprise_orch.value_stream.decision:DecisionStep"
 BRANCH_STEP = "airflow_enterprise_orch.value_stream.branch:BranchStep"
+FAIL_STEP = "airflow_enterprise_orch.value_stream.fail:FailStep"
 
 OWN_RETRIES = 3
 OWN_RETRY_DELAY = 15.0
@@ -90,6 +91,9 @@ def _task(stream: ValueStream, paths: Paths, task: Task) -> TaskPlan:
         return _own(task, DECISION_STEP, {**_decision(stream, step), **common})
     if isinstance(step, steps.ApprovalStep):
         return _own(task, APPROVAL_STEP, {**_approval(stream, step), **common})
+    if isinstance(step, steps.FailStep):
+        says = {"message": step.message, "stream": _visible(stream, step.message)}
+        return _own(task, FAIL_STEP, {**says, "doc_md": "Ends its path as failed.", **common})
     arguments = {**step.operator_arguments(), "stream": _visible(stream, step.work), **common}
     return TaskPlan(task.task_id, step.step_type.operator, arguments, delegated=True, upstream=tuple(task.upstream))
 

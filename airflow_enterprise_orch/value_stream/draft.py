@@ -22,11 +22,11 @@ Link = tuple[Path, str]
 class DraftStep:
     """What is known of one step.
 
-    :param kind: ``delegated``, ``branch``, ``approval``, ``decision``, or "" when it cannot be told.
+    :param kind: ``delegated``, the key of what Airflow itself does (``branch``), or "" when it cannot be told.
     :param type: of a delegated step the step type.
     :param facts: what it leaves for later steps, name to CEL type; None when it cannot be told.
     :param links: its ``after``.
-    :param targets: for a branch, the steps that it can choose.
+    :param targets: of what chooses, such as a branch, the steps that it can choose.
     :param model: the step itself, when nothing is wrong with its own keys.
     """
 
@@ -127,7 +127,8 @@ class Draft:
         if facts is None:
             return None
         if not facts:
-            return f"step {name!r} is a branch and leaves no values", "", "read a step that does work"
+            branch = "is a branch and " if self.steps[name].kind == "branch" else ""
+            return f"step {name!r} {branch}leaves no values", "", "read a step that does work"
         if len(parts) == 2:
             return f"'steps.{name}' is a group of values", "", f"name one of them: {listed(sorted(facts), 'or')}"
         if parts[2] not in facts:

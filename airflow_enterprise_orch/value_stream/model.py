@@ -28,7 +28,7 @@ from airflow_enterprise_orch.value_stream.model_types import (
     Part,
     Text,
 )
-from airflow_enterprise_orch.value_stream.steps import BranchStep, Step
+from airflow_enterprise_orch.value_stream.steps import Step
 
 
 class Param(Part):
@@ -131,9 +131,8 @@ class ValueStream(Header):
         """The direct predecessors of each step, a branch before the steps that it names included; sorted."""
         found = {name: set(step.after) for name, step in self.steps.items()}
         for name, step in self.steps.items():
-            if isinstance(step, BranchStep):
-                for target in step.targets:
-                    found[target].add(name)
+            for target in step.targets:
+                found[target].add(name)
         return {name: tuple(sorted(before)) for name, before in found.items()}
 
     def ancestors(self, step: str) -> frozenset[str]:

@@ -27,7 +27,6 @@ from enum import StrEnum
 from functools import cached_property
 
 from airflow_enterprise_orch.value_stream.model import ValueStream
-from airflow_enterprise_orch.value_stream.steps import BranchStep
 
 ALL_SUCCESS = "all_success"
 MEETING = "none_failed_min_one_success"
@@ -89,8 +88,7 @@ class Paths:
 
     def routes(self, branch: str) -> Mapping[str, str]:
         """Return what a branch has to choose for each step that it names: the step's task or a choice."""
-        step = self._stream.steps[branch]
-        targets = step.targets if isinstance(step, BranchStep) else ()
+        targets = self._stream.steps[branch].targets
         return {target: self._choices.get(branch, {}).get(target, target) for target in targets}
 
     @cached_property
@@ -98,7 +96,7 @@ class Paths:
         """Of each branch the steps that its choices lead to, directly or not."""
         behind: dict[str, frozenset[str]] = {}
         for name, step in self._stream.steps.items():
-            if isinstance(step, BranchStep):
+            if step.targets:
                 targets = set(step.targets)
                 behind[name] = frozenset(
                     other for other in self._stream.steps if other in targets or targets & self._stream.ancestors(other)
@@ -107,11 +105,7 @@ class Paths:
 
     def _add(self, step: str, first: tuple[str, ...]) -> None:
         """Add the tasks of one step; those before it are there."""
-        choosers = [
-            name
-            for name, other in sorted(self._stream.steps.items())
-            if isinstance(other, BranchStep) and step in other.targets
-        ]
+        choosers = [name for name, other in sorted(self._stream.steps.items()) if step in other.targets]
         others = [name for name in self._stream.upstream[step] if name not in choosers]
         # A step that runs in any case says nothing about which path was taken.
         paths = [name for name in others if self._conditional[name] and any(name in self._behind[b] for b in choosers)]

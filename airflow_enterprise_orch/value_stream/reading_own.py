@@ -1,4 +1,4 @@
-"""YAML -> steps that Airflow itself does: branches, decisions, approvals; what is wrong is noted."""
+"""YAML -> steps that Airflow itself does: branches, decisions, approvals and others; what is wrong is noted."""
 
 from __future__ import annotations
 
@@ -18,35 +18,40 @@ from airflow_enterprise_orch.value_stream.steps import (
     BranchStep,
     DecisionRow,
     DecisionStep,
+    FailStep,
     Step,
 )
 
 COMMON_KEYS = ("title", "after")
-APPROVAL_KEYS = tuple(name for name in ApprovalStep.model_fields if name not in BaseStep.model_fields)
 DECISION_KEYS = ("hit", "inputs", "outputs", "rows")
+
+Reader = Callable[[Notes, DraftStep, Path, dict[str, Any]], Step | None]
 
 _NO_RULE = {"when": "true", "then": []}
 _NO_ROW: dict[str, Any] = {"when": {}, "then": {}}
 
 
-def read_approval(notes: Notes, step: DraftStep, path: Path, raw: dict[str, Any]) -> Step | None:
-    """Read a step that waits for a person to approve."""
-    body = raw["approval"]
-    clean = notes.unknown_keys(path, raw, (*COMMON_KEYS, "approval"), dict.fromkeys(APPROVAL_KEYS, "approval"))
-    if not isinstance(body, dict):
-        notes.add(
-            (*path, "approval"),
-            f"must hold keys, not {kind_of(body)}",
-            "write subject: and the question",
-            key=body is None,
-        )
-        return None
-    clean = notes.unknown_keys((*path, "approval"), body, APPROVAL_KEYS, {}) and clean
-    data = {key: raw[key] for key in COMMON_KEYS if key in raw}
-    places = {key: (*path, key) for key in data}
-    data |= {key: value for key, value in body.items() if key in APPROVAL_KEYS} | {"id": "step"}
-    found: ApprovalStep | None = notes.validate(ApprovalStep, data, places, (*path, "approval"))
-    return found.model_copy(update={"id": step.id}) if found and clean else None
+def keyed(kind: str, model: type[BaseStep], remedy: str) -> Reader:
+    """Return a reader of steps whose keys are the model's own, all below the key of their kind.
+
+    :param remedy: what to write where nothing of that is.
+    """
+    keys = tuple(name for name in model.model_fields if name not in BaseStep.model_fields)
+
+    def read(notes: Notes, step: DraftStep, path: Path, raw: dict[str, Any]) -> Step | None:
+        here, body = (*path, kind), raw[kind]
+        clean = notes.unknown_keys(path, raw, (*COMMON_KEYS, kind), dict.fromkeys(keys, kind))
+        if not isinstance(body, dict):
+            notes.add(here, f"must hold keys, not {kind_of(body)}", remedy, key=body is None)
+            return None
+        clean = notes.unknown_keys(here, body, keys, {}) and clean
+        data = {key: raw[key] for key in COMMON_KEYS if key in raw}
+        places = {key: (*path, key) for key in data}
+        data |= {key: value for key, value in body.items() if key in keys} | {"id": "step"}
+        found = notes.validate(model, data, places, here)
+        return found.model_copy(update={"id": step.id}) if found and clean else None
+
+    return read
 
 
 def read_branch(notes: Notes, step: DraftStep, path: Path, raw: dict[str, Any]) -> Step | None:
@@ -161,13 +166,14 @@ class OwnKind:
     :param facts: the types of what it leaves for later steps, from its YAML; None where that cannot be told.
     """
 
-    read: Callable[[Notes, DraftStep, Path, dict[str, Any]], Step | None]
+    read: Reader
     facts: Callable[[Any], Mapping[str, str] | None]
 
 
 OWN_KINDS: Mapping[str, OwnKind] = {
-    "approval": OwnKind(read_approval, lambda _: APPROVAL_FACTS),
+    "approval": OwnKind(keyed("approval", ApprovalStep, "write subject: and the question"), lambda _: APPROVAL_FACTS),
     "branch": OwnKind(read_branch, lambda _: {}),
     "decision": OwnKind(read_decision, _decided_types),
+    "fail": OwnKind(keyed("fail", FailStep, "write message: and why"), lambda _: {}),
 }
 """What a step can do that no connected system does, by its key."""

@@ -17,6 +17,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     DecisionRow,
     DecisionStep,
     DelegatedStep,
+    FailStep,
     output_model,
 )
 
@@ -29,6 +30,7 @@ def template_schema() -> dict[str, Any]:
     definitions: dict[str, Any] = header.pop("$defs", {})
     kinds = [_delegated(step, definitions) for _, (_, step) in sorted(step_types().items())]
     kinds += [_branch(), _approval(), _decision()]
+    kinds += [_keyed("fail", FailStep, "Fail", "Ends its path as failed.")]
     for kind in kinds:
         definitions |= kind.pop("$defs", {})
     header["properties"]["steps"] = {
@@ -99,15 +101,20 @@ def _renamed(schema: Any, prefix: str) -> Any:
 
 
 def _approval() -> dict[str, Any]:
-    own = _schema(ApprovalStep)
+    return _keyed("approval", ApprovalStep, "Approval", "A person approves or rejects.")
+
+
+def _keyed(key: str, model: type[BaseStep], title: str, description: str) -> dict[str, Any]:
+    """Return the schema of a step whose own keys all stand below the key of its kind."""
+    own = _schema(model)
     names = [name for name in own["properties"] if name not in BaseStep.model_fields]
     body = {
         "type": "object",
         "properties": {name: own["properties"][name] for name in names},
-        "required": ["subject"],
+        "required": [name for name in own.get("required", ()) if name in names],
         "additionalProperties": False,
     }
-    return _step("approval", "Approval", "A person approves or rejects.", body, {})
+    return {**_step(key, title, description, body, {}), "$defs": own["$defs"]}
 
 
 def _decision() -> dict[str, Any]:

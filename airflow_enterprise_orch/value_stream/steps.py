@@ -74,6 +74,11 @@ class BaseStep(Part):
         """What later steps can read of it: name to CEL type."""
         return {}
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Every step that it can choose, each once, in the order written; only what chooses has any."""
+        return ()
+
 
 class DelegatedStep(BaseStep):
     """A step that a connected system does."""
@@ -163,6 +168,12 @@ class ApprovalStep(BaseStep):
         return APPROVAL_FACTS
 
 
+class FailStep(BaseStep):
+    """A step that ends its path as failed."""
+
+    message: Text = Field(description="Why, for whoever reads it; may use params and earlier steps.")
+
+
 class DecisionRow(Part):
     """One row of a decision table: fits when every input that it names is as it says."""
 
@@ -197,4 +208,4 @@ class DecisionStep(BaseStep):
         return {name: CEL_TYPES[kind] for name, kind in self.outputs.items()}
 
 
-Step = DelegatedStep | BranchStep | ApprovalStep | DecisionStep
+Step = DelegatedStep | BranchStep | ApprovalStep | DecisionStep | FailStep

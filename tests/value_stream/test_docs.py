@@ -8,10 +8,29 @@ import pytest
 from airflow_enterprise_orch.delegation.outcome import OUTCOME_VARIABLES
 from airflow_enterprise_orch.restricted_jinja import BUSINESS_NAMES, FILTERS, RUN_NAMES
 from airflow_enterprise_orch.value_stream.model import Business, Header, Limits, Param, Schedule, ValueStream
-from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BaseStep, DecisionStep, DelegatedStep, RetryRule
+from airflow_enterprise_orch.value_stream.steps import (
+    ApprovalStep,
+    BaseStep,
+    DecisionStep,
+    DelegatedStep,
+    FailStep,
+    RetryRule,
+)
 
 TEXT = (Path(__file__).parents[2] / "docs" / "templates.md").read_text(encoding="utf-8")
-MODELS = (Header, Business, Param, Schedule, Limits, BaseStep, DelegatedStep, RetryRule, ApprovalStep, DecisionStep)
+MODELS = (
+    Header,
+    Business,
+    Param,
+    Schedule,
+    Limits,
+    BaseStep,
+    DelegatedStep,
+    RetryRule,
+    ApprovalStep,
+    DecisionStep,
+    FailStep,
+)
 KEYS = {field.alias or name for model in MODELS for name, field in model.model_fields.items()}
 INTERNAL = {"id", "step", "work"}
 WORDS = {*(KEYS - INTERNAL), *FILTERS, *RUN_NAMES, *OUTCOME_VARIABLES, "when", "then", "otherwise", "match", "type"}

@@ -7,6 +7,7 @@ import pytest
 
 from airflow_enterprise_orch.delegation.system import step_types
 from airflow_enterprise_orch.value_stream.model import json_schema
+from airflow_enterprise_orch.value_stream.reading_own import OWN_KINDS
 from airflow_enterprise_orch.value_stream.yaml_source import read_yaml
 
 HERE = Path(__file__).parent
@@ -41,7 +42,9 @@ def test_what_is_wrong_with_a_key_or_a_type_does_not_fit(validator, name):
 
 def test_every_step_type_is_there_with_its_words():
     kinds = json_schema()["properties"]["steps"]["additionalProperties"]["anyOf"]
-    assert [kind["required"][0] for kind in kinds] == [*sorted(step_types()), "branch", "approval", "decision"]
+    names = [kind["required"][0] for kind in kinds]
+    assert names[: len(step_types())] == sorted(step_types())
+    assert sorted(names) == sorted([*step_types(), *OWN_KINDS])
     for kind in kinds:
         for name, field in kind["properties"].items():
-            assert name in ("branch", "approval", "decision", *step_types()) or field["description"]
+            assert name in (*OWN_KINDS, *step_types()) or field["description"]
