@@ -103,10 +103,12 @@ class Mistake:
     suggestion: str = ""
 
 
-def inspect(text: str) -> tuple[list[Reference], list[Mistake]]:
+@lru_cache(maxsize=1024)
+def inspect(text: str) -> tuple[tuple[Reference, ...], tuple[Mistake, ...]]:
     """Parse a text; return the names that it reads, and what is wrong with it.
 
-    Of names only the first part is checked here: what params, steps and values there are, the caller knows.
+    Of names only the first part is checked here: what params, steps and values there are, the caller knows. The answer
+    is kept, because a template is checked first and compiled then.
     """
     try:
         tree = _environment().parse(text)
@@ -114,12 +116,12 @@ def inspect(text: str) -> tuple[list[Reference], list[Mistake]]:
         lines = text.split("\n")
         line = min(max(error.lineno, 1), len(lines))
         reason = " ".join((error.message or "").split()).rstrip(".")
-        return [], [Mistake(f"this is no Jinja ({reason})", "correct it", line, _column(lines[line - 1], "{{"))]
+        return (), (Mistake(f"this is no Jinja ({reason})", "correct it", line, _column(lines[line - 1], "{{")),)
     except (RecursionError, ValueError, OverflowError, MemoryError):
-        return [], [Mistake("the Jinja is nested too deeply or holds a number too large", "make it simpler", 1, 1)]
+        return (), (Mistake("the Jinja is nested too deeply or holds a number too large", "make it simpler", 1, 1),)
     inspector = _Inspector(text.split("\n"))
     inspector.visit(tree, 0)
-    return inspector.references, inspector.mistakes
+    return tuple(inspector.references), tuple(inspector.mistakes)
 
 
 class _Inspector:
@@ -355,7 +357,7 @@ def _environment() -> _Environment:
 
 @lru_cache(maxsize=2048)
 def _mistakes(text: str) -> tuple[Mistake, ...]:
-    return tuple(inspect(text)[1])
+    return inspect(text)[1]
 
 
 @lru_cache(maxsize=2048)

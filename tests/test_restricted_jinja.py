@@ -40,7 +40,7 @@ CONTEXT = {
     ],
 )
 def test_renders(text, result):
-    assert inspect(text)[1] == []
+    assert inspect(text)[1] == ()
     assert render(text, CONTEXT) == result
 
 
