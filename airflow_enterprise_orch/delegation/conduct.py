@@ -283,7 +283,8 @@ class Conduct:
             return Failed(failed.message)
         rule = self.store.ledger.rule_for(failed, self.step.rules) if move.generation == failed.generation else None
         why = f"retry rule on {failed.kind}" if rule else failed.stopping or "the step was cleared meanwhile"
-        return Again(f"{failed.message}\n({why}: it runs again)", timedelta(seconds=rule.delay if rule else 0))
+        wait = rule.wait(self.store.ledger.used(failed, rule)) if rule else timedelta(0)
+        return Again(f"{failed.message}\n({why}: it runs again)", wait)
 
     # What people answered.
 

@@ -12,13 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from airflow_enterprise_orch.delegation.attempt import REJECTED, Attempt, AttemptState, LedgerBroken, Verdict, closed
 
 LEDGER_VERSION = 1
+RULE_DELAY = 60.0
+"""Seconds that a retry rule waits which names no delay."""
+LONGEST_WAIT = 86400.0
+"""Seconds that a backoff without a limit of its own comes to at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +31,16 @@ class RetryRule:
 
     :param on: the kinds of failure (:class:`~airflow_enterprise_orch.errors.JobFailed`).
     :param times: how many more attempts.
-    :param delay: seconds before the next one.
+    :param delay: seconds before the first of them.
+    :param backoff: how many times as long each further wait is.
+    :param max_delay: seconds that no wait is longer than; None for no such limit.
     """
 
     on: tuple[str, ...]
     times: int
-    delay: float = 60.0
+    delay: float = RULE_DELAY
+    backoff: float = 1.0
+    max_delay: float | None = None
 
     KINDS = ("failed", "abended", "cancelled", "lost", "timed_out")
 
@@ -43,10 +51,29 @@ class RetryRule:
         unknown = [kind for kind in on if kind not in cls.KINDS]
         if not on or unknown:
             raise ValueError(f"retry: on must name some of {', '.join(cls.KINDS)}, not {unknown or 'nothing'}")
-        rule = cls(on, int(data.get("times", 1)), float(data.get("delay", 60.0)))
+        longest = data.get("max_delay")
+        rule = cls(
+            on,
+            int(data.get("times", 1)),
+            float(data.get("delay", RULE_DELAY)),
+            float(data.get("backoff", 1.0)),
+            float(longest) if longest is not None else None,
+        )
         if rule.times < 1 or rule.delay < 0:
             raise ValueError("retry: times must be at least 1 and delay must not be negative")
+        if rule.backoff < 1 or (rule.max_delay is not None and rule.max_delay < rule.delay):
+            raise ValueError("retry: backoff must be at least 1 and max_delay at least delay")
         return rule
+
+    def wait(self, used: int) -> timedelta:
+        """Return how long to wait before the next attempt.
+
+        :param used: how many attempts of its kinds have failed, from 1.
+        """
+        # A hundred attempts at ten times each: the power itself would be no number any more.
+        grown = self.delay * self.backoff ** min(used - 1, 30)
+        longest = max(LONGEST_WAIT, self.delay) if self.max_delay is None else self.max_delay
+        return timedelta(seconds=min(grown, longest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,15 +255,18 @@ class Ledger:
         """Return the rule that allows one more attempt after ``failed``, or None when none does any more."""
         for rule in rules:
             if failed.kind in rule.on:
-                used = sum(
-                    1
-                    for attempt in self.attempts
-                    if attempt.generation == failed.generation
-                    and attempt.verdict == Verdict.FAILURE
-                    and attempt.kind in rule.on
-                )
-                return rule if used <= rule.times else None
+                return rule if self.used(failed, rule) <= rule.times else None
         return None
+
+    def used(self, failed: Attempt, rule: RetryRule) -> int:
+        """Return how many attempts since the last clear failed in a way that ``rule`` is for."""
+        return sum(
+            1
+            for attempt in self.attempts
+            if attempt.generation == failed.generation
+            and attempt.verdict == Verdict.FAILURE
+            and attempt.kind in rule.on
+        )
 
 
 def cleared_while_waiting(attempt: Attempt, now: TaskTry) -> bool:

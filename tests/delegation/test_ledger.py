@@ -195,6 +195,12 @@ def without(name: str) -> dict[str, Any]:
     return data
 
 
+def test_a_backoff_without_a_limit_comes_to_a_day_and_no_overflow() -> None:
+    rule = RetryRule(("failed",), times=100, backoff=10.0)
+    assert [rule.wait(used).total_seconds() for used in (1, 2, 3, 100)] == [60, 600, 6000, 86400]
+    assert RetryRule(("failed",), times=1, delay=200_000, backoff=2.0).wait(1).total_seconds() == 200_000
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -270,6 +276,8 @@ def test_nothing_stored_is_an_empty_ledger() -> None:
         ({"on": ["rejected"]}, r"not \['rejected'\]"),
         ({"on": ["failed"], "times": 0}, "at least 1"),
         ({"on": ["failed"], "delay": -1}, "not be negative"),
+        ({"on": ["failed"], "backoff": 0.5}, "backoff must be at least 1"),
+        ({"on": ["failed"], "delay": 60, "max_delay": 30}, "max_delay at least delay"),
     ],
 )
 def test_a_wrong_retry_rule(data: dict[str, Any], reason: str) -> None:

@@ -325,6 +325,54 @@ def test_a_rule_runs_a_failed_job_again_as_often_as_it_says(world: World) -> Non
     assert len({attempt.key for attempt in life.ledger.attempts}) == 3
 
 
+def test_each_further_wait_is_longer_up_to_a_limit(world: World) -> None:
+    life = Life(retry=[{"on": ["failed"], "times": 5, "delay": 30, "backoff": 3, "max_delay": 600}])
+    waits = []
+    for _ in range(5):
+        life.execute()
+        world.end(FAILED)
+        with pytest.raises(RunAgain) as again:
+            life.collect()
+        waits.append(again.value.delay.total_seconds())
+        life.retry()
+    assert waits == [30, 90, 270, 600, 600]
+    life.clear().execute()
+    world.end(FAILED)
+    with pytest.raises(RunAgain) as again:
+        life.collect()
+    assert again.value.delay == timedelta(seconds=30), "a clear begins anew"
+
+
+EVERY_KIND = [{"on": ["failed", "abended", "cancelled", "lost", "timed_out"], "times": 9, "delay": 1, "backoff": 2}]
+
+
+@pytest.mark.parametrize("what", ["refused login", "rejected job", "wrong template", "wrong work", "missing output"])
+def test_no_rule_repeats_what_cannot_get_better(world: World, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    life = Life(retry=EVERY_KIND)
+    if what == "refused login":
+        blocked: list[str] = []
+
+        async def block(connection: str, refused: Exception) -> None:
+            blocked.append(connection)
+
+        monkeypatch.setattr("airflow_enterprise_orch.delegation.guard.block", block)
+        world.opens[:] = ["login"]
+    elif what == "rejected job":
+        world.submits[:] = ["reject"]
+    elif what == "wrong template":
+        life.arguments["outcome"] = {"success": "rc = 0"}
+    elif what == "wrong work":
+        life.arguments["work"] = {"command": "RM -RF"}
+    else:
+        life.arguments["outputs"] = {"total": {"log": "log", "match": r"TOTAL=(\d+)"}}
+        world.sources["log"] = "nothing"
+        life.execute()
+        world.end()
+    with pytest.raises(AirflowFailException):  # Airflow retries nothing that ends so, whatever the task's retries
+        life.collect() if what == "missing output" else life.operator().execute(life.context())
+    assert len(world.ran) == (1 if what == "missing output" else 0)
+
+
 def test_a_rule_does_not_repeat_another_kind_of_failure(world: World) -> None:
     life = Life(retry=[{"on": ["abended"]}])
     life.execute()
