@@ -12,6 +12,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,8 +27,10 @@ from airflow_enterprise_orch.errors import OrchestrationError, TemplateError
 
 if TYPE_CHECKING:
     from airflow.models.connection import Connection
+    from airflow.models.pool import Pool
 
     from airflow_enterprise_orch.delegation.system import SystemRegistration
+    from airflow_enterprise_orch.value_stream.model import ValueStream
 
 OLDEST_AIRFLOW, FIRST_UNTESTED_AIRFLOW = (3, 3), (4,)
 NEEDED_CAPACITY = 1000
@@ -205,26 +208,72 @@ def check_bundles(configured: str) -> tuple[list[Finding], list[Path]]:
     return findings, folders
 
 
-def connections_of(folder: Path) -> tuple[dict[str, set[str]], list[Finding]]:
-    """Return the connections that the templates of a folder name, with the systems that use them."""
-    from airflow_enterprise_orch.delegation.system import step_type
+def streams_of(folder: Path) -> tuple[list[ValueStream], list[Finding]]:
+    """Return the templates of a folder, and which of them are wrong."""
     from airflow_enterprise_orch.value_stream.model import ValueStream
-    from airflow_enterprise_orch.value_stream.steps import DelegatedStep
     from airflow_enterprise_orch.value_stream.template_folder import find_templates
 
-    needed: dict[str, set[str]] = {}
-    findings = []
+    streams, findings = [], []
     for name, path in find_templates(folder):
         try:
-            stream = ValueStream.load(path, name=name)
+            streams.append(ValueStream.load(path, name=name))
         except TemplateError as error:
             first = str(error).splitlines()[0]
             findings.append(Finding(Level.FAIL, f"template {first}", f"see all: enterprise-orch lint {path}"))
-            continue
+    return streams, findings
+
+
+def connections_of(streams: Iterable[ValueStream]) -> dict[str, set[str]]:
+    """Return the connections that streams name, with the systems that use them."""
+    from airflow_enterprise_orch.delegation.system import step_type
+    from airflow_enterprise_orch.value_stream.steps import DelegatedStep
+
+    needed: dict[str, set[str]] = {}
+    for stream in streams:
         for step in stream.steps.values():
             if isinstance(step, DelegatedStep):
                 needed.setdefault(step.connection, set()).add(step_type(step.step)[0].name)
-    return needed, findings
+    return needed
+
+
+def pools_of(streams: Iterable[ValueStream]) -> dict[str, dict[str, int]]:
+    """Return the pools that streams name: which step takes how many slots."""
+    needed: dict[str, dict[str, int]] = {}
+    for stream in streams:
+        for step in stream.steps.values():
+            resource = getattr(step, "resource", None)
+            if resource is not None:
+                needed.setdefault(resource.pool, {})[f"{stream.id}.{step.id}"] = resource.slots
+    return needed
+
+
+def check_pools(needed: Mapping[str, Mapping[str, int]], find: Callable[[str], Pool | None]) -> Iterator[Finding]:
+    """Check that pools exist, count steps that wait, and are large enough for each step by itself.
+
+    Airflow does not refuse a DAG that names a pool which does not exist: its tasks stay scheduled for ever, and only
+    the scheduler's log says why.
+
+    :param needed: as :func:`pools_of` returns it.
+    """
+    for name, steps in sorted(needed.items()):
+        users, largest = ", ".join(sorted(steps)), max(steps.values())
+        found = find(name)
+        size = largest if found is None or found.slots < largest else found.slots
+        why = (found.description if found is not None else "") or "what it stands for"
+        remedy = f"airflow pools set {shlex.quote(name)} {size} {shlex.quote(why)} --include-deferred"
+        if found is None:
+            what = f"pool {name!r} does not exist, so these steps would never start: {users}"
+            yield Finding(Level.FAIL, what, f"{remedy}, with as many slots as there are")
+        elif 0 <= found.slots < largest:
+            greedy = ", ".join(sorted(step for step, slots in steps.items() if slots > found.slots))
+            what = f"pool {name!r} has {found.slots} slots, so steps that take more would never start: {greedy}"
+            yield Finding(Level.FAIL, what, f"{remedy}, or let the steps take fewer")
+        elif not found.include_deferred:
+            what = f"pool {name!r} does not count steps whose jobs run elsewhere, so it limits nothing for: {users}"
+            yield Finding(Level.FAIL, what, remedy)
+        else:
+            slots = "any number of" if found.slots < 0 else found.slots
+            yield Finding(Level.OK, f"pool {name!r} has {slots} slots, which steps hold until their jobs have ended")
 
 
 def check_connections(
@@ -322,12 +371,15 @@ def examine(connections: Iterable[str], folders: Sequence[Path], *, log_in: bool
     findings, served = check_bundles(conf.get("dag_processor", "dag_bundle_config_list"))
     yield from findings
     needed: dict[str, set[str]] = {name: set() for name in connections}
+    streams: list[ValueStream] = []
     for folder in folders or served:
-        of_folder, findings = connections_of(folder)
+        of_folder, findings = streams_of(folder)
         yield from findings
-        for name, systems in of_folder.items():
-            needed.setdefault(name, set()).update(systems)
+        streams += of_folder
+    for name, systems in connections_of(streams).items():
+        needed.setdefault(name, set()).update(systems)
     yield from check_connections(needed, find_connection, log_in=log_in)
+    yield from check_pools(pools_of(streams), find_pool)
 
 
 def find_connection(name: str) -> Connection | None:
@@ -339,6 +391,13 @@ def find_connection(name: str) -> Connection | None:
         return Connection.get_connection_from_secrets(name)
     except AirflowNotFoundException:
         return None
+
+
+def find_pool(name: str) -> Pool | None:
+    """Return a pool from Airflow's database; None when there is none."""
+    from airflow.models.pool import Pool
+
+    return Pool.get_pool(name)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from airflow.models.connection import Connection
+from airflow.models.pool import Pool
 
 from airflow_enterprise_orch import doctor
 from airflow_enterprise_orch.doctor import Level
@@ -132,15 +133,62 @@ steps:
 
 def test_connections_come_from_the_templates(tmp_path: Path):
     (tmp_path / "small.yaml").write_text(TEMPLATE)
-    assert doctor.connections_of(tmp_path) == ({"host_a": {"unix"}}, [])
+    streams, findings = doctor.streams_of(tmp_path)
+    assert (doctor.connections_of(streams), findings) == ({"host_a": {"unix"}}, [])
 
 
 def test_broken_template_is_a_failure_that_names_it(tmp_path: Path):
     (tmp_path / "small.yaml").write_text(TEMPLATE.replace("connection:", "conection:"))
-    needed, findings = doctor.connections_of(tmp_path)
-    assert needed == {}
+    streams, findings = doctor.streams_of(tmp_path)
+    assert streams == []
     (line,) = bad(findings)
     assert line.startswith("fail template small.yaml:7:")
+
+
+POOLED = """\
+value_stream: closing
+title: Closing
+business: {domain: D, owner: o}
+steps:
+  post: {unix.script: {connection: c, script: run}, resource: {pool: sap dialog}}
+  settle: {unix.script: {connection: c, script: run}, resource: {pool: sap dialog, slots: 3}}
+"""
+
+
+def pools(tmp_path: Path, found: Pool | None) -> list[str]:
+    (tmp_path / "closing.yaml").write_text(POOLED)
+    needed = doctor.pools_of(doctor.streams_of(tmp_path)[0])
+    assert needed == {"sap dialog": {"closing.post": 1, "closing.settle": 3}}
+    return [str(finding) for finding in doctor.check_pools(needed, {"sap dialog": found}.get)]
+
+
+def test_a_pool_that_is_not_there_fails_with_the_command_that_makes_it(tmp_path: Path):
+    assert pools(tmp_path, None) == [
+        "fail pool 'sap dialog' does not exist, so these steps would never start: closing.post, closing.settle; "
+        "airflow pools set 'sap dialog' 3 'what it stands for' --include-deferred, with as many slots as there are"
+    ]
+
+
+def test_a_pool_that_forgets_steps_whose_jobs_run_fails_and_keeps_its_size_and_words(tmp_path: Path):
+    found = Pool(pool="sap dialog", slots=8, description="dialog work processes", include_deferred=False)
+    assert pools(tmp_path, found) == [
+        "fail pool 'sap dialog' does not count steps whose jobs run elsewhere, so it limits nothing for: "
+        "closing.post, closing.settle; "
+        "airflow pools set 'sap dialog' 8 'dialog work processes' --include-deferred"
+    ]
+
+
+def test_a_pool_too_small_for_a_step_fails_and_names_the_step(tmp_path: Path):
+    found = Pool(pool="sap dialog", slots=2, description="", include_deferred=True)
+    (line,) = pools(tmp_path, found)
+    assert line.startswith("fail pool 'sap dialog' has 2 slots, so steps that take more would never start: ")
+    assert "closing.settle; airflow pools set 'sap dialog' 3" in line
+
+
+@pytest.mark.parametrize("slots", [3, -1])
+def test_a_pool_that_serves_is_ok(tmp_path: Path, slots: int):
+    (line,) = pools(tmp_path, Pool(pool="sap dialog", slots=slots, description="", include_deferred=True))
+    assert line.startswith("ok   pool 'sap dialog' has ")
 
 
 def test_missing_connection_fails_with_both_ways_to_make_it():

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from airflow_enterprise_orch.template_tools.words import in_words, retry_words
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.problems import listed
+from airflow_enterprise_orch.value_stream.reading_own import COMMON_KEYS
 from airflow_enterprise_orch.value_stream.steps import (
     ApprovalStep,
     BranchStep,
@@ -31,6 +32,9 @@ _WORDS: Mapping[str, str] = {
     "within": "waits for an answer",
     "assignees": "who may answer",
     "time_limit": "time limit",
+    "resource.pool": "holds slots of pool",
+    "resource.slots": "slots held",
+    "at_once": "instances at once at work here",
     "outcome.success": "a success when",
     "outcome.warning": "a warning when",
     "hit": "hit policy",
@@ -86,7 +90,7 @@ def _data(stream: ValueStream) -> dict[str, Any]:
 def _step(step: Step, data: dict[str, Any]) -> dict[str, Any]:
     """Return a step as a template has it: what it does below the key that says so."""
     common: dict[str, Any] = {}
-    for key in ("title", "after"):
+    for key in COMMON_KEYS:
         if key in data:
             common[key] = data.pop(key)
     data.pop("id")
@@ -147,7 +151,7 @@ def _with_names(data: dict[str, Any], renamed: Mapping[str, str]) -> dict[str, A
 
 
 def _head(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
-    for key in ("value_stream", "title", "description", "business", "schedule", "limits", "tags"):
+    for key in ("value_stream", "title", "description", "business", "schedule", "limits", "priority", "tags"):
         yield from _changes(before.get(key), after.get(key), (key,), "the stream")
 
 
@@ -294,7 +298,7 @@ def _told(value: Any, path: tuple[str, ...]) -> str:
     if path[-1] in _CONDITIONS and path[-2:-1] == ("outcome",) and isinstance(value, str):
         return in_words(value)
     if path[-1] == "retry":
-        return "; ".join(retry_words(rule["on"], rule["times"], rule.get("delay", "")) for rule in value)
+        return "; ".join(retry_words(**{"kinds" if key == "on" else key: rule[key] for key in rule}) for rule in value)
     if path[-1] in (*_SETS, "choices"):
         return listed([str(one).replace("\n", " ") for one in value]) or "nothing"
     return _shown(value)

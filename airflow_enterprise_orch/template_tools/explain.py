@@ -86,6 +86,8 @@ def _head(stream: ValueStream) -> Iterator[str]:
         yield "started by people, the API or assets"
     if business.key is not None:
         yield f"an instance is known by {business.key}; {_DUPLICATES[business.duplicates]}"
+    if stream.priority is not None:
+        yield f"priority {stream.priority}"
     limits = stream.limits
     yield f"at most {counted(limits.instances, 'instance')} at a time, {counted(limits.steps, 'step')} of one at a time"
 
@@ -181,9 +183,14 @@ def _says(shape: Shape, step: Step) -> Iterator[str]:
             warning = f", with a warning when {in_words(step.outcome.warning)}" if step.outcome.warning else ""
             yield f"a success when {in_words(step.outcome.success)}{warning}"
         for rule in step.retry:
-            yield retry_words(rule.on, rule.times, format_duration(rule.delay) if rule.delay is not None else "")
+            first, longest = (format_duration(wait) if wait else "" for wait in (rule.delay, rule.max_delay))
+            yield retry_words(rule.on, rule.times, first, rule.backoff or 1, longest)
         if step.time_limit is not None:
             yield f"cancelled after {format_duration(step.time_limit)}"
+        if step.resource is not None:
+            yield f"holds {counted(step.resource.slots, 'slot')} of pool {step.resource.pool} until its job has ended"
+        if step.at_once is not None:
+            yield f"at work in at most {counted(step.at_once, 'instance')} at a time"
     elif isinstance(step, ApprovalStep):
         who = listed(step.assignees, "or") or "everyone who may act on the stream"
         yield f"{PEOPLE}: {who} may answer: {step.subject}"
@@ -195,6 +202,8 @@ def _says(shape: Shape, step: Step) -> Iterator[str]:
         yield f"a table of {many} over {listed(list(step.inputs.values()))}; {count}"
     elif isinstance(step, FailStep):
         yield f"ends the path as failed: {step.message}"
+    if step.priority is not None:
+        yield f"priority {step.priority}"
     facts = [*step.outputs] if isinstance(step, (DelegatedStep, DecisionStep)) else []
     used = {value: users for (name, value), users in shape.used_by.items() if name == step.id}
     for value in dict.fromkeys([*facts, *used]):

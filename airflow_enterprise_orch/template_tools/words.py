@@ -77,9 +77,11 @@ def _name(text: str, stream: ValueStream | None) -> str:
     return ".".join((said, *rest[1:]))
 
 
-def retry_words(kinds: Iterable[str], times: int, delay: str = "") -> str:
+def retry_words(kinds: Iterable[str], times: int, delay: str = "", backoff: float = 1, max_delay: str = "") -> str:
     """Say a retry rule."""
     later = f", {delay} later" if delay else ""
+    if backoff > 1:
+        later += f", each further wait {backoff:g} times as long" + (f", at most {max_delay}" if max_delay else "")
     named = listed([kind.replace("_", " ") for kind in kinds], "or")
     return f"if {named}: again, up to {counted(times, 'time')}{later}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,8 +17,9 @@ from airflow_enterprise_orch.value_stream.conditions import check_condition, che
 from airflow_enterprise_orch.value_stream.draft import Draft, DraftStep, Link
 from airflow_enterprise_orch.value_stream.messages import kind_of
 from airflow_enterprise_orch.value_stream.model import Param
+from airflow_enterprise_orch.value_stream.model_types import format_duration
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest
-from airflow_enterprise_orch.value_stream.steps import BranchStep, DelegatedStep
+from airflow_enterprise_orch.value_stream.steps import FIRST_DELAY, BranchStep, DelegatedStep, RetryRule
 from airflow_enterprise_orch.value_stream.table_checks import check_table
 from airflow_enterprise_orch.value_stream.templating import check_text
 
@@ -179,13 +180,28 @@ def _check_delegated(draft: Draft, step: DraftStep, path: Path) -> Iterator[Prob
         match = document.get((*here, "match"))
         if isinstance(match, str):
             yield from _check_match(draft, (*here, "match"), match)
-    seen: set[str] = set()
-    for index, rule in enumerate(step.model.retry if isinstance(step.model, DelegatedStep) else ()):
+    if isinstance(step.model, DelegatedStep):
+        yield from _check_retry(draft, step.model.retry, (*path, "retry"))
+
+
+def _check_retry(draft: Draft, rules: Sequence[RetryRule], path: Path) -> Iterator[Problem]:
+    document, seen = draft.document, set[str]()
+    for index, rule in enumerate(rules):
+        here = (*path, index)
         for position, kind in enumerate(rule.on):
             if kind in seen:
-                here = (*path, "retry", index, "on", position)
-                yield document.problem(here, f"{kind!r} is here twice", "remove one of them")
+                yield document.problem((*here, "on", position), f"{kind!r} is here twice", "remove one of them")
             seen.add(kind)
+        if rule.max_delay is None:
+            continue
+        if rule.backoff is None:
+            yield document.problem(
+                (*here, "max_delay"), "has no effect without 'backoff'", "add backoff, such as 2", key=True
+            )
+        first = rule.delay if rule.delay is not None else FIRST_DELAY
+        if rule.max_delay < first:
+            what = f"{format_duration(rule.max_delay)} is shorter than the first delay, {format_duration(first)}"
+            yield document.problem((*here, "max_delay"), what, "correct one of them")
 
 
 def _check_match(draft: Draft, path: Path, text: str) -> Iterator[Problem]:

@@ -62,7 +62,12 @@ def plan_stream(stream: ValueStream, *, source_hash: str = "", source: str = "",
         "max_active_runs": stream.limits.instances,
         "max_active_tasks": stream.limits.steps,
         "tags": sorted({TAG, stream.business.domain[:MAX_TAG], *stream.tags, *([TAG_REMOVED] if removed else [])}),
-        "default_args": {"owner": stream.business.owner},
+        # Airflow's own rule adds up what comes later, so that beginning a new run goes before finishing an old one.
+        "default_args": {
+            "owner": stream.business.owner,
+            "priority_weight": stream.weight(),
+            "weight_rule": "absolute",
+        },
     }
     paths = Paths(stream)
     return StreamPlan(
@@ -84,7 +89,7 @@ def _task(stream: ValueStream, paths: Paths, task: Task) -> TaskPlan:
         title = {"task_display_name": _helper_title(stream, task)}
         return TaskPlan(task.task_id, EMPTY, {**title, **rule}, upstream=tuple(task.upstream))
     step = stream.steps[task.step]
-    common = {"task_display_name": step.title or step.id, **rule}
+    common = {"task_display_name": step.title or step.id, **rule, **_settings(stream, step)}
     if isinstance(step, steps.BranchStep):
         return _own(task, BRANCH_STEP, {**_branch(stream, paths, step), **common})
     if isinstance(step, steps.DecisionStep):
@@ -96,6 +101,19 @@ def _task(stream: ValueStream, paths: Paths, task: Task) -> TaskPlan:
         return _own(task, FAIL_STEP, {**says, "doc_md": "Ends its path as failed.", **common})
     arguments = {**step.operator_arguments(), "stream": _visible(stream, step.work), **common}
     return TaskPlan(task.task_id, step.step_type.operator, arguments, delegated=True, upstream=tuple(task.upstream))
+
+
+def _settings(stream: ValueStream, step: steps.Step) -> dict[str, Any]:
+    """Return what Airflow's scheduler is told of a step."""
+    told: dict[str, Any] = {}
+    if step.priority is not None:
+        told["priority_weight"] = stream.weight(step)
+    if isinstance(step, steps.DelegatedStep):
+        if step.resource is not None:
+            told |= {"pool": step.resource.pool, "pool_slots": step.resource.slots}
+        if step.at_once is not None:
+            told["max_active_tis_per_dag"] = step.at_once
+    return told
 
 
 def _own(task: Task, operator: str, arguments: Mapping[str, Any]) -> TaskPlan:

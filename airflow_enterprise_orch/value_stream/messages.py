@@ -12,7 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from airflow_enterprise_orch.value_stream.model_types import ID_PATTERN
+from airflow_enterprise_orch.value_stream.model_types import ID_PATTERN, MAX_PRIORITY
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed
 from airflow_enterprise_orch.value_stream.yaml_source import Document
 
@@ -27,6 +27,12 @@ _HABITS: Mapping[str, str] = {
     "upstream": "after",
     "retries": "retry",
     "timeout": "time_limit",
+    "pool": "resource",
+    "resources": "resource",
+    "pool_slots": "resource",
+    "priority_weight": "priority",
+    "concurrency": "at_once",
+    "max_active_tis_per_dag": "at_once",
     "schedule_interval": "schedule",
     "parameters": "params",
     "id": "value_stream",
@@ -36,6 +42,7 @@ _HABITS: Mapping[str, str] = {
 _PATTERNS: Mapping[str, tuple[str, str]] = {
     ID_PATTERN: ("{input} is no id", "use a-z, 0-9 and _, beginning with a letter"),
     r"^[^\r\n]*$": ("must be a single line", "remove the line breaks"),
+    r"^[A-Za-z0-9_.\- ]+$": ("this is no name of a pool", "name an Airflow pool: letters, digits, spaces, _ . and -"),
     r"^[A-Za-z0-9_.\-]+$": ("this is no connection id", "name an Airflow connection: letters, digits, _ . and -"),
 }
 _TABLE: Mapping[str, tuple[str, str]] = {
@@ -58,6 +65,14 @@ _TABLE: Mapping[str, tuple[str, str]] = {
     "less_than": ("must be less than {lt}, not {input}", "write a smaller number"),
     "less_than_equal": ("must be at most {le}, not {input}", "write a smaller number"),
     "duration": ("{input} is no duration", "write 90s, 15m, 2h, 1d or 1h30m"),
+    "priority": (
+        "{input} is no priority",
+        f"write low, normal, high or critical, or a whole number from 1 to {MAX_PRIORITY}",
+    ),
+    "never_retried": (
+        "{input} is never retried: it cannot get better until a person changes something",
+        "remove it",
+    ),
     "scalar": ("must be a text, a number, true or false, not {kind}", "write a single value"),
 }
 
@@ -93,8 +108,11 @@ def translate(
     """
     found: dict[tuple[Path, str], Problem] = {}
     missing: list[tuple[Path, str]] = []
+    errors = list(errors)
     for error in errors:
         loc = error["loc"]
+        if error["type"] == "too_short" and any(other["loc"][:-1] == loc and other is not error for other in errors):
+            continue  # the entries are there, and are told as wrong
         first = str(loc[0]) if loc else ""
         path, last = (
             _locate(document, (*places[first],), loc[1:]) if first in places else _locate(document, default, loc)
@@ -168,6 +186,8 @@ def _problem(document: Document, path: Path, error: ErrorDetails) -> Problem:
         # A step's own validators say what is wrong, and often after a semicolon what to do.
         what, _, remedy = " ".join(str(context.get("error", error["msg"])).split()).partition("; ")
         return document.problem(path, what, remedy or "correct it")
+    if kind == "model_type" and path[-1:] == ("resource",) and isinstance(value, str):
+        return document.problem(path, f"must hold keys, not {shown['kind']}", f"write {{pool: {value}}}")
     if kind in _TABLE:
         what, remedy = _TABLE[kind]
         return document.problem(path, what.format(**shown), remedy, key=key)

@@ -18,6 +18,7 @@ from pydantic import ConfigDict, Field
 
 from airflow_enterprise_orch.value_stream.model_types import (
     CEL_TYPES,
+    PRIORITIES,
     Criticality,
     Duplicates,
     Identifier,
@@ -26,6 +27,7 @@ from airflow_enterprise_orch.value_stream.model_types import (
     ParamType,
     ParamValue,
     Part,
+    Priority,
     Text,
 )
 from airflow_enterprise_orch.value_stream.steps import Step
@@ -104,6 +106,11 @@ class Header(Part):
     limits: Limits = Field(
         default_factory=lambda: Limits.model_validate({}), description="How much may be live at once."
     )
+    priority: Priority | None = Field(
+        None,
+        description="Which streams' steps go first where not all can: low, normal, high, critical or a number; "
+        "without it the business criticality decides.",
+    )
     tags: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], Field(strict=False)] = Field(
         (), description="Words to find the stream by."
     )
@@ -155,6 +162,12 @@ class ValueStream(Header):
             waiting.remove(ready)
             done.add(ready)
             yield self.steps[ready]
+
+    def weight(self, step: Step | None = None) -> int:
+        """Return the priority of the stream, or of one of its steps, as Airflow's priority weight."""
+        own = step.priority if step is not None else None
+        priority = own or self.priority or self.business.criticality
+        return PRIORITIES[priority] if isinstance(priority, str) else priority
 
     def digest(self) -> str:
         """Return a hash of all that the template says; comments, layout and defaults written out do not change it.

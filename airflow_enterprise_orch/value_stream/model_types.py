@@ -15,7 +15,10 @@ ID_PATTERN = r"^[a-z][a-z0-9_]*$"
 ParamType = Literal["string", "integer", "number", "boolean"]
 Criticality = Literal["low", "normal", "high", "critical"]
 Duplicates = Literal["reject", "queue", "allow"]
-RetryKind = Literal["failed", "abended", "cancelled", "lost", "timed_out"]
+PRIORITIES: Mapping[str, int] = {"low": 1, "normal": 100, "high": 1_000, "critical": 10_000}
+"""What each word for a priority weighs in Airflow. The steps are far apart, so that numbers fit in between."""
+MAX_PRIORITY = 1_000_000
+NEVER_RETRIED = ("rejected", "refused", "login_refused", "template_error", "output_missing", "unknown")
 
 CEL_TYPES: Mapping[str, str] = {"string": "string", "integer": "int", "number": "double", "boolean": "bool"}
 """The CEL type of each type that a param or an output can have."""
@@ -63,11 +66,33 @@ def _number(value: object) -> object:
     raise PydanticCustomError("float_type", "is no number")
 
 
+def _priority(value: object) -> object:
+    if isinstance(value, str) and value in PRIORITIES:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_PRIORITY:
+        return value
+    raise PydanticCustomError("priority", "is no priority")
+
+
+def _retried(value: object) -> object:
+    if isinstance(value, str) and value in NEVER_RETRIED:
+        raise PydanticCustomError("never_retried", "is never retried")
+    return value
+
+
+RetryKind = Annotated[Literal["failed", "abended", "cancelled", "lost", "timed_out"], BeforeValidator(_retried)]
+
 # One validator instead of a union: a union would report one mistake once per member.
 ParamValue = Annotated[
     str | int | float | bool, PlainValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})
 ]
 Number = Annotated[int | float, PlainValidator(_number), WithJsonSchema({"type": "number"})]
+
+Priority = Annotated[
+    str | int,
+    PlainValidator(_priority),
+    WithJsonSchema({"anyOf": [{"enum": list(PRIORITIES)}, {"type": "integer", "minimum": 1, "maximum": MAX_PRIORITY}]}),
+]
 
 Duration = Annotated[
     timedelta,
@@ -86,6 +111,7 @@ Connection = Annotated[
         description="The Airflow connection of the system that does the work; logins live there, never in a template.",
     ),
 ]
+PoolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\- ]+$", max_length=200)]
 StepIds = Annotated[tuple[Identifier, ...], Field(strict=False)]
 
 

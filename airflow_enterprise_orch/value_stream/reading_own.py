@@ -22,7 +22,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     Step,
 )
 
-COMMON_KEYS = ("title", "after")
+COMMON_KEYS = ("title", "after", "priority")
 DECISION_KEYS = ("hit", "inputs", "outputs", "rows")
 
 Reader = Callable[[Notes, DraftStep, Path, dict[str, Any]], Step | None]

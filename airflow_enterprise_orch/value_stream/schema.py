@@ -10,6 +10,8 @@ from pydantic.json_schema import models_json_schema
 from airflow_enterprise_orch.delegation.system import StepType, step_types
 from airflow_enterprise_orch.value_stream.model import Header
 from airflow_enterprise_orch.value_stream.model_types import ID_PATTERN
+from airflow_enterprise_orch.value_stream.reading import DELEGATED_KEYS
+from airflow_enterprise_orch.value_stream.reading_own import COMMON_KEYS
 from airflow_enterprise_orch.value_stream.steps import (
     ApprovalStep,
     BaseStep,
@@ -64,7 +66,7 @@ def _step(key: str, title: str, description: str, body: dict[str, Any], more: di
         "type": "object",
         "title": title,
         "description": description,
-        "properties": {key: body, **{name: common[name] for name in ("title", "after")}, **more},
+        "properties": {key: body, **{name: common[name] for name in COMMON_KEYS}, **more},
         "required": [key],
         "additionalProperties": False,
     }
@@ -80,7 +82,7 @@ def _delegated(step: StepType, definitions: dict[str, Any]) -> dict[str, Any]:
     body["properties"] = {"connection": own["properties"]["connection"], **body.get("properties", {})}
     body["required"] = ["connection", *body.get("required", [])]
     output = {key: value for key, value in _schema(output_model(step.output_key)).items() if key != "$defs"}
-    more = {name: own["properties"][name] for name in ("outcome", "outputs", "retry", "time_limit")}
+    more = {name: own["properties"][name] for name in DELEGATED_KEYS}
     more["outputs"] = {
         "type": "object",
         "description": "Values taken from the job's output for later steps.",

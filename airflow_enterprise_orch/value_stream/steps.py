@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, create_model
 
+from airflow_enterprise_orch.delegation.ledger import RULE_DELAY
 from airflow_enterprise_orch.delegation.system import StepType, step_type
 from airflow_enterprise_orch.value_stream.model_types import (
     APPROVAL_FACTS,
@@ -19,6 +21,8 @@ from airflow_enterprise_orch.value_stream.model_types import (
     ParamType,
     ParamValue,
     Part,
+    PoolName,
+    Priority,
     RetryKind,
     StepIds,
     Text,
@@ -52,6 +56,10 @@ def output_model(key: str) -> type[Output]:
     return create_model("Output", __base__=Output, source=(str, source))
 
 
+FIRST_DELAY = timedelta(seconds=RULE_DELAY)
+"""What a rule waits that names no delay."""
+
+
 class RetryRule(Part):
     """When a failed job is run again: a new job, only after the old one is provably closed."""
 
@@ -59,7 +67,18 @@ class RetryRule(Part):
         description="The kinds of failure it is for. A refused login and a rejected job are never retried."
     )
     times: int = Field(1, ge=1, le=100, description="How many more attempts.")
-    delay: Duration | None = Field(None, description="How long to wait before each.")
+    delay: Duration | None = Field(None, description="How long to wait before the first of them; 1m without it.")
+    backoff: float | None = Field(
+        None, ge=1, le=10, description="How many times as long each further wait is; without it all are the same."
+    )
+    max_delay: Duration | None = Field(None, description="The longest wait that a backoff comes to.")
+
+
+class Resource(Part):
+    """What a step takes of something that there is little of, from its start to its end."""
+
+    pool: PoolName = Field(description="The Airflow pool; it must count deferred tasks (include_deferred).")
+    slots: int = Field(1, ge=1, le=10_000, description="How many of its slots.")
 
 
 class BaseStep(Part):
@@ -68,6 +87,9 @@ class BaseStep(Part):
     id: Identifier = Field(description="The step's name in the template.")
     title: Line | None = Field(None, description="The step's name for people.")
     after: StepIds = Field((), description="The steps that come before it.")
+    priority: Priority | None = Field(
+        None, description="Which steps go first where not all can; without it the stream's priority."
+    )
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -94,6 +116,10 @@ class DelegatedStep(BaseStep):
     time_limit: Duration | None = Field(
         None, description="After this the job is cancelled, and the step fails once the cancel is proven."
     )
+    resource: Resource | None = Field(None, description="What it holds while it runs, and while its job runs.")
+    at_once: int | None = Field(
+        None, ge=1, le=100_000, description="In how many instances at once it may be at work; without it no limit."
+    )
 
     @property
     def step_type(self) -> StepType:
@@ -114,8 +140,10 @@ class DelegatedStep(BaseStep):
         }
         retry: list[dict[str, Any]] = []
         for rule in self.retry:
-            delay = {} if rule.delay is None else {"delay": rule.delay.total_seconds()}
-            retry.append({"on": list(rule.on), "times": rule.times, **delay})
+            seconds = {"delay": rule.delay, "max_delay": rule.max_delay}
+            waits = {name: value.total_seconds() for name, value in seconds.items() if value is not None}
+            backoff = {} if rule.backoff is None else {"backoff": rule.backoff}
+            retry.append({"on": list(rule.on), "times": rule.times, **waits, **backoff})
         return {
             "step": self.step,
             "connection": self.connection,

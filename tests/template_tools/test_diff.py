@@ -8,7 +8,7 @@ import pytest
 
 from airflow_enterprise_orch.template_tools.diff import diff
 from airflow_enterprise_orch.value_stream.model import ValueStream
-from tests.template_tools.samples import HEAD, SHIPPED, shipped
+from tests.template_tools.samples import HEAD, SHIPPED, shipped, small
 
 TEXT = SHIPPED.read_text(encoding="utf-8")
 
@@ -72,6 +72,23 @@ def changes(*pairs: tuple[str, str]) -> list[str]:
             "step size: otherwise leads to provision_large, before to provision_standard",
         ),
         (
+            "{on: [failed], times: 2, delay: 5s}",
+            "{on: [failed], times: 2, delay: 5s, backoff: 2, max_delay: 1m}",
+            "step provision_standard: retry changed from if failed: again, up to 2 times, 5s later "
+            "to if failed: again, up to 2 times, 5s later, each further wait 2 times as long, at most 1m",
+        ),
+        (
+            "    time_limit: 10m\n",
+            "    time_limit: 10m\n    at_once: 3\n",
+            "step provision_large: instances at once at work here added: 3",
+        ),
+        (
+            "    time_limit: 10m\n",
+            "    time_limit: 10m\n    priority: critical\n",
+            "step provision_large: priority added: 'critical'",
+        ),
+        ("title: Order to", "priority: 5\ntitle: Order to", "the stream: priority added: 5"),
+        (
             "program: ZPOST_INVOICE",
             "program: ZPOST_BILL",
             "step post_invoice: program changed from 'ZPOST_INVOICE' to 'ZPOST_BILL'",
@@ -80,6 +97,15 @@ def changes(*pairs: tuple[str, str]) -> list[str]:
 )
 def test_one_change_is_one_line(old: str, new: str, says: str) -> None:
     assert changes((old, new)) == [says]
+
+
+def test_a_pool_that_a_step_holds() -> None:
+    one = small("  a: {J, resource: {pool: sap}}\n")
+    other = small("  a: {J, resource: {pool: zos, slots: 2}}\n")
+    assert [change.text for change in diff(one, other)] == [
+        "step a: holds slots of pool changed from 'sap' to 'zos'",
+        "step a: slots held changed from 1 to 2",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from airflow_enterprise_orch.template_tools.explain import explain, explain_json, to_ascii
 from airflow_enterprise_orch.template_tools.shape import Shape
 from airflow_enterprise_orch.value_stream.model import ValueStream
-from tests.template_tools.samples import BRANCHING, shipped, small, streams
+from tests.template_tools.samples import BRANCHING, HEAD, shipped, small, streams
 
 TREE = """\
 5 steps on UNIX, Decisions and People
@@ -63,6 +63,18 @@ def test_steps_that_wait_for_all() -> None:
     assert "waits for a and b" in text
     assert "after a\n" in text
     assert text.count("begins at once") == 1
+
+
+def test_what_a_step_holds_and_when_it_goes_first() -> None:
+    head = HEAD.replace("steps:", "priority: high\nsteps:")
+    text = explain(small("  a: {J, resource: {pool: sap, slots: 2}, at_once: 1, priority: critical}\n", head))
+    for said in (
+        "  priority high\n",
+        "holds 2 slots of pool sap until its job has ended",
+        "at work in at most 1 instance at a time",
+        "   priority critical\n",
+    ):
+        assert said in text
 
 
 def test_paths_that_meet_beside_something_else() -> None:

@@ -30,4 +30,6 @@ def test_in_words(condition, words):
 
 def test_rules_and_numbers():
     assert retry_words(["timed_out", "lost"], 1, "5m") == "if timed out or lost: again, up to 1 time, 5m later"
+    grown = retry_words(["failed"], 3, "1m", backoff=2.0, max_delay="1h")
+    assert grown == "if failed: again, up to 3 times, 1m later, each further wait 2 times as long, at most 1h"
     assert [counted(number, "step") for number in (0, 1, 2)] == ["0 steps", "1 step", "2 steps"]

@@ -24,8 +24,8 @@ class Working(BaseOperator):
 
     @classmethod
     def from_step(cls, **arguments: Any) -> Working:
-        own = ("task_id", "dag", "trigger_rule", "task_display_name")
-        operator = cls(**{name: arguments[name] for name in own})
+        own = ("task_id", "dag", "trigger_rule", "task_display_name", *streams_for_tests.SCHEDULED_BY)
+        operator = cls(**{name: arguments[name] for name in own if name in arguments})
         operator.left = json.loads(arguments["work"].get("text") or "{}")
         return operator
 

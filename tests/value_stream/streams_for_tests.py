@@ -22,6 +22,10 @@ class DoWork(Work):
     text: str = ""
 
 
+SCHEDULED_BY = ("pool", "pool_slots", "max_active_tis_per_dag", "priority_weight")
+"""What only Airflow's scheduler reads of a step."""
+
+
 class Delegate(EmptyOperator):
     """Stands for a system's operator: keeps what it was given, does nothing."""
 
@@ -29,7 +33,7 @@ class Delegate(EmptyOperator):
 
     @classmethod
     def from_step(cls, **arguments: Any) -> Delegate:
-        own = {"task_id", "dag", "trigger_rule", "task_display_name"}
+        own = {"task_id", "dag", "trigger_rule", "task_display_name", *SCHEDULED_BY}
         operator = cls(**{name: value for name, value in arguments.items() if name in own})
         operator.made_from = {name: value for name, value in arguments.items() if name not in own}
         return operator

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
@@ -168,6 +169,58 @@ def test_nothing_is_left_behind_in_airflows_registration(whole: Any) -> None:
 
     assert not DagContext.autoregistered_dags
     assert whole.auto_register is False
+
+
+SETTINGS = """
+book: {test.job: {connection: c}, resource: {pool: sap_dialog, slots: 2}, at_once: 3, priority: critical}
+route: {after: [book], priority: 7, branch: [{when: params.n > 1, then: [send]}, {otherwise: []}]}
+send: {test.job: {connection: c}}
+"""
+
+
+def told(dag: Any, name: str) -> dict[str, Any]:
+    """Return what the scheduler reads of a task."""
+    task = DagSerialization.from_dict(DagSerialization.to_dict(dag)).get_task(name)
+    settings = ("pool", "pool_slots", "max_active_tis_per_dag", "priority_weight")
+    return {
+        **{key: getattr(task, key) for key in settings},
+        "in all": task.weight_rule.get_weight(cast("Any", SimpleNamespace(task=task))),
+    }
+
+
+def test_the_scheduler_is_told_of_pools_priorities_and_limits(test_system: None) -> None:  # noqa: F811
+    dag = compile_stream(stream(SETTINGS), source_hash="x")
+    default = {"pool": "default_pool", "pool_slots": 1, "max_active_tis_per_dag": None}
+    assert told(dag, "book") == {
+        "pool": "sap_dialog",
+        "pool_slots": 2,
+        "max_active_tis_per_dag": 3,
+        "priority_weight": 10_000,
+        "in all": 10_000,
+    }
+    assert told(dag, "route") == {**default, "priority_weight": 7, "in all": 7}
+    assert told(dag, "send") == {**default, "priority_weight": 100, "in all": 100}
+
+
+@pytest.mark.parametrize(
+    ("head", "weight"),
+    [
+        ("", 100),
+        (", criticality: low", 1),
+        (", criticality: high", 1000),
+        (", criticality: critical}\npriority: low\nlimits: {steps: 9", 1),
+        ("}\npriority: 70\nlimits: {steps: 9", 70),
+    ],
+)
+def test_a_stream_without_a_priority_has_that_of_its_criticality(
+    test_system: None,  # noqa: F811
+    head: str,
+    weight: int,
+) -> None:
+    steps = "a: {test.job: {connection: c}}\nb: {after: [a], approval: {subject: Q}}"
+    dag = compile_stream(stream(steps, head=head), source_hash="x")
+    # Of two streams the more critical one is first whatever comes behind: nothing is added up over later steps.
+    assert [told(dag, name)["in all"] for name in ("a", "b")] == [weight, weight]
 
 
 def test_another_text_is_another_dag_version(test_system: None) -> None:  # noqa: F811
