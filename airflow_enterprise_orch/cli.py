@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     schema = commands.add_parser(
         "schema", help="print the JSON Schema of templates, for editors", description=_schema.__doc__
     )
+    schema.add_argument("--cases", action="store_true", help="of the files that hold a template's cases instead")
     schema.add_argument("--output", metavar="FILE", type=Path, help="write it there instead")
     schema.set_defaults(run=_schema)
 
@@ -142,10 +143,12 @@ def _other(name: str, arguments: list[str]) -> int:
 
 
 def _schema(options: argparse.Namespace) -> int:
-    """Print the JSON Schema of templates, with the step types of every installed system."""
+    """Print the JSON Schema of templates, with the step types of every installed system, or of files of cases."""
+    from airflow_enterprise_orch.template_tools.cases import cases_schema
     from airflow_enterprise_orch.value_stream.model import json_schema
 
-    text = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+    schema = cases_schema() if options.cases else json_schema()
+    text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     if options.output is None:
         print(text, end="")
     else:

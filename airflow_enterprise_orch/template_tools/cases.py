@@ -45,6 +45,18 @@ class Cases(Part):
     cases: Annotated[dict[Line, Case], Field(min_length=1)] = Field(description="Each case by what it is about.")
 
 
+def cases_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a file of cases, for editors: draft 2020-12."""
+    schema = Cases.model_json_schema()
+    about = "The cases of a value-stream template of airflow_enterprise_orch."
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "Cases of a value stream",
+        "description": about,
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class CaseReport:
     """What came of one case.

@@ -6,10 +6,13 @@ import json
 import re
 from pathlib import Path
 
+import jsonschema
 import pytest
 
+from airflow_enterprise_orch.cli import main
 from airflow_enterprise_orch.errors import OrchestrationError, TemplateError
 from airflow_enterprise_orch.template_tools.cases import FileReport, find_cases, run_cases
+from airflow_enterprise_orch.template_tools.given import read_sheet
 from airflow_enterprise_orch.template_tools.report import case_lines
 from airflow_enterprise_orch.value_stream.loader import load_value_streams, report_template_errors
 from airflow_enterprise_orch.value_stream.template_folder import find_templates, read_templates
@@ -22,6 +25,27 @@ def run(folder: Path, cases: str) -> FileReport:
     (folder / "small.yaml").write_text(TEMPLATE, encoding="utf-8")
     (folder / "small.cases.yaml").write_text(cases, encoding="utf-8")
     return run_cases(folder / "small.yaml", folder / "small.cases.yaml")
+
+
+def test_the_schema_takes_right_cases_and_no_others(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema", "--cases"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    assert [error.message for error in validator.iter_errors(read_sheet(SHIPPED_CASES).data)] == []
+    case = {"takes": ["book"]}
+    assert validator.is_valid({"cases": {"small": case}})
+    wrong: list[dict[str, object]] = [
+        {},
+        {"cases": {}},
+        {"cases": {"small": {}}},
+        {"cases": {"small": {**case, "ends": "well"}}},
+        {"cases": {"small": {**case, "take": ["book"]}}},
+        {"cases": {"small": {**case, "takes": "book"}}},
+        {"cases": {"small": {**case, "results": {"book": 4}}}},
+        {"cases": {"small": case}, "result": {}},
+    ]
+    assert [validator.is_valid(data) for data in wrong] == [False] * len(wrong)
 
 
 ALL = """\
