@@ -22,6 +22,7 @@ from airflow_enterprise_orch.value_stream.template_folder import CASES, declared
 
 if TYPE_CHECKING:
     from airflow_enterprise_orch.template_tools.given import Params, Results
+    from airflow_enterprise_orch.template_tools.lint import Hint
     from airflow_enterprise_orch.value_stream.model import ValueStream
 
 OTHERS = {
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     lint.add_argument(
         "--format", choices=("human", "json"), default="human", help="one line, or one JSON object, a problem"
     )
+    lint.add_argument("--strict", action="store_true", help="exit 1 for warnings too")
     lint.set_defaults(run=_lint)
 
     _add_template_tools(commands)
@@ -190,25 +192,34 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _lint(options: argparse.Namespace) -> int:
-    """Check templates without Airflow: exit 0 when all are right, 1 when one is not, 2 when there is none to check."""
+    """Check templates without Airflow: exit 0 when all are right, 1 when one is not, 2 when there is none to check.
+
+    Warnings tell what is probably not meant; they count with --strict only.
+    """
     files = list(dict.fromkeys(_files(options.paths)))
     problems: list[Problem] = []
+    warnings: list[Hint] = []
     for file in files:
-        problems.extend(_check(file))
+        wrong, doubtful = _check(file)
+        problems.extend(wrong)
+        warnings.extend(doubtful)
     problems.extend(_duplicates(files))
-    broken = {problem.file for problem in problems}
+    code = 1 if problems or (warnings and options.strict) else 0
     if options.format == "json":
         for problem in problems:
-            print(json.dumps(problem.to_json(), ensure_ascii=False))
-        return 1 if problems else 0
-    for problem in problems:
-        print(problem)
+            print(json.dumps({"severity": "error", "rule": "", **problem.to_json()}, ensure_ascii=False))
+        for hint in warnings:
+            print(json.dumps({"severity": "warning", "rule": hint.rule, **hint.problem.to_json()}, ensure_ascii=False))
+        return code
+    _say("".join(f"{line}\n" for line in (*problems, *warnings)))
     count = f"{len(files)} template{'' if len(files) == 1 else 's'}"
+    doubts = f", {len(warnings)} warning{'' if len(warnings) == 1 else 's'}" if warnings else ""
     if problems:
-        print(f"{count} checked, {len(broken)} with problems: {len(problems)} in all", file=sys.stderr)
-        return 1
-    print(f"{count} checked, no problems", file=sys.stderr)
-    return 0
+        broken = {problem.file for problem in problems}
+        print(f"{count} checked, {len(broken)} with problems: {len(problems)} in all{doubts}", file=sys.stderr)
+    else:
+        print(f"{count} checked, no problems{doubts}", file=sys.stderr)
+    return code
 
 
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
@@ -226,14 +237,15 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
             raise OrchestrationError(f"{path}: there is no such file or folder; check the path")
 
 
-def _check(file: Path) -> tuple[Problem, ...]:
+def _check(file: Path) -> tuple[tuple[Problem, ...], list[Hint]]:
+    """Return what is wrong with a template, or what is probably not meant."""
+    from airflow_enterprise_orch.template_tools.lint import hints
     from airflow_enterprise_orch.value_stream.model import ValueStream
 
     try:
-        ValueStream.load(file)
+        return (), hints(file, ValueStream.load(file))
     except TemplateError as error:
-        return cast("tuple[Problem, ...]", error.problems)
-    return ()
+        return cast("tuple[Problem, ...]", error.problems), []
 
 
 def _duplicates(files: Sequence[Path]) -> tuple[Problem, ...]:

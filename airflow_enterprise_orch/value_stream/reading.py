@@ -17,6 +17,7 @@ from airflow_enterprise_orch.value_stream.model_types import CEL_TYPES, ID_PATTE
 from airflow_enterprise_orch.value_stream.notes import Notes, links
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed, template_error
 from airflow_enterprise_orch.value_stream.reading_own import COMMON_KEYS, OWN_KINDS
+from airflow_enterprise_orch.value_stream.secret_texts import refuse_secrets, without_secrets
 from airflow_enterprise_orch.value_stream.steps import (
     DelegatedStep,
     Output,
@@ -57,6 +58,8 @@ class _Reader(Notes):
 
     def read(self) -> ValueStream:
         """Return the stream; :raises TemplateError: with everything that is wrong."""
+        refuse_secrets(self.document)
+        self.problems = list(self.document.problems)
         header = {key: value for key, value in self.data.items() if key != "steps"}
         self.validate(Header, header, {}, (), extra_keys=("steps",))
         params = self._params()
@@ -70,7 +73,7 @@ class _Reader(Notes):
         ):
             self.problems.extend(check)
         if self.problems:
-            raise template_error(problem for problem in self.problems if self.is_news(problem))
+            raise template_error(without_secrets(problem) for problem in self.problems if self.is_news(problem))
         return ValueStream.model_validate({**header, "steps": {name: step.model for name, step in draft.steps.items()}})
 
     # -------------------------------------------------------------------------------------------------- params
