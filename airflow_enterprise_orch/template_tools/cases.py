@@ -15,6 +15,7 @@ from pydantic import Field, JsonValue, ValidationError
 from airflow_enterprise_orch.errors import OrchestrationError
 from airflow_enterprise_orch.template_tools.given import check_params, check_required, check_results, read_sheet
 from airflow_enterprise_orch.template_tools.walk import NotGiven, Walk, walk
+from airflow_enterprise_orch.value_stream.decision_record import Fired
 from airflow_enterprise_orch.value_stream.decision_table import OTHERWISE
 from airflow_enterprise_orch.value_stream.messages import translate
 from airflow_enterprise_orch.value_stream.model import ValueStream
@@ -142,7 +143,8 @@ def run_cases(template: FilePath, file: FilePath) -> FileReport:
     stream = ValueStream.load(template)
     document = read_sheet(file)
     cases = _read(stream, document)
-    reports, choices = [], set()
+    reports: list[CaseReport] = []
+    choices: set[tuple[str, Fired]] = set()
     for name, case in cases.cases.items():
         line = document.position(("cases", name), key=True)[0]
         try:
@@ -150,7 +152,7 @@ def run_cases(template: FilePath, file: FilePath) -> FileReport:
         except NotGiven as error:
             reports.append(CaseReport(name, line, (str(error),)))
             continue
-        choices |= {(choice.branch, choice.fired) for choice in walked.choices}
+        choices |= {(choice.branch, fired) for choice in walked.choices for fired in choice.fired}
         decisions = tuple(
             f"{step.id} {step.why}"
             for step in walked.steps
@@ -216,7 +218,7 @@ def _differences(case: Case, walked: Walk) -> Iterator[str]:
         yield f"ends: {walked.ends}, not {case.ends}" + (f" ({failed})" if failed else "")
 
 
-def _hints(stream: ValueStream, choices: set[tuple[str, int | str | None]]) -> Iterator[str]:
+def _hints(stream: ValueStream, choices: set[tuple[str, Fired]]) -> Iterator[str]:
     for step in stream.ordered():
         if not isinstance(step, BranchStep):
             continue

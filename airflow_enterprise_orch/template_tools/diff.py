@@ -38,6 +38,7 @@ _WORDS: Mapping[str, str] = {
     "outcome.success": "a success when",
     "outcome.warning": "a warning when",
     "hit": "hit policy",
+    "match": "which rules that hold are taken",
     "key": "business key",
     "duplicates": "a second live instance with the same key",
     "instances": "instances at a time",
@@ -208,14 +209,15 @@ def _branch(
     """Compare the rules by their conditions, so that one that is put in between changes no other."""
     own = ("rules", "otherwise")
     yield from _changes(_without(before, own), _without(after, own), ("steps", name), f"step {name}")
-    yield from _rules(name, before["rules"], after["rules"], old, new)
+    place = f"steps.{name}.branch" + (".rules" if after["match"] == "all" else "")
+    yield from _rules(name, place, before["rules"], after["rules"], old, new)
     if sorted(before["otherwise"]) != sorted(after["otherwise"]):
         text = f"step {name}: otherwise leads to {_ends(after['otherwise'])}, before to {_ends(before['otherwise'])}"
         yield Change("changed", f"steps.{name}.otherwise", text, before["otherwise"], after["otherwise"])
 
 
 def _rules(
-    name: str, before: list[dict[str, Any]], after: list[dict[str, Any]], old: ValueStream, new: ValueStream
+    name: str, place: str, before: list[dict[str, Any]], after: list[dict[str, Any]], old: ValueStream, new: ValueStream
 ) -> Iterator[Change]:
     was, now = [rule["when"] for rule in before], [rule["when"] for rule in after]
     gone, come = [one for one in was if one not in now], [one for one in now if one not in was]
@@ -227,28 +229,28 @@ def _rules(
                 come.remove(other["when"])
                 asks, asked = in_words(other["when"], new), in_words(one["when"], old)
                 text = f"step {name}: rule {number} now asks if {asks}; before if {asked}"
-                yield Change("changed", f"steps.{name}.branch[{number - 1}].when", text, one["when"], other["when"])
-                yield from _leads(name, number, one, other)
+                yield Change("changed", f"{place}[{number - 1}].when", text, one["when"], other["when"])
+                yield from _leads(name, f"{place}[{number - 1}]", number, one, other)
     for number, rule in enumerate(after, start=1):
-        where = f"steps.{name}.branch[{number - 1}]"
+        where = f"{place}[{number - 1}]"
         if rule["when"] in come:
             text = f"step {name}: rule {number} added: if {in_words(rule['when'], new)}, to {_ends(rule['then'])}"
             yield Change("added", where, text, None, rule)
         elif rule["when"] in was:
-            yield from _leads(name, number, before[was.index(rule["when"])], rule)
+            yield from _leads(name, where, number, before[was.index(rule["when"])], rule)
     for number, rule in enumerate(before, start=1):
         if rule["when"] in gone:
             text = f"step {name}: rule {number} removed: if {in_words(rule['when'], old)}, to {_ends(rule['then'])}"
-            yield Change("removed", f"steps.{name}.branch", text, rule)
+            yield Change("removed", place, text, rule)
     if [one for one in was if one in now] != [one for one in now if one in was]:
         text = f"step {name}: the rules are asked in another order"
-        yield Change("changed", f"steps.{name}.branch", text, was, now)
+        yield Change("changed", place, text, was, now)
 
 
-def _leads(name: str, number: int, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+def _leads(name: str, where: str, number: int, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
     if sorted(before["then"]) != sorted(after["then"]):
         text = f"step {name}: rule {number} leads to {_ends(after['then'])}, before to {_ends(before['then'])}"
-        yield Change("changed", f"steps.{name}.branch[{number - 1}].then", text, before["then"], after["then"])
+        yield Change("changed", f"{where}.then", text, before["then"], after["then"])
 
 
 def _ends(steps: Sequence[str]) -> str:

@@ -191,6 +191,8 @@ def _says(shape: Shape, step: Step) -> Iterator[str]:
             yield f"holds {counted(step.resource.slots, 'slot')} of pool {step.resource.pool} until its job has ended"
         if step.at_once is not None:
             yield f"at work in at most {counted(step.at_once, 'instance')} at a time"
+    elif isinstance(step, BranchStep) and step.match == "all":
+        yield "all rules that hold are taken"
     elif isinstance(step, ApprovalStep):
         who = listed(step.assignees, "or") or "everyone who may act on the stream"
         yield f"{PEOPLE}: {who} may answer: {step.subject}"

@@ -127,6 +127,7 @@ def _legend(layout: Layout) -> Iterator[tuple[str, str]]:
             for way in ways(step):
                 condition = f"{way.label}: if {in_words(way.when, layout.stream)}" if way.when else way.label
                 targets = [_title(layout.stream.steps[target]) for target in way.then]
+                condition = condition if step.match == "first" or not way.when else f"{condition} (all that hold)"
                 yield _title(step), f"{condition} → {', '.join(targets) or 'the path ends here'}"
 
 

@@ -21,13 +21,9 @@ from airflow_enterprise_orch.expressions import compile_expression
 from airflow_enterprise_orch.restricted_jinja import inspect, render, run_names, texts
 from airflow_enterprise_orch.template_tools.given import Params, Results, with_defaults
 from airflow_enterprise_orch.template_tools.shape import Shape
-from airflow_enterprise_orch.value_stream.choosing import (
-    ChoiceImpossible,
-    first_that_holds,
-    row_that_counts,
-    sentence,
-)
+from airflow_enterprise_orch.value_stream.choosing import ChoiceImpossible, row_that_counts, rules_that_hold
 from airflow_enterprise_orch.value_stream.conditions import condition_variables
+from airflow_enterprise_orch.value_stream.decision_record import RULES, Decision, Fired, Override, ways_of_rules
 from airflow_enterprise_orch.value_stream.decision_table import OTHERWISE
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.paths import ALL_SUCCESS, MEETING, NEVER, Paths, Task, TaskKind
@@ -76,11 +72,11 @@ class WalkedStep:
 class Choice:
     """What a branch chose.
 
-    :param fired: the rule's number from 1, or ``otherwise``; None when no rule was asked.
+    :param fired: the numbers of the rules from 1, or ``otherwise``; none when a person decided against the rules.
     """
 
     branch: str
-    fired: int | str | None
+    fired: tuple[Fired, ...]
     chosen: tuple[str, ...]
 
 
@@ -116,7 +112,9 @@ class Walk:
                 {"step": step.id, "state": step.state, "why": step.why, "values": dict(step.values)}
                 for step in self.steps
             ],
-            "choices": [{"branch": one.branch, "fired": one.fired, "chosen": list(one.chosen)} for one in self.choices],
+            "choices": [
+                {"branch": one.branch, "fired": list(one.fired), "chosen": list(one.chosen)} for one in self.choices
+            ],
             "unfilled": {name: list(steps) for name, steps in self.unfilled.items()},
         }
 
@@ -148,6 +146,7 @@ class _Walker:
         self.states: dict[str, str] = {}
         self.whys: dict[str, str] = {}
         self.left: dict[str, dict[str, Any]] = {}
+        self.day = day
         self.choices: list[Choice] = []
         self.unfilled: dict[str, list[str]] = {}
         self.behind = _behind(self.paths.tasks)
@@ -213,34 +212,52 @@ class _Walker:
     def _branch(self, step: BranchStep, result: Mapping[str, Any]) -> None:
         variables = condition_variables(self.stream, step.id)
         rules = [{"when": rule.when, "then": list(rule.then)} for rule in step.rules]
-        fired: int | str | None
+        fired: tuple[Fired, ...]
         by_rule: list[str]
         problem = ""
         try:
-            fired, by_rule = first_that_holds(step.id, rules, step.otherwise, variables, self._values(variables))
+            fired, by_rule = rules_that_hold(
+                step.id, step.match, rules, step.otherwise, variables, self._values(variables)
+            )
         except ChoiceImpossible as error:
             if "chooses" not in result:
                 self._not_given(error.missing, str(error))
                 raise _Failure(str(error)) from error
-            fired, by_rule, problem = None, [], str(error)
+            fired, by_rule, problem = (), [], str(error)
         chosen, override = by_rule, None
         if "chooses" in result:
             wanted = result["chooses"]
             chosen = [wanted] if isinstance(wanted, str) else list(wanted)
-            override = {"by": result.get("by", "a person"), "reason": result.get("reason", "given")}
-        record = {"chosen": chosen, "fired": fired, "by_rule": by_rule, "rules": rules, "problem": problem}
-        seen = self._seen(step, fired)
-        self.whys[step.id] = sentence({**record, "values": seen, "overridden_by": override})
-        self.choices.append(Choice(step.id, fired if override is None else None, tuple(chosen)))
+            override = Override(result.get("by", "a person"), result.get("reason", "given"), tuple(by_rule))
+        decision = Decision(
+            "branch",
+            step.match,
+            ways_of_rules(rules, list(step.otherwise)),
+            self._seen(step, fired),
+            fired,
+            RULES if override is None else override.by,
+            self.day,
+            chosen=tuple(chosen),
+            overridden=override,
+            problem=problem,
+        )
+        self.whys[step.id] = decision.sentence()
+        self._route(step, fired if override is None else (), chosen)
+
+    def _route(self, step: Step, fired: tuple[Fired, ...], chosen: Iterable[str]) -> None:
+        """Skip what comes right after a step that chose, but for what it chose."""
+        chosen = tuple(chosen)
+        self.choices.append(Choice(step.id, fired, chosen))
         routes = self.paths.routes(step.id)
         follow = {routes[target] for target in chosen}
         follow |= {other for one in follow for other in self.behind[one]}
         direct = [task.task_id for task in self.paths.tasks if step.id in task.upstream]
         self._skip([name for name in direct if name not in follow])
 
-    def _seen(self, step: BranchStep, fired: int | str | None) -> dict[str, Any]:
-        """Return the values that the rules looked at, up to the one that fired."""
-        asked = step.rules[:fired] if isinstance(fired, int) else step.rules
+    def _seen(self, step: BranchStep, fired: tuple[Fired, ...]) -> dict[str, Any]:
+        """Return the values that the rules looked at, up to the one that fired if it is the first that counts."""
+        first = fired[0] if fired and step.match == "first" else None
+        asked = step.rules[:first] if isinstance(first, int) else step.rules
         variables = condition_variables(self.stream, step.id)
         read = {name for rule in asked for name in compile_expression(rule.when, variables).references}
         return {name: value for name, value in sorted(self._values(read).items()) if value is not None}

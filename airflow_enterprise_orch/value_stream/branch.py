@@ -17,21 +17,25 @@ from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from airflow_enterprise_orch.delegation.control import CONTROL_KEY, ControlBroken, Wish, read_wishes
 from airflow_enterprise_orch.instance import values_of
-from airflow_enterprise_orch.value_stream.choosing import ChoiceImpossible, first_that_holds, sentence
+from airflow_enterprise_orch.value_stream.choosing import ChoiceImpossible, Match, rules_that_hold
+from airflow_enterprise_orch.value_stream.decision_record import (
+    DECISION_KEY,
+    RULES,
+    Decision,
+    Fired,
+    Override,
+    ways_of_rules,
+)
 from airflow_enterprise_orch.value_stream.decision_table import OTHERWISE as OTHERWISE
 
 log = logging.getLogger(__name__)
-
-DECISION_KEY = "orch.decision"
-DECISION_VERSION = 1
-LONGEST_VALUE = 500
-"""How much of a long text is kept in the record of a decision."""
 
 
 class BranchStep(BranchPythonOperator):
     """Chooses the steps that come next.
 
-    :param rules: ``{"when": condition, "then": [steps]}`` in order; the first that holds fires.
+    :param match: ``first``: the first rule that holds fires; ``all``: all that hold.
+    :param rules: ``{"when": condition, "then": [steps]}`` in order.
     :param otherwise: the steps when none does.
     :param variables: what the conditions read, qualified name to CEL type.
     :param routes: of each step that can be chosen, the task that stands for the choice.
@@ -46,10 +50,12 @@ class BranchStep(BranchPythonOperator):
         rules: Sequence[Mapping[str, Any]],
         otherwise: Sequence[str],
         variables: Mapping[str, str],
+        match: Match = "first",
         routes: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         plan = {
+            "match": match,
             "rules": [{"when": rule["when"], "then": list(rule["then"])} for rule in rules],
             "otherwise": list(otherwise),
             "variables": dict(variables),
@@ -67,29 +73,29 @@ def decide(*, plan: Mapping[str, Any], **context: Any) -> list[str]:
     task_id = context["ti"].task_id
     override = _override(context, plan)
     values = values_of(context, plan["variables"])  # type: ignore[arg-type]  # Airflow hands the context as keywords
-    fired: int | str | None
+    fired: tuple[Fired, ...]
     try:
-        fired, chosen = _first_that_holds(task_id, plan, values)
+        fired, by_rule = _rules_that_hold(task_id, plan, values)
         problem = ""
     except AirflowFailException as error:
         if override is None:
             raise
-        fired, chosen, problem = None, [], str(error)
-    decision: dict[str, Any] = {
-        "version": DECISION_VERSION,
-        "rules": plan["rules"],
-        "otherwise": plan["otherwise"],
-        "values": {name: clipped(value) for name, value in values.items()},
-        "fired": fired,
-        "by_rule": chosen,
-        "chosen": list(override.targets) if override else chosen,
-        "overridden_by": {"by": override.by, "reason": override.reason} if override else None,
-        "problem": problem,
-        "at": datetime.now(UTC).isoformat(),
-    }
-    context["task_state_store"].set(DECISION_KEY, decision, retention=NEVER_EXPIRE)
-    log.info("%s", sentence(decision))
-    return [plan["routes"].get(step, step) for step in decision["chosen"]]
+        fired, by_rule, problem = (), [], str(error)
+    decision = Decision(
+        "branch",
+        plan["match"],
+        ways_of_rules(plan["rules"], plan["otherwise"]),
+        values,
+        fired,
+        RULES if override is None else override.by,
+        datetime.now(UTC),
+        chosen=tuple(by_rule) if override is None else override.targets,
+        overridden=None if override is None else Override(override.by, override.reason, tuple(by_rule)),
+        problem=problem,
+    )
+    context["task_state_store"].set(DECISION_KEY, decision.to_json(), retention=NEVER_EXPIRE)
+    log.info("%s", decision.sentence())
+    return [plan["routes"].get(step, step) for step in decision.chosen]
 
 
 def _override(context: Mapping[str, Any], plan: Mapping[str, Any]) -> Wish | None:
@@ -112,15 +118,10 @@ def _override(context: Mapping[str, Any], plan: Mapping[str, Any]) -> Wish | Non
     return wishes.override
 
 
-def _first_that_holds(
+def _rules_that_hold(
     task_id: str, plan: Mapping[str, Any], values: Mapping[str, object]
-) -> tuple[int | str, list[str]]:
+) -> tuple[tuple[Fired, ...], list[str]]:
     try:
-        return first_that_holds(task_id, plan["rules"], plan["otherwise"], plan["variables"], values)
+        return rules_that_hold(task_id, plan["match"], plan["rules"], plan["otherwise"], plan["variables"], values)
     except ChoiceImpossible as error:
         raise AirflowFailException(str(error)) from error
-
-
-def clipped(value: object) -> object:
-    """Shorten a long text for the record of a decision."""
-    return f"{value[:LONGEST_VALUE]}..." if isinstance(value, str) and len(value) > LONGEST_VALUE else value

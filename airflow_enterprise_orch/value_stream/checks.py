@@ -129,9 +129,11 @@ def check_steps(draft: Draft) -> Iterator[Problem]:
 
 
 def _check_branch(draft: Draft, step: DraftStep, path: Path) -> Iterator[Problem]:
-    rules = draft.document.get(path)
+    rules, place = draft.document.get(path), path
+    if isinstance(rules, dict):
+        rules, place = rules.get("rules"), (*path, "rules")
     for index in range(len(rules) if isinstance(rules, list) else 0):
-        here = (*path, index, "when")
+        here = (*place, index, "when")
         text = draft.document.get(here)
         if not isinstance(text, str):
             continue

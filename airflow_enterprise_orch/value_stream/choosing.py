@@ -1,13 +1,16 @@
-"""What a branch and a decision table choose. Pure: what runs in Airflow and ``simulate`` decide by the same code."""
+"""What branches and decision tables choose. Pure: what runs in Airflow and ``simulate`` decide by the same code."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from airflow_enterprise_orch.errors import OrchestrationError
 from airflow_enterprise_orch.expressions import ExpressionError, compile_expression
+from airflow_enterprise_orch.value_stream.decision_record import Fired
 from airflow_enterprise_orch.value_stream.decision_table import OTHERWISE, Hit, fitting, read_cell, shown
+
+Match = Literal["first", "all"]
 
 
 class ChoiceImpossible(OrchestrationError):
@@ -21,29 +24,37 @@ class ChoiceImpossible(OrchestrationError):
         self.missing = missing
 
 
-def first_that_holds(
+def rules_that_hold(
     step: str,
+    match: Match,
     rules: Sequence[Mapping[str, Any]],
     otherwise: Sequence[str],
     variables: Mapping[str, str],
     values: Mapping[str, object],
-) -> tuple[int | str, list[str]]:
-    """Return the number of the rule that fires (from 1) or ``otherwise``, and the steps that it chooses.
+) -> tuple[tuple[Fired, ...], list[str]]:
+    """Return the numbers of the rules that fire (from 1) or ``otherwise``, and the steps that they choose.
 
+    :param match: ``first``: the first rule that holds fires, and no later one is asked; ``all``: all that hold.
     :param rules: ``{"when": condition, "then": [steps]}`` in order.
     :param variables: what the conditions read, qualified name to CEL type.
     :param values: by qualified name; None for one that is not there.
     :raises ChoiceImpossible: when a rule needs a value that is not there.
     """
+    fired: list[int] = []
     for number, rule in enumerate(rules, start=1):
+        if fired and match == "first":
+            break
         try:
             holds = compile_expression(rule["when"], variables).evaluate(values)
         except ExpressionError as error:
             what = f"branch {step!r}, rule {number} ({rule['when']}): {error}"
             raise ChoiceImpossible(what, error.name if values.get(error.name) is None else "") from error
         if holds:
-            return number, list(rule["then"])
-    return OTHERWISE, list(otherwise)
+            fired.append(number)
+    if not fired:
+        return (OTHERWISE,), list(otherwise)
+    # A step that several of them name runs once.
+    return tuple(fired), list(dict.fromkeys(name for number in fired for name in rules[number - 1]["then"]))
 
 
 def row_that_counts(
@@ -72,22 +83,3 @@ def row_that_counts(
     if otherwise is None:
         raise ChoiceImpossible(f"decision {step!r}: no row fits {seen}, and there is no otherwise")
     return OTHERWISE, dict(otherwise)
-
-
-def sentence(decision: Mapping[str, Any]) -> str:
-    """Say a branch's decision in one line for people."""
-    chosen = ", ".join(decision["chosen"]) or "nothing, the path ends here"
-    fired = decision["fired"]
-    if fired is None:
-        rule = f"no rule could be evaluated ({decision['problem']})"
-    elif fired == OTHERWISE:
-        rule = "no rule holds, so otherwise"
-    else:
-        rule = f"rule {fired} holds: {decision['rules'][fired - 1]['when']}"
-    seen = ", ".join(f"{name} = {value!r}" for name, value in decision["values"].items())
-    line = f"goes on with {chosen}: {rule}" + (f" (with {seen})" if seen else "")
-    if decision["overridden_by"] is None:
-        return line
-    instead = ", ".join(decision["by_rule"]) or "nothing"
-    by, reason = decision["overridden_by"]["by"], decision["overridden_by"]["reason"]
-    return f"goes on with {chosen}, as {by} wants ({reason}), instead of {instead}: {rule}"

@@ -130,12 +130,20 @@ def _branch(stream: ValueStream, paths: Paths, step: steps.BranchStep) -> dict[s
     declared = condition_variables(stream, step.id)
     read = {name for rule in step.rules for name in compile_expression(rule.when, declared).references}
     lines = [f"{number}. when `{rule.when}`: {_named(rule.then)}" for number, rule in enumerate(step.rules, start=1)]
+    match = {"match": step.match} if step.match != "first" else {}
     return {
+        **match,
         "rules": [{"when": rule.when, "then": list(rule.then)} for rule in step.rules],
         "otherwise": list(step.otherwise),
         "variables": {name: declared[name] for name in sorted(read)},
         "routes": {target: task for target, task in paths.routes(step.id).items() if target != task},
-        "doc_md": "\n".join([*lines, f"{len(lines) + 1}. {OTHERWISE}: {_named(step.otherwise)}"]),
+        "doc_md": "\n".join(
+            [
+                *(["All rules that hold are taken.", ""] if match else []),
+                *lines,
+                f"{len(lines) + 1}. {OTHERWISE}: {_named(step.otherwise)}",
+            ]
+        ),
     }
 
 

@@ -14,9 +14,9 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from airflow_enterprise_orch.instance import values_of
-from airflow_enterprise_orch.value_stream.branch import DECISION_KEY, DECISION_VERSION, clipped
 from airflow_enterprise_orch.value_stream.choosing import ChoiceImpossible, row_that_counts
-from airflow_enterprise_orch.value_stream.decision_table import OTHERWISE, Hit, shown
+from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY, RULES, Decision, ways_of_rules
+from airflow_enterprise_orch.value_stream.decision_table import Hit
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -62,19 +62,19 @@ class DecisionStep(BaseOperator):
         if missing:
             raise AirflowFailException(f"decision {self.task_id!r}: {', '.join(missing)} has no value")
         fired, outputs = self.decide(values)
-        record: dict[str, Any] = {
-            "version": DECISION_VERSION,
-            "kind": "table",
-            "hit": self.hit,
-            "reads": self.inputs,
-            "values": {name: clipped(value) for name, value in values.items()},
-            "fired": fired,
-            "result": outputs,
-            "at": datetime.now(UTC).isoformat(),
-        }
-        context["task_state_store"].set(DECISION_KEY, record, retention=NEVER_EXPIRE)
-        row = "no row fits, so otherwise" if fired == OTHERWISE else f"row {fired} fits"
-        self.log.info("%s: %s (with %s)", shown(outputs), row, shown(values))
+        record = Decision(
+            "table",
+            self.hit,
+            ways_of_rules(self.rows, self.otherwise),
+            values,
+            (fired,),
+            RULES,
+            datetime.now(UTC),
+            outputs=outputs,
+            reads=self.inputs,
+        )
+        context["task_state_store"].set(DECISION_KEY, record.to_json(), retention=NEVER_EXPIRE)
+        self.log.info("%s", record.sentence())
         return outputs
 
     def decide(self, values: Mapping[str, Any]) -> tuple[int | str, dict[str, Any]]:

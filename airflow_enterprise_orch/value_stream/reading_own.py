@@ -23,6 +23,7 @@ from airflow_enterprise_orch.value_stream.steps import (
 )
 
 COMMON_KEYS = ("title", "after", "priority")
+BRANCH_KEYS = ("match", "rules", "otherwise")
 DECISION_KEYS = ("hit", "inputs", "outputs", "rows")
 
 Reader = Callable[[Notes, DraftStep, Path, dict[str, Any]], Step | None]
@@ -55,54 +56,66 @@ def keyed(kind: str, model: type[BaseStep], remedy: str) -> Reader:
 
 
 def read_branch(notes: Notes, step: DraftStep, path: Path, raw: dict[str, Any]) -> Step | None:
-    """Read a step that chooses the steps that come next."""
+    """Read a step that chooses the steps that come next: a list of rules, or keys with a list of rules among them."""
     here, body = (*path, "branch"), raw["branch"]
     before = len(notes.problems)
-    notes.unknown_keys(path, raw, (*COMMON_KEYS, "branch"), {})
-    if not isinstance(body, list) or not body:
+    notes.unknown_keys(path, raw, (*COMMON_KEYS, "branch"), dict.fromkeys(BRANCH_KEYS, "branch"))
+    by_key = isinstance(body, dict)
+    if by_key:
+        notes.unknown_keys(here, body, BRANCH_KEYS, dict.fromkeys(("when", "then"), "rules"))
+    entries = body.get("rules", []) if by_key else body
+    place: Path = (*here, "rules") if by_key else here
+    if not isinstance(entries, list) or not (entries or by_key):
         notes.add(
-            here,
-            f"a branch must be a list of rules, not {kind_of(body) if body != [] else 'an empty list'}",
+            place,
+            f"a branch must be a list of rules, not {kind_of(entries) if entries != [] else 'an empty list'}",
             "write '- when: ...' with then, and '- otherwise: [...]' at the end",
-            key=body is None,
+            key=entries is None,
         )
         return None
-    rules: list[Any] = []
-    otherwise: tuple[int, Any] | None = None
-    for index, rule in enumerate(body):
-        place = (*here, index)
-        if not isinstance(rule, dict):
-            notes.add(place, f"a rule must hold keys, not {kind_of(rule)}", "write when: and then:, or otherwise:")
-            continue
-        notes.unknown_keys(place, rule, ("otherwise",) if "otherwise" in rule else ("when", "then"), {})
-        if "otherwise" in rule:
-            step.targets += links((*place, "otherwise"), rule["otherwise"])
-            if index < len(body) - 1:
-                notes.add(place, "rules after 'otherwise' are never reached", "put otherwise last")
-            otherwise = (index, rule["otherwise"])
-        else:
-            step.targets += links((*place, "then"), rule.get("then"))
-            rules.append((index, {key: value for key, value in rule.items() if key in ("when", "then")}))
-    if otherwise is None:
-        notes.add(
-            here,
-            "the branch does not say what happens otherwise",
-            "add '- otherwise: [...]' at the end; [] ends the stream",
-            key=True,
-        )
+    ends = {(*here, "otherwise"): body["otherwise"]} if by_key and "otherwise" in body else {}
+    rules = _rules(notes, step, entries, place, ends, by_key=by_key)
+    for where, names in ends.items():
+        step.targets += links(where, names)
+    if not ends:
+        remedy = "'otherwise: [...]' beside rules" if by_key else "'- otherwise: [...]' at the end"
+        notes.add(here, "the branch does not say what happens otherwise", f"add {remedy}; [] ends the stream", key=True)
     if not rules:
         notes.add(here, "the branch has no rule", "add '- when: ...' with then", key=True)
-    for index, rule in rules:
-        notes.validate(BranchRule, rule, {}, (*here, index))
+    for where, rule in rules.items():
+        notes.validate(BranchRule, rule, {}, where)
     data = {key: raw[key] for key in COMMON_KEYS if key in raw} | {"id": "step", "rules": [_NO_RULE]}
     places: dict[str, Path] = {key: (*path, key) for key in COMMON_KEYS}
-    index, data["otherwise"] = otherwise or (0, [])
-    places["otherwise"] = (*here, index, "otherwise")
+    places["otherwise"], data["otherwise"] = next(reversed(ends.items()), (here, []))
+    if by_key and "match" in body:
+        data["match"] = body["match"]
     found: BranchStep | None = notes.validate(BranchStep, data, places, here)
     if found is None or len(notes.problems) > before:
         return None
-    checked = tuple(BranchRule.model_validate(rule) for _, rule in rules)
+    checked = tuple(BranchRule.model_validate(rule) for rule in rules.values())
     return found.model_copy(update={"id": step.id, "rules": checked})
+
+
+def _rules(
+    notes: Notes, step: DraftStep, entries: list[Any], here: Path, ends: dict[Path, Any], *, by_key: bool
+) -> dict[Path, Any]:
+    """Return the rules by their places; an ``otherwise`` among them goes into ``ends``, where it may stand there."""
+    rules: dict[Path, Any] = {}
+    for index, rule in enumerate(entries):
+        place = (*here, index)
+        if not isinstance(rule, dict):
+            remedy = "write when: and then:" if by_key else "write when: and then:, or otherwise:"
+            notes.add(place, f"a rule must hold keys, not {kind_of(rule)}", remedy)
+        elif "otherwise" not in rule or by_key:
+            notes.unknown_keys(place, rule, ("when", "then"), {"otherwise": "branch, beside rules"} if by_key else {})
+            step.targets += links((*place, "then"), rule.get("then"))
+            rules[place] = {key: value for key, value in rule.items() if key in ("when", "then")}
+        else:
+            notes.unknown_keys(place, rule, ("otherwise",), {})
+            if index < len(entries) - 1:
+                notes.add(place, "rules after 'otherwise' are never reached", "put otherwise last")
+            ends[(*place, "otherwise")] = rule["otherwise"]
+    return rules
 
 
 def read_decision(notes: Notes, step: DraftStep, path: Path, raw: dict[str, Any]) -> Step | None:

@@ -16,6 +16,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     ApprovalStep,
     BaseStep,
     BranchRule,
+    BranchStep,
     DecisionRow,
     DecisionStep,
     DelegatedStep,
@@ -149,5 +150,17 @@ def _branch() -> dict[str, Any]:
         "required": ["otherwise"],
         "additionalProperties": False,
     }
-    body = {"type": "array", "minItems": 2, "items": {"anyOf": [rule, otherwise]}}
-    return _step("branch", "Branch", "Chooses which steps come next: the first rule that holds.", body, {})
+    by_order = {"type": "array", "minItems": 2, "items": {"anyOf": [rule, otherwise]}}
+    own = _schema(BranchStep)["properties"]
+    by_key = {
+        "type": "object",
+        "properties": {
+            "match": own["match"],
+            "rules": {"type": "array", "minItems": 1, "description": own["rules"]["description"], "items": rule},
+            "otherwise": own["otherwise"],
+        },
+        "required": ["rules", "otherwise"],
+        "additionalProperties": False,
+    }
+    body = {"anyOf": [by_order, by_key]}
+    return _step("branch", "Branch", "Chooses which steps come next, by rules.", body, {})

@@ -156,7 +156,7 @@ class DelegatedStep(BaseStep):
 
 
 class BranchRule(Part):
-    """One way out of a branch: taken when its condition is the first that holds."""
+    """One way out of a branch: taken when its condition holds."""
 
     when: Text = Field(description="A condition (CEL) over params and earlier steps.")
     then: StepIds = Field(description="The steps that run next; none means that the stream ends here.")
@@ -165,7 +165,12 @@ class BranchRule(Part):
 class BranchStep(BaseStep):
     """A step that chooses which steps come next."""
 
-    rules: Annotated[tuple[BranchRule, ...], Field(strict=False, min_length=1)]
+    match: Literal["first", "all"] = Field(
+        "first", description="first: the first rule that holds is taken. all: every rule that holds is."
+    )
+    rules: Annotated[tuple[BranchRule, ...], Field(strict=False, min_length=1)] = Field(
+        description="The ways out, in the order in which they are asked."
+    )
     otherwise: StepIds = Field(description="The steps that run when no condition holds; none ends the stream there.")
 
     @property

@@ -193,3 +193,15 @@ def test_for_tools() -> None:
         "old": "zos_prod",
         "new": "zos_new",
     }
+
+
+def test_that_all_rules_that_hold_are_taken_now_is_a_change() -> None:
+    rest = "  a: {J}\n  b: {J}\n"
+    rules = "{when: params.amount > 10.0, then: [a]}, {when: params.amount > 1.0, then: [b]}"
+    first = small(f"  route: {{branch: [{rules}, {{otherwise: []}}]}}\n{rest}")
+    same = small(f"  route: {{branch: {{match: first, rules: [{rules}], otherwise: []}}}}\n{rest}")
+    every = small(f"  route: {{branch: {{match: all, rules: [{rules}], otherwise: []}}}}\n{rest}")
+    assert diff(first, same) == ()
+    assert [change.text for change in diff(first, every)] == [
+        "step route: which rules that hold are taken changed from 'first' to 'all'"
+    ]

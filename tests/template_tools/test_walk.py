@@ -141,7 +141,7 @@ def test_a_good_customers_small_order() -> None:
     assert told.ends == "success"
     assert "approve" not in told.takes and "provision_standard" in told.takes
     assert [(choice.branch, choice.fired) for choice in told.choices] == [
-        ("route", "otherwise"), ("size", "otherwise"), ("delivery", "otherwise"),
+        ("route", ("otherwise",)), ("size", ("otherwise",)), ("delivery", ("otherwise",)),
     ]  # fmt: skip
 
 
@@ -252,7 +252,7 @@ def test_an_approval_without_an_answer_is_asked_for_only_where_the_path_comes_to
 def test_a_person_may_send_a_branch_another_way() -> None:
     told = walk(shipped(), {**PARAMS, "amount": 20000}, {"route": {"chooses": ["size"], "by": "eve"}})
     assert "approve" not in told.takes
-    assert told.choices[0].fired is None
+    assert told.choices[0].fired == ()
     assert "as eve wants" in next(step.why for step in told.steps if step.id == "route")
 
 
@@ -280,3 +280,25 @@ def test_a_table_decides() -> None:
     told = walk(small(steps), {"amount": 100}, {})
     assert told.takes == ("rate", "route", "b")
     assert told.steps[0].why == "no row fits, so otherwise (amount = 100)"
+
+
+def test_all_rules_that_hold_are_taken_and_the_join_waits_for_all() -> None:
+    steps = """\
+  checks:
+    branch:
+      match: all
+      rules:
+        - {when: params.amount > 10.0, then: [credit]}
+        - {when: params.copies > 1, then: [stock]}
+      otherwise: [ship]
+  credit: {J}
+  stock: {J}
+  ship: {J, after: [checks, credit, stock]}
+"""
+    told = walk(small(steps), {"amount": 11, "copies": 2}, {"stock": {"outcome": "failed"}})
+    assert (told.choices[0].fired, told.choices[0].chosen) == ((1, 2), ("credit", "stock"))
+    assert {step.id: step.state for step in told.steps}["ship"] == "stopped"
+    assert walk(small(steps), {"copies": 2}, {}).takes == ("checks", "stock", "ship")
+    assert walk(small(steps), {}, {}).takes == ("checks", "ship")
+    why = walk(small(steps), {"amount": 11, "copies": 2}, {}).steps[0].why
+    assert "rule 1 holds: params.amount > 10.0; rule 2 holds: params.copies > 1" in why

@@ -14,7 +14,8 @@ from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped
 from streams_for_tests import Store, context_for
 
 from airflow_enterprise_orch.delegation.control import CONTROL_KEY
-from airflow_enterprise_orch.value_stream.branch import DECISION_KEY, BranchStep
+from airflow_enterprise_orch.value_stream.branch import BranchStep
+from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY, Override, read_decision
 
 RULES = [
     {"when": "params.amount > 10000.0", "then": ["approve"]},
@@ -57,16 +58,19 @@ def test_the_first_rule_that_holds_fires(
 ) -> None:
     skips, store = run(branch(), amount, credit_class)
     assert skips == skipped
-    decision = store[DECISION_KEY]
-    assert (decision["fired"], decision["chosen"], decision["overridden_by"]) == (fired, chosen, None)
+    decision = read_decision(store[DECISION_KEY])
+    assert (decision.fired, decision.chosen, decision.overridden) == ((fired,), tuple(chosen), None)
 
 
 def test_the_decision_is_kept_as_plain_json_with_the_values_it_was_made_on() -> None:
     _, store = run(branch(), 2000.0, "B")
     decision = json.loads(json.dumps(store[DECISION_KEY]))
-    assert decision["version"] == 1
-    assert decision["rules"] == RULES
-    assert decision["otherwise"] == ["provision"]
+    assert (decision["version"], decision["kind"], decision["policy"]) == (2, "branch", "first")
+    assert decision["ways"] == [
+        {"id": 1, **RULES[0]},
+        {"id": 2, **RULES[1]},
+        {"id": "otherwise", "then": ["provision"]},
+    ]
     assert decision["values"] == {"params.amount": 2000.0, "steps.book.credit_class": "B"}
     assert decision["at"].endswith("+00:00")
 
@@ -119,9 +123,9 @@ def test_a_person_overrides_the_rules_and_what_the_rules_said_is_kept(caplog: py
     with caplog.at_level(logging.INFO):
         skips, store = run(branch(), 20000.0, store=wish("provision"))
     assert skips == {"approve", "inform"}
-    decision = store[DECISION_KEY]
-    assert decision["overridden_by"] == {"by": "eve", "reason": "the customer called"}
-    assert (decision["by_rule"], decision["chosen"], decision["fired"]) == (["approve"], ["provision"], 1)
+    decision = read_decision(store[DECISION_KEY])
+    assert decision.overridden == Override("eve", "the customer called", ("approve",))
+    assert (decision.by, decision.chosen, decision.fired) == ("eve", ("provision",), (1,))
     assert any(
         "goes on with provision, as eve wants (the customer called), instead of approve" in m for m in caplog.messages
     )
@@ -130,7 +134,7 @@ def test_a_person_overrides_the_rules_and_what_the_rules_said_is_kept(caplog: py
 def test_an_override_helps_where_no_rule_can_be_evaluated() -> None:
     skips, store = run(branch(), 2000.0, None, store=wish("approve"))
     assert skips == {"inform", "route-provision"}
-    assert store[DECISION_KEY]["fired"] is None
+    assert store[DECISION_KEY]["fired"] == []
     assert "credit_class" in store[DECISION_KEY]["problem"]
 
 
@@ -163,7 +167,29 @@ def test_a_branch_may_end_the_path() -> None:
 def test_long_values_are_clipped_in_the_record_only() -> None:
     _, store = run(branch(), 2000.0, "B" * 2000)
     assert len(store[DECISION_KEY]["values"]["steps.book.credit_class"]) == 503
-    assert store[DECISION_KEY]["fired"] == 2
+    assert store[DECISION_KEY]["fired"] == [2]
+
+
+@pytest.mark.parametrize(
+    ("amount", "credit_class", "skipped", "fired", "chosen"),
+    [
+        (20000.0, "B", {"route-provision"}, [1, 2], ["approve", "inform"]),
+        (20000.0, "A", {"inform", "route-provision"}, [1], ["approve"]),
+        (2.0, "B", {"approve", "inform"}, ["otherwise"], ["provision"]),
+    ],
+)
+def test_all_rules_that_hold_fire_where_all_are_asked_for(
+    amount: float, credit_class: str, skipped: set[str], fired: list[Any], chosen: list[str]
+) -> None:
+    skips, store = run(branch(match="all"), amount, credit_class)
+    assert skips == skipped
+    assert (store[DECISION_KEY]["fired"], store[DECISION_KEY]["chosen"]) == (fired, chosen)
+
+
+def test_where_all_rules_are_asked_a_value_that_a_later_one_needs_must_be_there() -> None:
+    operator = branch(match="all")
+    with pytest.raises(AirflowFailException, match="rule 2"):
+        operator.execute(context_for(operator, params={"amount": 20000.0}, left={"book": None}))
 
 
 def test_it_is_airflows_branch_and_airflow_renders_nothing_in_it() -> None:

@@ -9,9 +9,9 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 from streams_for_tests import Store, context_for
 
-from airflow_enterprise_orch.value_stream.branch import DECISION_KEY
 from airflow_enterprise_orch.value_stream.compile import compile_stream
 from airflow_enterprise_orch.value_stream.decision import DecisionStep
+from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY
 from airflow_enterprise_orch.value_stream.model import ValueStream
 
 TEMPLATE = """
@@ -61,7 +61,9 @@ def test_the_row_that_counts_is_kept_with_what_it_saw(
     result, store = decide(amount, grade)
     assert result == outputs
     record = store[DECISION_KEY]
-    assert (record["kind"], record["fired"], record["result"]) == ("table", fired, outputs)
+    assert (record["kind"], record["policy"], record["fired"]) == ("table", "first", [fired])
+    assert record["outputs"] == outputs
+    assert [way["id"] for way in record["ways"]] == [1, 2, "otherwise"]
     assert record["values"] == {"amount": amount, "grade": grade}
     assert record["reads"] == {"amount": "params.amount", "grade": "steps.check.grade"}
 

@@ -4,13 +4,16 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from airflow_enterprise_orch.delegation.outcome import OUTCOME_VARIABLES
 from airflow_enterprise_orch.restricted_jinja import BUSINESS_NAMES, FILTERS, RUN_NAMES
 from airflow_enterprise_orch.value_stream.model import Business, Header, Limits, Param, Schedule, ValueStream
+from airflow_enterprise_orch.value_stream.reading_own import OWN_KINDS
 from airflow_enterprise_orch.value_stream.steps import (
     ApprovalStep,
     BaseStep,
+    BranchStep,
     DecisionStep,
     DelegatedStep,
     FailStep,
@@ -30,6 +33,7 @@ MODELS = (
     ApprovalStep,
     DecisionStep,
     FailStep,
+    BranchStep,
 )
 KEYS = {field.alias or name for model in MODELS for name, field in model.model_fields.items()}
 INTERNAL = {"id", "step", "work"}
@@ -53,6 +57,37 @@ def test_defaults_are_those_of_the_model():
     assert f"| `criticality` | `{Business.model_fields['criticality'].default}` |" in TEXT
     assert f"| `on_timeout` | `{ApprovalStep.model_fields['on_timeout'].default}` |" in TEXT
     assert f"| `on_reject` | `{ApprovalStep.model_fields['on_reject'].default}` |" in TEXT
+
+
+HEAD = """\
+value_stream: snippet
+title: Snippet
+business: {domain: Docs, owner: docs}
+params:
+  order_id: {type: string}
+  amount: {type: number}
+  country: {type: string}
+  ship_date: {type: string}
+steps:
+"""
+WORK = "  {}: {{unix.script: {{connection: c, script: x}}, outputs: {{grade: {{log: log, match: '(.)'}}}}}}\n"
+
+
+SNIPPETS = [
+    snippet
+    for snippet in re.findall(r"```yaml\n(  .*?)```", TEXT, re.DOTALL)
+    if any(isinstance(step, dict) and OWN_KINDS.keys() & step.keys() for step in yaml.safe_load(snippet).values())
+]
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.split(":")[0].strip())
+def test_the_steps_in_the_text_are_right_among_steps_that_do_work(snippet):
+    there = set(re.findall(r"^  (\w+):", snippet, re.MULTILINE))
+    named = {
+        name for names in re.findall(r"(?:then|after|otherwise): \[([^\[\]]*)\]", snippet) for name in names.split(", ")
+    }
+    others = sorted((named | set(re.findall(r"steps\.(\w+)", snippet))) - there - {""})
+    assert ValueStream.load(HEAD + "".join(map(WORK.format, others)) + snippet).steps.keys() >= there
 
 
 def test_the_example_is_a_right_template():

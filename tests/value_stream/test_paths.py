@@ -249,6 +249,38 @@ def test_a_failure_stops_what_follows_and_a_path_beside_it_goes_on() -> None:
     }  # fmt: skip
 
 
+ALL = """
+route: {branch: {match: all, rules: [{when: params.n > 1, then: [stock]}, {when: params.n > 5, then: [credit, ship]}],
+  otherwise: [inform]}}
+stock: J}
+credit: {approval: {subject: ok, on_reject: skip}}
+inform: J}
+ship: J, after: [stock, credit]}
+close: J, after: [ship, inform]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejects", "runs"),
+    [
+        (("stock",), (), {"stock", "ship", "close"}),
+        (("stock", "credit", "ship"), (), {"stock", "credit", "ship", "close"}),
+        (("credit", "ship"), (), {"credit", "ship", "close"}),
+        (("stock", "credit", "ship"), ("credit",), {"stock", "credit"}),
+        (("inform",), (), {"inform", "close"}),
+    ],
+)
+def test_a_join_waits_for_all_paths_that_are_taken(
+    chosen: tuple[str, ...], rejects: tuple[str, ...], runs: set[str]
+) -> None:
+    assert steps_that_run(ALL, choices={"route": chosen}, rejects=frozenset(rejects)) == {"route", *runs}
+    model = stream(ALL)
+    for seed in range(20):
+        _, ran = airflow(model, World({"route": chosen}), random.Random(seed))
+        before = [name for name in ("stock", "credit") if name in chosen]
+        assert all(ran.index(name) < ran.index("ship") for name in before if "ship" in ran)
+
+
 def test_a_plain_stream_needs_no_helpers() -> None:
     model = stream("a: J}\nb: J, after: [a]}\nc: J, after: [a]}\nd: J, after: [b, c]}")
     assert [(task.task_id, task.upstream, task.rule) for task in Paths(model).tasks] == [
@@ -286,6 +318,7 @@ def worlds(draw: st.DrawFn) -> tuple[str, World]:
     kinds[-1] = "job"
     after: dict[str, set[str]] = {}
     targets: dict[str, list[list[str]]] = {}
+    every: dict[str, list[list[str]]] = {}  # where all rules that hold are taken: the rules' steps, then otherwise
     for index, name in enumerate(names):
         earlier = [one for one, kind in zip(names[:index], kinds, strict=False) if kind != "branch"]
         after[name] = set(draw(st.lists(st.sampled_from(earlier), max_size=3, unique=True))) if earlier else set()
@@ -293,10 +326,19 @@ def worlds(draw: st.DrawFn) -> tuple[str, World]:
             later = names[index + 1 :]
             ways = [draw(st.lists(st.sampled_from(later), max_size=2, unique=True)) for _ in range(2)]
             targets[name] = ways if any(ways) else [[later[0]], []]
+            if draw(st.booleans()):
+                more = draw(st.lists(st.sampled_from(later), max_size=2, unique=True))
+                one, two = targets[name]
+                every[name] = [one, more, two]
+                targets[name] = [one, more, list(dict.fromkeys(one + more)), two]
     lines = []
     for name, kind in zip(names, kinds, strict=True):
         parts = [f"after: [{', '.join(sorted(after[name]))}]"] if after[name] else []
-        if kind == "branch":
+        if name in every:
+            one, two, otherwise = (", ".join(way) for way in every[name])
+            rules = f"[{{when: params.n > 1, then: [{one}]}}, {{when: params.n > 2, then: [{two}]}}]"
+            parts.append(f"branch: {{match: all, rules: {rules}, otherwise: [{otherwise}]}}")
+        elif kind == "branch":
             then, otherwise = (", ".join(way) for way in targets[name])
             parts.append(f"branch: [{{when: params.n > 1, then: [{then}]}}, {{otherwise: [{otherwise}]}}]")
         elif kind == "approval":
