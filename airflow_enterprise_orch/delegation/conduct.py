@@ -63,6 +63,8 @@ class Conduct:
     :param say: writes one line for people, into the task's log.
     :param reached: called with the name of each point where a death must do no harm.
     :param make_key: draws a delegation key.
+    :param cancels: its job can be ended from here. Otherwise a clear while it runs waits on, and a time limit ends the
+        wait alone.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Conduct:
     say: Callable[[str], None]
     reached: Callable[[str], None] = lambda _point: None
     make_key: Callable[[], str] = new_key
+    cancels: bool = True
 
     async def start(self) -> Next:
         """Bring the job out, or go on where the try before this one died."""
@@ -176,7 +179,7 @@ class Conduct:
     async def _attach(self, attempt: Attempt) -> Next:
         self.say(f"attempt {attempt.number} is out there as {attempt.handle}: attached, nothing is sent")
         now = self.store.now
-        if not attempt.stopping and cleared_while_waiting(attempt, now):
+        if self.cancels and not attempt.stopping and cleared_while_waiting(attempt, now):
             attempt = replace(attempt, stopping="the step was cleared while it waited", heeded=now.max_tries)
             self.store.save(attempt)
         try:
@@ -215,6 +218,9 @@ class Conduct:
             raise AssertionError("a job without a handle cannot be waited for")
         limit = self.step.time_limit
         deadline = attempt.sent_at + timedelta(seconds=limit) if limit and attempt.sent_at else None
+        if deadline is not None and limit and not self.cancels and deadline <= self.clock.now():
+            # That was told, and the step failed; who has it run again wants to wait on.
+            deadline = self.clock.now() + timedelta(seconds=limit)
         self.say(
             f"attempt {attempt.number} is {named(attempt)} on {attempt.system}, key {attempt.key}; "
             f"waiting without a worker slot"
@@ -234,6 +240,12 @@ class Conduct:
             async with self.site.open() as system:
                 if system.identity != attempt.system:
                     raise Parked(repointed(attempt, system.identity), self.store.ledger)
+                if timed_out and not self.cancels and await self._still_there(system, attempt):
+                    # The attempt stays open, so that nothing is started beside what goes on.
+                    limit = timedelta(seconds=self.step.time_limit or 0)
+                    return Failed(
+                        f"{self.who} has not ended within {limit}; it goes on: clear the step to wait for it again"
+                    )
                 await sweep(system, attempt, self.say)
                 result = await system.result(handle)
                 judgement = outcome.judge(result)

@@ -77,6 +77,8 @@ async def refuse_blocked(connection_id: str) -> None:
     from airflow.sdk.bases.hook import BaseHook
     from asgiref.sync import sync_to_async
 
+    if not connection_id:
+        return  # a system that needs no login
     try:
         record = await sync_to_async(read_variable)(BLOCK_PREFIX + connection_id)
     except ControlBroken:

@@ -24,14 +24,24 @@ from pydantic import ValidationError
 from airflow_enterprise_orch.delegation import control, guard, parking, trigger
 from airflow_enterprise_orch.delegation.attempt import Attempt
 from airflow_enterprise_orch.delegation.conduct import Conduct
-from airflow_enterprise_orch.delegation.conduct_types import Again, Asked, Done, Failed, Held, Next, Skipped, Wait
+from airflow_enterprise_orch.delegation.conduct_types import (
+    Again,
+    Asked,
+    Done,
+    Failed,
+    Held,
+    Next,
+    Site,
+    Skipped,
+    Wait,
+)
 from airflow_enterprise_orch.delegation.ledger import RetryRule, TaskTry
-from airflow_enterprise_orch.delegation.ledger_store import LedgerStore
+from airflow_enterprise_orch.delegation.ledger_store import Cells, LedgerStore
 from airflow_enterprise_orch.delegation.outcome import OutcomeRules, OutputRule
 from airflow_enterprise_orch.delegation.polling import utc_now
 from airflow_enterprise_orch.delegation.retry import INFRASTRUCTURE_RETRIES, DelegationRetryPolicy, RunAgain
 from airflow_enterprise_orch.delegation.submission import SystemClock
-from airflow_enterprise_orch.delegation.system import RemoteSystem, step_type
+from airflow_enterprise_orch.delegation.system import RemoteSystem, StepType, SystemRegistration, step_type
 from airflow_enterprise_orch.delegation.task_run import StateStoreCells, told_in_one_line
 from airflow_enterprise_orch.delegation.trigger import DelegateTrigger
 from airflow_enterprise_orch.errors import LoginRefused, OwnershipLost, TemplateError
@@ -70,6 +80,9 @@ class DelegateOperator(BaseOperator):
     template_fields: Sequence[str] = ("work",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"work": "json"}
     ui_color = "#e8eef7"
+    cancels: ClassVar[bool] = True
+    """Its jobs can be ended from here."""
+    trigger_class: ClassVar[type[DelegateTrigger]] = DelegateTrigger
 
     def __init__(
         self,
@@ -105,6 +118,7 @@ class DelegateOperator(BaseOperator):
         self.retry_rules = rules
         self._stopped = False
         self._unrendered: TemplateError | None = None
+        self._business_key = ""
 
     @classmethod
     def from_step(cls, **kwargs: Any) -> DelegateOperator:
@@ -121,7 +135,9 @@ class DelegateOperator(BaseOperator):
             super().render_template_fields(context, jinja_env)
             return
         try:
-            self.work = render_tree(self.work, visible_names(context, self.stream))
+            names = visible_names(context, self.stream)
+            self._business_key = names["business"]["key"]
+            self.work = render_tree(self.work, names)
         except TemplateError as error:
             # Airflow renders before every resume too, and a job that is out there needs no more than its handle.
             self._unrendered = error
@@ -162,16 +178,30 @@ class DelegateOperator(BaseOperator):
     def _conduct(self, context: Context) -> Conduct:
         ti = context["ti"]
         cells = StateStoreCells(context["task_state_store"])
+        store = LedgerStore(cells, TaskTry(ti.try_number, ti.max_tries, self.retries or 0))
         return Conduct(
-            name=f"{self.step} on connection {self.connection!r}",
+            name=self._called(),
             step=_Template(self),
-            site=_ConnectedSite(self, cells),
-            store=LedgerStore(cells, TaskTry(ti.try_number, ti.max_tries, self.retries or 0)),
+            site=self._site(context, store),
+            store=store,
             clock=SystemClock(),
             try_id=str(ti.id),
             say=self.log.info,
             reached=self._reached,
+            cancels=self.cancels,
         )
+
+    def _called(self) -> str:
+        """Return the step and what it is done with, for people."""
+        return f"{self.step} on connection {self.connection!r}"
+
+    def _site(self, context: Context, store: LedgerStore) -> Site:
+        """Return what one try reaches beyond its ledger."""
+        return ConnectedSite(self, store.cells)
+
+    def kind(self) -> tuple[SystemRegistration, StepType]:
+        """Return the system that does the step, and the step's type."""
+        return step_type(self.step)
 
     def _reached(self, _point: str) -> None:
         if self._stopped:
@@ -182,9 +212,10 @@ class DelegateOperator(BaseOperator):
             case Done(value, warning):
                 if warning:
                     self.log.warning("%s", warning)
-                return dict(value)
+                # A stream that runs this one sees by this which business case the instance is.
+                return {**value, "business_key": self._business_key} if self._business_key else dict(value)
             case Wait(attempt, deadline):
-                self.defer(trigger=DelegateTrigger(self._waiting(context, attempt, deadline)), method_name="collect")
+                self.defer(trigger=self.trigger_class(self._waiting(context, attempt, deadline)), method_name="collect")
             case Asked(subject, question, options, key):
                 self.log.warning("a person must answer in Required Actions: %s", question)
                 subject = f"{self.task_id}: {subject}"
@@ -216,6 +247,7 @@ class DelegateOperator(BaseOperator):
             task_id=ti.task_id,
             map_index=ti.map_index if ti.map_index is not None else -1,
             try_number=ti.try_number,
+            cancels=self.cancels,
         )
 
     def checked_work(self) -> Work:
@@ -224,7 +256,7 @@ class DelegateOperator(BaseOperator):
             raise TemplateError(
                 f"step {self.task_id!r}: {self._unrendered}; nothing was handed over"
             ) from self._unrendered
-        _, kind = step_type(self.step)
+        _, kind = self.kind()
         try:
             return kind.work_model().rendered(self.work)
         except ValidationError as error:
@@ -235,7 +267,7 @@ class DelegateOperator(BaseOperator):
 
     def checked_rules(self, consequence: str) -> tuple[OutcomeRules, list[OutputRule]]:
         """Return how a result is read; :raises TemplateError: when that cannot be told, and the consequence."""
-        _, kind = step_type(self.step)
+        _, kind = self.kind()
         try:
             return OutcomeRules(**self.outcome), [
                 OutputRule.from_json(name, rule, kind.output_key) for name, rule in self.outputs.items()
@@ -268,16 +300,17 @@ class _Template:
 
 
 @dataclass(frozen=True)
-class _ConnectedSite:
+class ConnectedSite:
     """The system behind the step's Airflow connection, and what people wish."""
 
     operator: DelegateOperator
-    cells: StateStoreCells
+    cells: Cells
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[RemoteSystem]:
+        """Open the system; a refused login blocks the connection for everybody."""
         connection = self.operator.connection
-        registration, _ = step_type(self.operator.step)
+        registration, _ = self.operator.kind()
         await guard.refuse_blocked(connection)
         try:
             async with registration.open(connection) as system:
@@ -287,7 +320,8 @@ class _ConnectedSite:
             raise
 
     def wishes(self) -> control.Wishes:
-        registration, _ = step_type(self.operator.step)
+        """Return what people want of this step now."""
+        registration, _ = self.operator.kind()
         return control.read_wishes(
             self.cells.get(control.CONTROL_KEY),
             control.read_variable(control.HOLDS_VARIABLE),

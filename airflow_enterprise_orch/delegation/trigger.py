@@ -11,7 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_enterprise_orch.delegation import waiting
 from airflow_enterprise_orch.delegation.polling import ConnectionPoller, poller, seconds_until
-from airflow_enterprise_orch.delegation.system import step_type
+from airflow_enterprise_orch.delegation.system import SystemRegistration, step_type
 from airflow_enterprise_orch.delegation.waiting import Wait
 
 __all__ = ["MIN_WAIT", "DelegateTrigger", "Wait", "min_wait"]
@@ -88,5 +88,8 @@ class DelegateTrigger(BaseTrigger):
         return None if state is None else str(getattr(state, "value", state))
 
     def _poller(self) -> ConnectionPoller:
-        registration, _ = step_type(self.wait.step)
-        return poller(registration, self.wait.connection)
+        return poller(self.registration(), self.wait.connection)
+
+    def registration(self) -> SystemRegistration:
+        """Return the system that has the job."""
+        return step_type(self.wait.step)[0]

@@ -48,6 +48,7 @@ class Wait:
     :param deadline: when the job is to be cancelled; "" for never. ISO 8601.
     :param dag_id: with ``run_id``, ``task_id`` and ``map_index``: whose state to ask for before a cancel.
     :param try_number: the try that waits; 0 when that is not known.
+    :param cancels: a job of this kind can be ended from here; otherwise its time limit ends the wait alone.
     """
 
     step: str
@@ -61,6 +62,7 @@ class Wait:
     task_id: str = ""
     map_index: int = -1
     try_number: int = 0
+    cancels: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain JSON form."""
@@ -125,6 +127,9 @@ async def wait_for_end(
             elif watch.last is None and not (timed_out or blind):
                 # Nobody here has seen the job yet: it may have ended in time, while no triggerer was up.
                 blind, act_at = True, now() + cancel_again
+            elif not wait.cancels:
+                say.info("%s: its time limit has passed; it goes on, and nobody waits for it", wait.job)
+                return _event(wait, News(status=watch.last), timed_out=True)
             else:
                 why = "it has not ended since its cancel was asked for" if timed_out else "its time limit has passed"
                 timed_out = True
