@@ -199,11 +199,16 @@ def _lint(options: argparse.Namespace) -> int:
     files = list(dict.fromkeys(_files(options.paths)))
     problems: list[Problem] = []
     warnings: list[Hint] = []
+    right: dict[Path, ValueStream] = {}
     for file in files:
-        wrong, doubtful = _check(file)
+        wrong, doubtful = _check(file, right)
         problems.extend(wrong)
         warnings.extend(doubtful)
     problems.extend(_duplicates(files))
+    if right:
+        from airflow_enterprise_orch.value_stream.neighbours import check_neighbours
+
+        problems.extend(check_neighbours(right))
     code = 1 if problems or (warnings and options.strict) else 0
     if options.format == "json":
         for problem in problems:
@@ -237,13 +242,14 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
             raise OrchestrationError(f"{path}: there is no such file or folder; check the path")
 
 
-def _check(file: Path) -> tuple[tuple[Problem, ...], list[Hint]]:
-    """Return what is wrong with a template, or what is probably not meant."""
+def _check(file: Path, right: dict[Path, ValueStream]) -> tuple[tuple[Problem, ...], list[Hint]]:
+    """Return what is wrong with a template, or what is probably not meant; one that is right is put to the others."""
     from airflow_enterprise_orch.template_tools.lint import hints
     from airflow_enterprise_orch.value_stream.model import ValueStream
 
     try:
-        return (), hints(file, ValueStream.load(file))
+        right[file] = ValueStream.load(file)
+        return (), hints(file, right[file])
     except TemplateError as error:
         return cast("tuple[Problem, ...]", error.problems), []
 

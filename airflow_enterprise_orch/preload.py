@@ -31,6 +31,7 @@ TEMPLATES = (
     "airflow_enterprise_orch.value_stream.decision",
     "airflow_enterprise_orch.value_stream.fail",
     "airflow_enterprise_orch.value_stream.reading",
+    "airflow_enterprise_orch.value_stream.substream",
     "cel_expr_python",
 )
 """What reading and compiling a template needs."""

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 from airflow_enterprise_orch.template_tools.words import in_words, retry_words
 from airflow_enterprise_orch.value_stream.model import ValueStream
+from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS
 from airflow_enterprise_orch.value_stream.problems import listed
-from airflow_enterprise_orch.value_stream.reading_own import COMMON_KEYS
+from airflow_enterprise_orch.value_stream.reading_stream import STREAM_KEYS
 from airflow_enterprise_orch.value_stream.steps import (
     ApprovalStep,
     BranchStep,
@@ -21,6 +22,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     DelegatedStep,
     FailStep,
     Step,
+    SubStreamStep,
 )
 
 Kind = Literal["added", "removed", "renamed", "changed"]
@@ -44,9 +46,10 @@ _WORDS: Mapping[str, str] = {
     "instances": "instances at a time",
     "steps": "steps of one instance at a time",
     "step": "step type",
+    "run": "the value stream that it runs",
 }
 _KINDS: Mapping[type[Step], str] = {ApprovalStep: "approval", DecisionStep: "decision", FailStep: "fail"}
-_OWN_KINDS = (*_KINDS.values(), "step")
+_OWN_KINDS = (*_KINDS.values(), "step", "stream")
 _CONDITIONS = ("when", "success", "warning")
 _SETS = ("after", "then", "otherwise", "tags", "on", "assignees")
 """Lists whose order says nothing."""
@@ -102,6 +105,10 @@ def _step(step: Step, data: dict[str, Any]) -> dict[str, Any]:
         retry = [{**rule, "on": sorted(rule["on"])} for rule in data.pop("retry")]
         work = {"connection": data.pop("connection"), **data.pop("work")}
         return {"kind": kind, **common, kind: work, **data, **({"retry": retry} if retry else {})}
+    if isinstance(step, SubStreamStep):
+        retry = [{**rule, "on": sorted(rule["on"])} for rule in data.pop("retry")]
+        does = {key: data.pop(key) for key in STREAM_KEYS}
+        return {"kind": "stream", **common, "stream": does, **data, **({"retry": retry} if retry else {})}
     kind = _KINDS.get(type(step), "step")
     return {"kind": kind, **common, kind: data}
 

@@ -17,6 +17,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     DelegatedStep,
     FailStep,
     Step,
+    SubStreamStep,
 )
 
 _FORK, _LAST, _DOWN, _BLANK = "├─ ", "└─ ", "│  ", "   "
@@ -198,6 +199,8 @@ def _says(shape: Shape, step: Step) -> Iterator[str]:
         yield f"{PEOPLE}: {who} may answer: {step.subject}"
         yield _time_out(step)
         yield "a rejection fails the stream" if step.on_reject == "fail" else "a rejection skips the steps that follow"
+    elif isinstance(step, SubStreamStep):
+        yield from _runs(step)
     elif isinstance(step, DecisionStep):
         many = counted(len(step.rows), "row")
         count = "the first that fits counts" if step.hit == "first" else "only one can fit"
@@ -206,11 +209,20 @@ def _says(shape: Shape, step: Step) -> Iterator[str]:
         yield f"ends the path as failed: {step.message}"
     if step.priority is not None:
         yield f"priority {step.priority}"
-    facts = [*step.outputs] if isinstance(step, (DelegatedStep, DecisionStep)) else []
+    facts = [*step.outputs] if isinstance(step, (DelegatedStep, DecisionStep, SubStreamStep)) else []
     used = {value: users for (name, value), users in shape.used_by.items() if name == step.id}
     for value in dict.fromkeys([*facts, *used]):
         users = f"used by {listed(used[value])}" if value in used else "used by no step"
         yield f"leaves {value}: {users}"
+
+
+def _runs(step: SubStreamStep) -> Iterator[str]:
+    given = listed([f"{name} {_value(value)}" for name, value in step.params.items()])
+    yield f"runs value stream {step.run} and waits for it" + (f"; started with {given}" if given else "")
+    for rule in step.retry:
+        yield retry_words(rule.on, rule.times, format_duration(rule.delay) if rule.delay is not None else "")
+    if step.time_limit is not None:
+        yield f"fails after {format_duration(step.time_limit)}, and the instance goes on"
 
 
 def _time_out(step: ApprovalStep) -> str:

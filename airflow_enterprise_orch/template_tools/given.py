@@ -14,7 +14,14 @@ from airflow_enterprise_orch.value_stream.checks import wrong_value
 from airflow_enterprise_orch.value_stream.messages import kind_of
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed, template_error
-from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BranchStep, DelegatedStep, FailStep, Step
+from airflow_enterprise_orch.value_stream.steps import (
+    ApprovalStep,
+    BranchStep,
+    DelegatedStep,
+    FailStep,
+    Step,
+    SubStreamStep,
+)
 from airflow_enterprise_orch.value_stream.yaml_source import MAX_BYTES, Document, decode, read_yaml
 
 Params = Mapping[str, Any]
@@ -25,7 +32,7 @@ OUTCOMES = ("success", "warning", "failed")
 ANSWERS = ("approved", "rejected", "nobody")
 ENDINGS = tuple(ending.value for ending in Ending if ending not in (Ending.UNKNOWN, Ending.REJECTED))
 JOB_KEYS = ("outcome", "rc", "code", "ending", "outputs")
-RECORDED = ("system", "started", "ended", "approved", "by_id", "at", "timed_out")
+RECORDED = ("system", "started", "ended", "approved", "by_id", "at", "timed_out", "business_key", "job_id")
 """What a step leaves in Airflow beside what matters here, so that its record can be pasted as it is."""
 
 _TYPES: Mapping[str, tuple[str, tuple[type, ...]]] = {
@@ -130,7 +137,7 @@ def _check_result(step: Step, document: Document, path: Path, result: Mapping[st
     known = _known(step)
     for key, value in result.items():
         here = (*path, key)
-        if key == "outputs" and isinstance(step, DelegatedStep):
+        if key == "outputs" and isinstance(step, (DelegatedStep, SubStreamStep)):
             yield from _check_outputs(step, document, here, value)
         elif key in known:
             yield from _check_value(document, here, value, known[key])
@@ -140,13 +147,15 @@ def _check_result(step: Step, document: Document, path: Path, result: Mapping[st
             yield document.problem(here, f"step {step.id!r} has no {key!r}", remedy, suggestion=close, key=True)
 
 
-def _check_outputs(step: DelegatedStep, document: Document, path: Path, given: Any) -> Iterator[Problem]:
+def _check_outputs(
+    step: DelegatedStep | SubStreamStep, document: Document, path: Path, given: Any
+) -> Iterator[Problem]:
     if not isinstance(given, dict):
         yield document.problem(path, f"must hold keys, not {kind_of(given)}", "write 'name: value'")
         return
     for name, value in given.items():
         if name in step.outputs:
-            yield from _check_value(document, (*path, name), value, step.outputs[name].cel_type)
+            yield from _check_value(document, (*path, name), value, step.facts[name])
         else:
             known = f"it has {listed(sorted(step.outputs))}" if step.outputs else "it has none"
             close = closest(name, step.outputs)
@@ -165,6 +174,9 @@ def _known(step: Step) -> dict[str, str | tuple[str, ...]]:
     job: dict[str, str | tuple[str, ...]] = dict(step.facts)
     if isinstance(step, DelegatedStep):
         job |= {"rc": "int", "code": "string", "ending": ENDINGS, "outputs": "outputs"}
+    if isinstance(step, SubStreamStep):
+        # The record of a run has the codes, too.
+        return job | {"outcome": ("success", "failed"), "rc": "int", "code": "string", "outputs": "outputs"}
     return job | {"outcome": OUTCOMES}
 
 

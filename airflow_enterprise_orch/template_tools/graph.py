@@ -21,6 +21,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     DelegatedStep,
     FailStep,
     Step,
+    SubStreamStep,
 )
 
 CHARACTER = 6.4
@@ -136,6 +137,8 @@ def _box(step: Step, box: Box) -> str:
     details = [_DONE_BY.get(type(step), step.id), ""]
     if isinstance(step, DelegatedStep):
         details = [step.step, step.connection]
+    elif isinstance(step, SubStreamStep):
+        details = ["value stream", step.run]
     full = f"{step.id}: {_title(step)} ({' on '.join(filter(None, details))})"
     lines = _wrapped(_title(step), BOX_WIDTH - 16)
     x, first = _number(box.x + 8), box.y + 18

@@ -21,7 +21,14 @@ from airflow_enterprise_orch.value_stream import secret_texts
 from airflow_enterprise_orch.value_stream.decision_table import shown
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed
-from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BranchStep, DecisionStep, DelegatedStep, Step
+from airflow_enterprise_orch.value_stream.steps import (
+    ApprovalStep,
+    BranchStep,
+    DecisionStep,
+    DelegatedStep,
+    Step,
+    SubStreamStep,
+)
 from airflow_enterprise_orch.value_stream.yaml_source import Document, decode, read_yaml
 
 _COMMENT = re.compile(r"(?:^|\s)#\s*lint(-file)?:\s*allow\s+([a-z-]+(?:\s*,\s*[a-z-]+)*)\s*(?::\s*(\S.*?))?\s*$")
@@ -156,7 +163,7 @@ def _unread_outputs(template: Template) -> Iterator[Hint]:
         path: Path
         if isinstance(step, DecisionStep):
             outputs, path = list(step.outputs), (*here, "decision", "outputs")
-        elif isinstance(step, DelegatedStep):
+        elif isinstance(step, (DelegatedStep, SubStreamStep)):
             outputs, path = list(step.outputs), (*here, "outputs")
         else:
             continue
@@ -209,6 +216,8 @@ def _needed(step: Step, other: str) -> Iterator[tuple[Path, str]]:
     found: list[tuple[Path, str]] = []
     if isinstance(step, DelegatedStep):
         found = [((*path, step.step, *below), text) for below, text in texts(step.work)]
+    elif isinstance(step, SubStreamStep):
+        found = [((*path, "stream", "params", *below), text) for below, text in texts(step.params)]
     elif isinstance(step, ApprovalStep):
         found = [((*path, "approval", field), getattr(step, field) or "") for field in ("subject", "body")]
     elif isinstance(step, DecisionStep):

@@ -18,7 +18,7 @@ from airflow_enterprise_orch.errors import OrchestrationError
 from airflow_enterprise_orch.value_stream.model_types import DURATION_PATTERN, ID_PATTERN
 from airflow_enterprise_orch.value_stream.schema import template_schema
 
-STREAM = "stream"
+STREAM = "value_stream"
 INDEX = "README.md"
 WRITE = "enterprise-orch reference --output docs/reference"
 """What makes the committed pages anew."""
@@ -64,7 +64,7 @@ class Key:
 class Entry:
     """One page's worth.
 
-    :param name: ``stream``, or the step's key.
+    :param name: ``value_stream``, or the step's key.
     :param example: a whole template that uses it; "" where whoever brings the step type gives none.
     """
 

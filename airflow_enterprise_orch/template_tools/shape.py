@@ -20,10 +20,12 @@ from airflow_enterprise_orch.value_stream.steps import (
     DelegatedStep,
     FailStep,
     Step,
+    SubStreamStep,
 )
 
 PEOPLE = "People"
 DECISIONS = "Decisions"
+STREAMS = "Value streams"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ def lane(step: Step) -> str:
     """Return the technology stack that does a step."""
     if isinstance(step, DelegatedStep):
         return step_type(step.step)[0].stack
+    if isinstance(step, SubStreamStep):
+        return STREAMS
     return PEOPLE if isinstance(step, ApprovalStep) else DECISIONS
 
 
@@ -67,6 +71,8 @@ def texts_of(step: Step) -> Any:
     """Return what of a step may hold Jinja."""
     if isinstance(step, DelegatedStep):
         return step.work
+    if isinstance(step, SubStreamStep):
+        return step.params
     if isinstance(step, ApprovalStep):
         return [step.subject, step.body]
     return step.message if isinstance(step, FailStep) else None

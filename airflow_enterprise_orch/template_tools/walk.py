@@ -20,7 +20,7 @@ from airflow_enterprise_orch.errors import OrchestrationError, OutcomeUnknown, T
 from airflow_enterprise_orch.expressions import compile_expression
 from airflow_enterprise_orch.restricted_jinja import inspect, render, run_names, texts
 from airflow_enterprise_orch.template_tools.given import Params, Results, with_defaults
-from airflow_enterprise_orch.template_tools.shape import Shape
+from airflow_enterprise_orch.template_tools.shape import Shape, texts_of
 from airflow_enterprise_orch.value_stream.choosing import ChoiceImpossible, row_that_counts, rules_that_hold
 from airflow_enterprise_orch.value_stream.conditions import condition_variables
 from airflow_enterprise_orch.value_stream.decision_record import RULES, Decision, Fired, Override, ways_of_rules
@@ -34,6 +34,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     DelegatedStep,
     FailStep,
     Step,
+    SubStreamStep,
 )
 
 State = Literal["ran", "failed", "skipped", "stopped"]
@@ -309,8 +310,8 @@ class _Walker:
             self._skip(self.behind[step.id], f"{step.id} was rejected")
 
     def _job(self, step: Step, result: Mapping[str, Any]) -> None:
-        if isinstance(step, DelegatedStep):
-            self._fill(step.id, step.work)
+        if isinstance(step, (DelegatedStep, SubStreamStep)):
+            self._fill(step.id, texts_of(step))
         if result.get("outcome") == "failed":
             raise _Failure("given as failed")
         outcome = result.get("outcome", "success")

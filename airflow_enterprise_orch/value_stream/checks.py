@@ -19,7 +19,8 @@ from airflow_enterprise_orch.value_stream.messages import kind_of
 from airflow_enterprise_orch.value_stream.model import Param
 from airflow_enterprise_orch.value_stream.model_types import format_duration
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest
-from airflow_enterprise_orch.value_stream.steps import FIRST_DELAY, BranchStep, DelegatedStep, RetryRule
+from airflow_enterprise_orch.value_stream.steps import FIRST_DELAY, BranchStep, DelegatedStep, RetryRule, SubStreamStep
+from airflow_enterprise_orch.value_stream.stream_checks import check_stream
 from airflow_enterprise_orch.value_stream.table_checks import check_table
 from airflow_enterprise_orch.value_stream.templating import check_text
 
@@ -124,6 +125,10 @@ def check_steps(draft: Draft) -> Iterator[Problem]:
             yield from check_table(draft, step, (*path, "decision"))
         elif step.kind == "fail":
             yield from _check_texts(draft, name, (*path, "fail"), ("message",))
+        elif step.kind == "stream":
+            yield from check_stream(draft, step, path)
+            if isinstance(step.model, SubStreamStep):
+                yield from _check_retry(draft, step.model.retry, (*path, "retry"))
         elif step.kind == "delegated":
             yield from _check_delegated(draft, step, path)
 

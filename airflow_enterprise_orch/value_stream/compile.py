@@ -31,6 +31,7 @@ MAX_TAG = 100
 
 ADMIT_STEP = "airflow_enterprise_orch.value_stream.admission:AdmitStep"
 APPROVAL_STEP = "airflow_enterprise_orch.value_stream.approval:ApprovalStep"
+STREAM_STEP = "airflow_enterprise_orch.value_stream.substream:StreamStep"
 DECISION_STEP = "airflow_enterprise_orch.value_stream.decision:DecisionStep"
 BRANCH_STEP = "airflow_enterprise_orch.value_stream.branch:BranchStep"
 FAIL_STEP = "airflow_enterprise_orch.value_stream.fail:FailStep"
@@ -99,6 +100,9 @@ def _task(stream: ValueStream, paths: Paths, task: Task) -> TaskPlan:
     if isinstance(step, steps.FailStep):
         says = {"message": step.message, "stream": _visible(stream, step.message)}
         return _own(task, FAIL_STEP, {**says, "doc_md": "Ends its path as failed.", **common})
+    if isinstance(step, steps.SubStreamStep):
+        arguments = {**_sub_stream(stream, step), **common}
+        return TaskPlan(task.task_id, STREAM_STEP, arguments, upstream=tuple(task.upstream))
     arguments = {**step.operator_arguments(), "stream": _visible(stream, step.work), **common}
     return TaskPlan(task.task_id, step.step_type.operator, arguments, delegated=True, upstream=tuple(task.upstream))
 
@@ -184,6 +188,18 @@ def _approval(stream: ValueStream, step: steps.ApprovalStep) -> dict[str, Any]:
         "on_reject": step.on_reject,
         "stream": _visible(stream, [step.subject, step.body]),
         "doc_md": _waits(step),
+    }
+
+
+def _sub_stream(stream: ValueStream, step: steps.SubStreamStep) -> dict[str, Any]:
+    return {
+        "run": step.run,
+        "given": dict(step.params),
+        "outputs": {name: value.model_dump(mode="json") for name, value in step.outputs.items()} or None,
+        "retry": [rule.arguments() for rule in step.retry] or None,
+        "time_limit": step.time_limit and step.time_limit.total_seconds(),
+        "stream": _visible(stream, step.params),
+        "doc_md": f"Runs the value stream `{step.run}` and waits for it.",
     }
 
 

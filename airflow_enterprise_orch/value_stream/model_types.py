@@ -26,6 +26,9 @@ CEL_TYPES: Mapping[str, str] = {"string": "string", "integer": "int", "number": 
 APPROVAL_FACTS: Mapping[str, str] = {"outcome": "string", "by": "string"}
 """What an approval leaves for later steps: ``outcome`` (``approved`` or ``rejected``), and ``by`` whom or what."""
 
+STREAM_FACTS: Mapping[str, str] = {"run_id": "string", "business_key": "string"}
+"""What a step that runs another stream leaves, beside its outputs: the instance, by Airflow's id and by its key."""
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 DURATION_PATTERN = "^([0-9]{1,9}[smhd])+$"

@@ -20,6 +20,10 @@ RESERVED = frozenset({
 """CEL's words (language definition, "Syntax"): no id can be one of them, because conditions could not name it."""
 
 
+COMMON_KEYS = ("title", "after", "priority")
+"""What every step may have."""
+
+
 class Notes:
     """What was found wrong with one document so far.
 

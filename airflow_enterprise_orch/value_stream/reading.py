@@ -14,9 +14,9 @@ from airflow_enterprise_orch.value_stream.draft import Draft, DraftStep
 from airflow_enterprise_orch.value_stream.messages import kind_of, missing_key, unknown_key
 from airflow_enterprise_orch.value_stream.model import Header, Param, ValueStream
 from airflow_enterprise_orch.value_stream.model_types import CEL_TYPES, ID_PATTERN
-from airflow_enterprise_orch.value_stream.notes import Notes, links
+from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS, Notes, links
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed, template_error
-from airflow_enterprise_orch.value_stream.reading_own import COMMON_KEYS, OWN_KINDS
+from airflow_enterprise_orch.value_stream.reading_own import OWN_KINDS
 from airflow_enterprise_orch.value_stream.secret_texts import refuse_secrets, without_secrets
 from airflow_enterprise_orch.value_stream.steps import (
     DelegatedStep,
@@ -142,7 +142,7 @@ class _Reader(Notes):
             self._no_kind(path, raw)
         elif kinds[0] in OWN_KINDS:
             own = OWN_KINDS[kinds[0]]
-            step.kind, step.facts = kinds[0], own.facts(raw[kinds[0]])
+            step.kind, step.facts = kinds[0], own.facts(raw)
             step.model = own.read(self, step, path, raw)
         else:
             step.kind, step.type = "delegated", kinds[0]

@@ -9,8 +9,9 @@ from typing import Any
 from airflow_enterprise_orch.value_stream.draft import DraftStep
 from airflow_enterprise_orch.value_stream.messages import kind_of
 from airflow_enterprise_orch.value_stream.model_types import APPROVAL_FACTS, CEL_TYPES
-from airflow_enterprise_orch.value_stream.notes import Notes, links
+from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS, Notes, links
 from airflow_enterprise_orch.value_stream.problems import Path
+from airflow_enterprise_orch.value_stream.reading_stream import read_stream, stream_types
 from airflow_enterprise_orch.value_stream.steps import (
     ApprovalStep,
     BaseStep,
@@ -22,7 +23,6 @@ from airflow_enterprise_orch.value_stream.steps import (
     Step,
 )
 
-COMMON_KEYS = ("title", "after", "priority")
 BRANCH_KEYS = ("match", "rules", "otherwise")
 DECISION_KEYS = ("hit", "inputs", "outputs", "rows")
 
@@ -163,7 +163,8 @@ def _rows(notes: Notes, rows: list[Any], here: Path) -> dict[str, Any]:
     return {"rows": [row.model_dump() for row in good] or [_NO_ROW], **otherwise}
 
 
-def _decided_types(body: Any) -> dict[str, str] | None:
+def _decided_types(step: Mapping[str, Any]) -> dict[str, str] | None:
+    body = step["decision"]
     outputs = body.get("outputs") if isinstance(body, dict) else None
     if not isinstance(outputs, dict):
         return None
@@ -176,11 +177,11 @@ class OwnKind:
 
     :param read: returns the step, or None after noting what is wrong; the arguments are the notes, what is known of
         the step so far, its place and its YAML.
-    :param facts: the types of what it leaves for later steps, from its YAML; None where that cannot be told.
+    :param facts: the types of what it leaves for later steps, from the step's YAML; None where that cannot be told.
     """
 
     read: Reader
-    facts: Callable[[Any], Mapping[str, str] | None]
+    facts: Callable[[Mapping[str, Any]], Mapping[str, str] | None]
 
 
 OWN_KINDS: Mapping[str, OwnKind] = {
@@ -188,5 +189,6 @@ OWN_KINDS: Mapping[str, OwnKind] = {
     "branch": OwnKind(read_branch, lambda _: {}),
     "decision": OwnKind(read_decision, _decided_types),
     "fail": OwnKind(keyed("fail", FailStep, "write message: and why"), lambda _: {}),
+    "stream": OwnKind(read_stream, stream_types),
 }
 """What a step can do that no connected system does, by its key."""

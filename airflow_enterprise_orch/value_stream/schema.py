@@ -10,8 +10,9 @@ from pydantic.json_schema import models_json_schema
 from airflow_enterprise_orch.delegation.system import StepType, step_types
 from airflow_enterprise_orch.value_stream.model import Header
 from airflow_enterprise_orch.value_stream.model_types import ID_PATTERN
+from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS
 from airflow_enterprise_orch.value_stream.reading import DELEGATED_KEYS
-from airflow_enterprise_orch.value_stream.reading_own import COMMON_KEYS
+from airflow_enterprise_orch.value_stream.reading_stream import BESIDE_STREAM, STREAM_KEYS
 from airflow_enterprise_orch.value_stream.steps import (
     ApprovalStep,
     BaseStep,
@@ -21,6 +22,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     DecisionStep,
     DelegatedStep,
     FailStep,
+    SubStreamStep,
     output_model,
 )
 
@@ -32,7 +34,7 @@ def template_schema() -> dict[str, Any]:
     header = _schema(Header)
     definitions: dict[str, Any] = header.pop("$defs", {})
     kinds = [_delegated(step, definitions) for _, (_, step) in sorted(step_types().items())]
-    kinds += [_branch(), _approval(), _decision()]
+    kinds += [_branch(), _approval(), _decision(), _sub_stream()]
     kinds += [_keyed("fail", FailStep, "Fail", "Ends its path as failed.")]
     for kind in kinds:
         definitions |= kind.pop("$defs", {})
@@ -139,6 +141,20 @@ def _decision() -> dict[str, Any]:
         "additionalProperties": False,
     }
     return _step("decision", "Decision", "Reads values off a table.", body, {})
+
+
+def _sub_stream() -> dict[str, Any]:
+    own = _schema(SubStreamStep)
+    body = {
+        "type": "object",
+        "properties": {name: own["properties"][name] for name in STREAM_KEYS},
+        "required": ["run"],
+        "additionalProperties": False,
+    }
+    more = {name: own["properties"][name] for name in BESIDE_STREAM}
+    more["outputs"] = {**more["outputs"], "propertyNames": {"pattern": ID_PATTERN}}
+    kind = _step("stream", "Another value stream", "Starts another value stream and waits for it.", body, more)
+    return {**kind, "$defs": own["$defs"]}
 
 
 def _branch() -> dict[str, Any]:

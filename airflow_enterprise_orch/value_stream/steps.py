@@ -14,6 +14,7 @@ from airflow_enterprise_orch.delegation.system import StepType, step_type
 from airflow_enterprise_orch.value_stream.model_types import (
     APPROVAL_FACTS,
     CEL_TYPES,
+    STREAM_FACTS,
     Connection,
     Duration,
     Identifier,
@@ -72,6 +73,13 @@ class RetryRule(Part):
         None, ge=1, le=10, description="How many times as long each further wait is; without it all are the same."
     )
     max_delay: Duration | None = Field(None, description="The longest wait that a backoff comes to.")
+
+    def arguments(self) -> dict[str, Any]:
+        """Return it as ``DelegateOperator`` takes it; plain JSON."""
+        seconds = {"delay": self.delay, "max_delay": self.max_delay}
+        waits = {name: value.total_seconds() for name, value in seconds.items() if value is not None}
+        backoff = {} if self.backoff is None else {"backoff": self.backoff}
+        return {"on": list(self.on), "times": self.times, **waits, **backoff}
 
 
 class Resource(Part):
@@ -138,19 +146,13 @@ class DelegatedStep(BaseStep):
             name: {key: output.source, **output.model_dump(mode="json", exclude={"source"}, exclude_none=True)}
             for name, output in self.outputs.items()
         }
-        retry: list[dict[str, Any]] = []
-        for rule in self.retry:
-            seconds = {"delay": rule.delay, "max_delay": rule.max_delay}
-            waits = {name: value.total_seconds() for name, value in seconds.items() if value is not None}
-            backoff = {} if rule.backoff is None else {"backoff": rule.backoff}
-            retry.append({"on": list(rule.on), "times": rule.times, **waits, **backoff})
         return {
             "step": self.step,
             "connection": self.connection,
             "work": dict(self.work),
             "outcome": self.outcome and self.outcome.model_dump(mode="json", exclude_none=True),
             "outputs": outputs or None,
-            "retry": retry or None,
+            "retry": [rule.arguments() for rule in self.retry] or None,
             "time_limit": self.time_limit and self.time_limit.total_seconds(),
         }
 
@@ -241,4 +243,48 @@ class DecisionStep(BaseStep):
         return {name: CEL_TYPES[kind] for name, kind in self.outputs.items()}
 
 
-Step = DelegatedStep | BranchStep | ApprovalStep | DecisionStep | FailStep
+class StreamValue(Part):
+    """One value that a step of the other stream's instance left."""
+
+    step: Identifier = Field(description="The step of the other stream.")
+    value: Identifier = Field(description="Which of the values that it leaves.")
+    type: ParamType = Field("string", description="The type of the value.")
+
+
+class StreamRetryRule(RetryRule):
+    """When another instance is started after one that failed."""
+
+    on: Annotated[tuple[Literal["failed", "lost"], ...], Field(strict=False, min_length=1)] = Field(
+        description="failed: the instance failed. lost: somebody deleted it."
+    )
+
+
+class SubStreamStep(BaseStep):
+    """A step that is another value stream."""
+
+    run: Identifier = Field(description="The value stream of which an instance is started.")
+    params: dict[Identifier, JsonValue] = Field(
+        default_factory=dict,
+        description="What it is started with. A text that is one value ({{ params.amount }}) hands on that value.",
+    )
+    elsewhere: bool = Field(
+        False,
+        description="Its template is in another folder, so that lint cannot compare with what it takes.",
+    )
+    outputs: dict[Identifier, StreamValue] = Field(
+        default_factory=dict, description="Values of the instance's steps, for later steps of this one."
+    )
+    retry: Annotated[tuple[StreamRetryRule, ...], Field(strict=False)] = Field(
+        (), description="When another instance is started; without it never."
+    )
+    time_limit: Duration | None = Field(
+        None, description="After this the step fails. The instance goes on; a clear of the step waits for it again."
+    )
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """The instance's ids and the outputs: name to CEL type."""
+        return {**STREAM_FACTS, **{name: CEL_TYPES[output.type] for name, output in self.outputs.items()}}
+
+
+Step = DelegatedStep | BranchStep | ApprovalStep | DecisionStep | FailStep | SubStreamStep

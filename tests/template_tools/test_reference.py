@@ -71,9 +71,9 @@ def test_a_page_tells_type_default_and_limits():
     times = key("unix.script", "retry[].times")
     assert (times.type, times.default, times.limits) == ("whole number", "`1`", "at least 1; at most 100")
     assert key("unix.script", "time_limit").type == "duration"
-    assert key("stream", "params.<name>.type").type == "`string`, `integer`, `number`, `boolean`"
-    assert key("stream", "params.<name>.type").default == "required"
-    assert key("stream", "business.criticality").default == "`normal`"
+    assert key("value_stream", "params.<name>.type").type == "`string`, `integer`, `number`, `boolean`"
+    assert key("value_stream", "params.<name>.type").default == "required"
+    assert key("value_stream", "business.criticality").default == "`normal`"
     assert key("mainframe.job", "outputs.<name>.spool").default == "required"
     assert key("branch", "branch[].otherwise").default == "required in this form"
 
@@ -107,7 +107,7 @@ def test_a_folder_with_other_pages_is_left_alone(tmp_path, capsys):
 
 
 def test_a_step_type_without_an_example_has_a_page_all_the_same():
-    page = reference.Entry("acme.job", "Acme job", "One job.", (key("stream", "title"),), "").page()
+    page = reference.Entry("acme.job", "Acme job", "One job.", (key("value_stream", "title"),), "").page()
     assert "## Example" not in page
     assert "`title`" in page
 

@@ -18,6 +18,8 @@ from airflow_enterprise_orch.value_stream.steps import (
     DelegatedStep,
     FailStep,
     RetryRule,
+    StreamValue,
+    SubStreamStep,
 )
 
 TEXT = (Path(__file__).parents[2] / "docs" / "templates.md").read_text(encoding="utf-8")
@@ -34,6 +36,8 @@ MODELS = (
     DecisionStep,
     FailStep,
     BranchStep,
+    StreamValue,
+    SubStreamStep,
 )
 KEYS = {field.alias or name for model in MODELS for name, field in model.model_fields.items()}
 INTERNAL = {"id", "step", "work"}
@@ -92,4 +96,4 @@ def test_the_steps_in_the_text_are_right_among_steps_that_do_work(snippet):
 
 def test_the_example_is_a_right_template():
     examples = re.findall(r"```yaml\n(value_stream: .*?)```", TEXT, re.DOTALL)
-    assert [ValueStream.load(example).id for example in examples] == ["order_to_certificate"]
+    assert [ValueStream.load(example).id for example in examples] == ["order_to_certificate", "close_group"]
