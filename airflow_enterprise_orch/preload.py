@@ -20,16 +20,17 @@ STEPS = (
     "airflow.providers.standard.operators.empty",
     "airflow_enterprise_orch.delegation.operator",
     "airflow_enterprise_orch.value_stream.loader",
-)
-"""What every delegated step needs, whatever its system."""
-TEMPLATES = (
-    *STEPS,
     "airflow_enterprise_orch.value_stream.admission",
     "airflow_enterprise_orch.value_stream.approval",
     "airflow_enterprise_orch.value_stream.branch",
-    "airflow_enterprise_orch.value_stream.compile",
     "airflow_enterprise_orch.value_stream.decision",
     "airflow_enterprise_orch.value_stream.fail",
+)
+"""What a DAG needs with delegated steps, whatever their system, and with those that are done here: a task that starts
+builds its whole DAG, and the operators of its neighbours with it."""
+TEMPLATES = (
+    *STEPS,
+    "airflow_enterprise_orch.value_stream.compile",
     "airflow_enterprise_orch.value_stream.reading",
     "airflow_enterprise_orch.value_stream.substream",
     "cel_expr_python",
