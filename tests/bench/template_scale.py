@@ -1,6 +1,6 @@
-"""A thousand templates beside a thousand hand-written DAG files of the same shape: building them all, and one task start.
+"""A thousand templates beside a thousand hand-written DAG files of one shape: building them all, and one task start.
 
-Each figure is taken in a process of its own, in turns, and printed as a ratio to the hand-written files of the same run.
+Each figure is taken in a process of its own, in turns, and told as a ratio to the hand-written files of the same run.
 With ``dag-factory`` installed its own way of reading a folder is measured beside them.
 """
 
@@ -49,7 +49,7 @@ WORK = """  {name}:
       args: ["{{{{ params.order }}}}"]
       env: {{AMOUNT: "{{{{ params.amount }}}}"}}
 """
-BY_HAND = '''from airflow.providers.standard.operators.python import BranchPythonOperator
+BY_HAND = """from airflow.providers.standard.operators.python import BranchPythonOperator
 from airflow.sdk import DAG, Param
 from airflow_enterprise_orch.systems.unix.operators import UnixScriptOperator
 
@@ -89,7 +89,7 @@ with DAG(
     before[-1] >> route
     for way in (work("large"), work("small")):
         route >> way >> after[0]
-'''
+"""
 FACTORY_TASK = """    {name}:
       operator: {operator}
       dependencies: [{after}]
@@ -194,7 +194,7 @@ def _resident() -> float:
 
 
 def _measure_build(kind: str, base: Path) -> dict[str, float]:
-    """Build all DAGs of a kind once and keep them; imports are paid before, as the DAG processor's children have them."""
+    """Build all DAGs of a kind once and keep them; imports are paid before, as for the DAG processor's children."""
     logging.disable(logging.WARNING)
     warm = {"templates": "warm", "loader": "warm", "by_hand": "warm_by_hand", "dag_factory": "warm_factory"}[kind]
     if kind == "templates":
