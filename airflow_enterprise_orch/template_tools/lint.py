@@ -180,8 +180,14 @@ def _dead_rules(template: Template) -> Iterator[Hint]:
         fires = template.reach.fires[name]
         for number, _ in enumerate(step.rules, start=1):
             if number not in fires:
+                path: Path = ("steps", name, "branch", number - 1, "when")
+                if isinstance(template.document.get(path[:3]), dict):
+                    path = (*path[:3], "rules", *path[3:])
+                if step.match == "all":
+                    what = f"rule {number} is never taken: it cannot hold"
+                    yield template.hint("dead-rule", path, what, "correct it, or remove it", key=False)
+                    continue
                 what = f"rule {number} is never taken: it cannot hold, or wherever it does a rule above it is taken"
-                path = ("steps", name, "branch", number - 1, "when")
                 yield template.hint("dead-rule", path, what, "correct it, remove it, or put it further up", key=False)
 
 

@@ -60,10 +60,11 @@ class _Search:
         self.steps: list[Step] = list(stream.ordered())
         branches = [step for step in self.steps if isinstance(step, BranchStep)]
         self.rules = {step.id: [understood(rule.when) for rule in step.rules] for step in branches}
+        self.every = {step.id for step in branches if step.match == "all"}
         self.kinds = {name: kind for step in branches for name, kind in condition_variables(stream, step.id).items()}
         before = _before(stream, self.steps)
         self.reads = {step.id: sorted(_named(step) & before[step.id]) for step in self.steps}
-        choosers = {step.id: frozenset(getattr(step, "targets", ())) for step in self.steps}
+        choosers = {step.id: frozenset(step.targets) for step in self.steps}
         self.chosen_by: dict[str, list[str]] = {}
         self.on_paths: dict[str, list[str]] = {}
         for step in self.steps:
@@ -85,7 +86,7 @@ class _Search:
             return found
         for combination in itertools.product(*values.values()):
             example = dict(zip(values, combination, strict=True))
-            ways = {name: {_first(rules, example)} for name, rules in self.rules.items()}
+            ways = {name: self._taken(name, example) for name in self.rules}
             told = {name: value for name, value in example.items() if name in self.kinds}
             self._run(found, ways, told)
         return found
@@ -96,7 +97,13 @@ class _Search:
         values = self._values(rules)
         if prod(map(len, values.values())) > MAX_TRIES:
             return {*range(1, len(rules) + 1), OTHERWISE}
-        return {_first(rules, dict(zip(values, some, strict=True))) for some in itertools.product(*values.values())}
+        tries = (dict(zip(values, some, strict=True)) for some in itertools.product(*values.values()))
+        return {way for example in tries for way in self._taken(branch, example)}
+
+    def _taken(self, branch: str, values: Mapping[str, object]) -> set[Way]:
+        """Return the ways out of a branch that are taken at once."""
+        holds: list[Way] = [number for number, rule in enumerate(self.rules[branch], start=1) if rule.holds(values)]
+        return set(holds if branch in self.every else holds[:1]) or {OTHERWISE}
 
     def _run(self, found: Reach, ways: Mapping[str, set[Way]], example: Mapping[str, object]) -> None:
         """Let the stream run once, with all jobs well and all questions answered in its favour."""
@@ -118,7 +125,7 @@ class _Search:
 
     def _targets(self, step: Step, ways: Mapping[str, set[Way]]) -> Iterable[str]:
         if not isinstance(step, BranchStep):
-            return getattr(step, "targets", ())  # a person chooses: all of it is possible
+            return step.targets  # a person chooses: all of it is possible
         return [
             target
             for way in ways[step.id]
@@ -151,10 +158,6 @@ class _Search:
             rows = [row.then for row in step.rows] + ([] if step.otherwise is None else [step.otherwise])
             return Domain(kind, tuple(dict.fromkeys(row[value[0]] for row in rows)))
         return Domain(kind)
-
-
-def _first(rules: list[Condition], values: Mapping[str, object]) -> Way:
-    return next((number for number, rule in enumerate(rules, start=1) if rule.holds(values)), OTHERWISE)
 
 
 def _before(stream: ValueStream, steps: Iterable[Step]) -> dict[str, frozenset[str]]:

@@ -136,6 +136,18 @@ TWO = """\
 """
 
 
+def test_where_all_rules_count_only_what_cannot_hold_is_dead(tmp_path):
+    rules = "{when: params.amount > 10.0, then: [a]}, {when: params.amount > 20.0, then: [b]}"
+    never = "{when: params.amount < 0.0, then: [c]}"
+    text = f"{HEAD}steps:\n  route: {{branch: {{match: all, rules: [{rules}, {never}], otherwise: []}}}}\n"
+    text += "".join(f"  {name}: {STEP}\n" for name in "abc")
+    assert told(tmp_path, text, "dead-rule") == {
+        "steps.route.branch.rules[2].when": "rule 3 is never taken: it cannot hold"
+    }
+    text = text.replace(f", {never}", "").replace(f"  c: {STEP}\n", "") + f"  join: {STEP[:-1]}, after: [a, b]}}\n"
+    assert told(tmp_path, text, "dead-rule", "unreachable-step") == {}
+
+
 def test_a_step_that_no_path_reaches_because_two_branches_contradict_each_other(tmp_path):
     more = (
         "  again:\n    after: [b]\n    branch:\n      - when: params.grade == 'A'\n        then: [late]\n"
