@@ -23,6 +23,7 @@ STEPS = (
     "airflow_enterprise_orch.value_stream.admission",
     "airflow_enterprise_orch.value_stream.approval",
     "airflow_enterprise_orch.value_stream.branch",
+    "airflow_enterprise_orch.value_stream.choice",
     "airflow_enterprise_orch.value_stream.decision",
     "airflow_enterprise_orch.value_stream.fail",
 )

@@ -21,7 +21,7 @@ from airflow_enterprise_orch.value_stream.messages import translate
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.model_types import Identifier, Line, ParamValue, Part, StepIds
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, template_error
-from airflow_enterprise_orch.value_stream.steps import BranchStep
+from airflow_enterprise_orch.value_stream.steps import BranchStep, ChoiceStep
 from airflow_enterprise_orch.value_stream.template_folder import CASES, SUFFIXES, find_templates
 from airflow_enterprise_orch.value_stream.yaml_source import Document
 
@@ -220,6 +220,10 @@ def _differences(case: Case, walked: Walk) -> Iterator[str]:
 
 def _hints(stream: ValueStream, choices: set[tuple[str, Fired]]) -> Iterator[str]:
     for step in stream.ordered():
+        if isinstance(step, ChoiceStep):
+            for name, option in step.options.items():
+                if (step.id, name) not in choices:
+                    yield f"{step.id}: no case chooses {name} ({option.title}), to {_named(option.then)}"
         if not isinstance(step, BranchStep):
             continue
         for number, rule in enumerate(step.rules, start=1):

@@ -18,6 +18,7 @@ from airflow_enterprise_orch.value_stream.reading_stream import STREAM_KEYS
 from airflow_enterprise_orch.value_stream.steps import (
     ApprovalStep,
     BranchStep,
+    ChoiceStep,
     DecisionStep,
     DelegatedStep,
     FailStep,
@@ -48,7 +49,12 @@ _WORDS: Mapping[str, str] = {
     "step": "step type",
     "run": "the value stream that it runs",
 }
-_KINDS: Mapping[type[Step], str] = {ApprovalStep: "approval", DecisionStep: "decision", FailStep: "fail"}
+_KINDS: Mapping[type[Step], str] = {
+    ApprovalStep: "approval",
+    ChoiceStep: "choice",
+    DecisionStep: "decision",
+    FailStep: "fail",
+}
 _OWN_KINDS = (*_KINDS.values(), "step", "stream")
 _CONDITIONS = ("when", "success", "warning")
 _SETS = ("after", "then", "otherwise", "tags", "on", "assignees")

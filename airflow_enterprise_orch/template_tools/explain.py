@@ -13,6 +13,7 @@ from airflow_enterprise_orch.value_stream.problems import listed
 from airflow_enterprise_orch.value_stream.steps import (
     ApprovalStep,
     BranchStep,
+    ChoiceStep,
     DecisionStep,
     DelegatedStep,
     FailStep,
@@ -64,9 +65,9 @@ def explain_json(stream: ValueStream) -> dict[str, Any]:
             "says": list(_says(shape, step)),
             "definition": data["steps"][name],
         }
-        if isinstance(step, BranchStep):
+        if step.targets:
             told["ways"] = [
-                {"label": way.label, "when": way.when, "words": in_words(way.when, stream), "then": list(way.then)}
+                {"label": way.label, "when": way.when, "words": way.words(stream), "then": list(way.then)}
                 for way in ways(step)
             ]
         if join is not None:
@@ -128,10 +129,9 @@ class _Tree:
             before = names[index - 1] if index else self.shape.home[name]
             lines.append(f"{indent}{_LAST if last else _FORK}{name}{f': {step.title}' if step.title else ''}")
             deeper = indent + (_BLANK if last else _DOWN)
-            below = isinstance(step, BranchStep)
+            below = bool(step.targets)
             lines += [f"{deeper}{_DOWN if below else _BLANK} {line}" for line in self._says(step, before)]
-            if isinstance(step, BranchStep):
-                lines += self._ways(step, deeper)
+            lines += self._ways(step, deeper)
         return lines
 
     def _says(self, step: Step, before: str) -> Iterator[str]:
@@ -153,14 +153,15 @@ class _Tree:
             yield "begins at once"
         yield from _says(self.shape, step)
 
-    def _ways(self, step: BranchStep, indent: str) -> list[str]:
+    def _ways(self, step: Step, indent: str) -> list[str]:
         lines: list[str] = []
         told: set[str] = set()
         every = ways(step)
         below = [name for name in self.shape.order if self.shape.home[name] == step.id]
         for index, way in enumerate(every):
             last = index == len(every) - 1
-            condition = f"{way.label}. if {in_words(way.when, self.stream)}" if way.when else "otherwise"
+            words = way.words(self.stream)
+            condition = f"{way.label}{'.' if way.when else ''} if {words}" if words else way.label
             lines.append(
                 f"{indent}{_LAST if last else _FORK}{condition} → {', '.join(way.then) or 'the path ends here'}"
             )
@@ -201,6 +202,10 @@ def _says(shape: Shape, step: Step) -> Iterator[str]:
         yield "a rejection fails the stream" if step.on_reject == "fail" else "a rejection skips the steps that follow"
     elif isinstance(step, SubStreamStep):
         yield from _runs(step)
+    elif isinstance(step, ChoiceStep):
+        who = listed(step.assignees, "or") or "everyone who may act on the stream"
+        yield f"{PEOPLE}: {who} may choose: {step.subject}"
+        yield _time_out(step)
     elif isinstance(step, DecisionStep):
         many = counted(len(step.rows), "row")
         count = "the first that fits counts" if step.hit == "first" else "only one can fit"
@@ -225,8 +230,10 @@ def _runs(step: SubStreamStep) -> Iterator[str]:
         yield f"fails after {format_duration(step.time_limit)}, and the instance goes on"
 
 
-def _time_out(step: ApprovalStep) -> str:
+def _time_out(step: ApprovalStep | ChoiceStep) -> str:
     if step.within is None:
         return "waits for as long as it takes"
-    then = {"fail": "the step fails", "approve": "it is approved", "reject": "it is rejected"}[step.on_timeout]
+    known = {"fail": "the step fails", "approve": "it is approved", "reject": "it is rejected"}
+    approval = isinstance(step, ApprovalStep) or step.on_timeout == "fail"
+    then = known[step.on_timeout] if approval else f"{step.on_timeout} is chosen"
     return f"waits {format_duration(step.within)}; without an answer {then}"

@@ -17,6 +17,7 @@ from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest
 from airflow_enterprise_orch.value_stream.steps import (
     ApprovalStep,
     BranchStep,
+    ChoiceStep,
     DelegatedStep,
     FailStep,
     Step,
@@ -169,6 +170,9 @@ def _known(step: Step) -> dict[str, str | tuple[str, ...]]:
         return {"chooses": step.targets, "by": "string", "reason": "string"}
     if isinstance(step, FailStep):
         return {}
+    if isinstance(step, ChoiceStep):
+        answers = (*step.options, "nobody")
+        return {"answer": answers, "outcome": answers, "by": "string"}
     if isinstance(step, ApprovalStep):
         return {"answer": ANSWERS, "outcome": ANSWERS, "by": "string"}
     job: dict[str, str | tuple[str, ...]] = dict(step.facts)

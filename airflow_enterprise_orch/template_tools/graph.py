@@ -12,11 +12,12 @@ from xml.sax.saxutils import escape
 
 from airflow_enterprise_orch.template_tools.layout import ARRIVAL, BOX_HEIGHT, BOX_WIDTH, LABELS, PAD, Box, Edge, Layout
 from airflow_enterprise_orch.template_tools.shape import DECISIONS, PEOPLE, lane, ways
-from airflow_enterprise_orch.template_tools.words import harmless, in_words
+from airflow_enterprise_orch.template_tools.words import harmless
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.steps import (
     ApprovalStep,
     BranchStep,
+    ChoiceStep,
     DecisionStep,
     DelegatedStep,
     FailStep,
@@ -67,6 +68,7 @@ text { fill: #e6ebf0; }
 _DONE_BY: Mapping[type[Step], str] = {
     ApprovalStep: "a person decides",
     BranchStep: "rules decide",
+    ChoiceStep: "a person chooses",
     DecisionStep: "a table decides",
     FailStep: "ends as failed",
 }
@@ -124,12 +126,13 @@ def _legend(layout: Layout) -> Iterator[tuple[str, str]]:
     """Yield each branch with its rules, in words."""
     for name in layout.shape.order:
         step = layout.stream.steps[name]
-        if isinstance(step, BranchStep):
-            for way in ways(step):
-                condition = f"{way.label}: if {in_words(way.when, layout.stream)}" if way.when else way.label
-                targets = [_title(layout.stream.steps[target]) for target in way.then]
-                condition = condition if step.match == "first" or not way.when else f"{condition} (all that hold)"
-                yield _title(step), f"{condition} → {', '.join(targets) or 'the path ends here'}"
+        every = isinstance(step, BranchStep) and step.match == "all"
+        for way in ways(step):
+            words = way.words(layout.stream)
+            condition = f"{way.label}: if {words}" if words else way.label
+            targets = [_title(layout.stream.steps[target]) for target in way.then]
+            condition += " (all that hold)" if every and way.when else ""
+            yield _title(step), f"{condition} → {', '.join(targets) or 'the path ends here'}"
 
 
 def _box(step: Step, box: Box) -> str:

@@ -13,7 +13,6 @@ from functools import cached_property
 
 from airflow_enterprise_orch.template_tools.shape import Shape, lane, ways
 from airflow_enterprise_orch.value_stream.model import ValueStream
-from airflow_enterprise_orch.value_stream.steps import BranchStep
 
 BOX_WIDTH, BOX_HEIGHT = 184, 72
 GAP = 56
@@ -91,7 +90,7 @@ class Layout:
             step = self.stream.steps[name]
             targets = [other for other in self.shape.order if name in self.stream.upstream[other]]
             for target in sorted(targets, key=place.__getitem__):
-                labels = [way.label for way in ways(step) if target in way.then] if isinstance(step, BranchStep) else []
+                labels = [way.label for way in ways(step) if target in way.then]
                 found.append(Edge(name, target, ", ".join(labels), bool(labels)))
         return tuple(found)
 

@@ -10,12 +10,14 @@ from typing import Any
 from airflow_enterprise_orch.delegation.system import step_type
 from airflow_enterprise_orch.expressions import compile_expression
 from airflow_enterprise_orch.restricted_jinja import inspect, texts
+from airflow_enterprise_orch.template_tools.words import in_words
 from airflow_enterprise_orch.value_stream.conditions import condition_variables
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.paths import MEETING, OVER, Paths, TaskKind
 from airflow_enterprise_orch.value_stream.steps import (
     ApprovalStep,
     BranchStep,
+    ChoiceStep,
     DecisionStep,
     DelegatedStep,
     FailStep,
@@ -44,16 +46,28 @@ class Join:
 class Way:
     """One way out of a branch.
 
-    :param when: the condition as written; "" for ``otherwise``.
+    :param when: the condition as written; "" for ``otherwise`` and for what a person chooses.
+    :param title: of what a person chooses, the answer.
     """
 
     label: str
     when: str
     then: tuple[str, ...]
+    title: str = ""
+
+    def words(self, stream: ValueStream) -> str:
+        """Return when it is taken, for people."""
+        if self.when:
+            return in_words(self.when, stream)
+        return f"{self.title!r} is chosen" if self.title else ""
 
 
-def ways(step: BranchStep) -> tuple[Way, ...]:
-    """Return the ways out of a branch, ``otherwise`` last."""
+def ways(step: Step) -> tuple[Way, ...]:
+    """Return the ways out of a step: the options of a choice, or the rules of a branch, ``otherwise`` last."""
+    if isinstance(step, ChoiceStep):
+        return tuple(Way(name, "", option.then, option.title) for name, option in step.options.items())
+    if not isinstance(step, BranchStep):
+        return ()
     rules = [Way(str(number), rule.when, rule.then) for number, rule in enumerate(step.rules, start=1)]
     return (*rules, Way("otherwise", "", step.otherwise))
 
@@ -64,7 +78,7 @@ def lane(step: Step) -> str:
         return step_type(step.step)[0].stack
     if isinstance(step, SubStreamStep):
         return STREAMS
-    return PEOPLE if isinstance(step, ApprovalStep) else DECISIONS
+    return PEOPLE if isinstance(step, (ApprovalStep, ChoiceStep)) else DECISIONS
 
 
 def texts_of(step: Step) -> Any:
@@ -73,7 +87,7 @@ def texts_of(step: Step) -> Any:
         return step.work
     if isinstance(step, SubStreamStep):
         return step.params
-    if isinstance(step, ApprovalStep):
+    if isinstance(step, (ApprovalStep, ChoiceStep)):
         return [step.subject, step.body]
     return step.message if isinstance(step, FailStep) else None
 

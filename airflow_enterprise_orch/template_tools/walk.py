@@ -20,16 +20,18 @@ from airflow_enterprise_orch.errors import OrchestrationError, OutcomeUnknown, T
 from airflow_enterprise_orch.expressions import compile_expression
 from airflow_enterprise_orch.restricted_jinja import inspect, render, run_names, texts
 from airflow_enterprise_orch.template_tools.given import Params, Results, with_defaults
+from airflow_enterprise_orch.template_tools.scheduler import behind, verdict
 from airflow_enterprise_orch.template_tools.shape import Shape, texts_of
 from airflow_enterprise_orch.value_stream.choosing import ChoiceImpossible, row_that_counts, rules_that_hold
 from airflow_enterprise_orch.value_stream.conditions import condition_variables
 from airflow_enterprise_orch.value_stream.decision_record import RULES, Decision, Fired, Override, ways_of_rules
 from airflow_enterprise_orch.value_stream.decision_table import OTHERWISE
 from airflow_enterprise_orch.value_stream.model import ValueStream
-from airflow_enterprise_orch.value_stream.paths import ALL_SUCCESS, MEETING, NEVER, Paths, Task, TaskKind
+from airflow_enterprise_orch.value_stream.paths import Paths, Task, TaskKind
 from airflow_enterprise_orch.value_stream.steps import (
     ApprovalStep,
     BranchStep,
+    ChoiceStep,
     DecisionStep,
     DelegatedStep,
     FailStep,
@@ -150,7 +152,7 @@ class _Walker:
         self.day = day
         self.choices: list[Choice] = []
         self.unfilled: dict[str, list[str]] = {}
-        self.behind = _behind(self.paths.tasks)
+        self.behind = behind(self.paths.tasks)
         run = run_names(run_id="simulated", run_after=day)
         self.names: dict[str, Any] = {"params": dict(params), **run}
         business = stream.business
@@ -170,7 +172,7 @@ class _Walker:
     def walk(self) -> Walk:
         for task in self.paths.tasks:
             if task.task_id not in self.states:  # a branch or a rejection before it may have skipped it
-                self.states[task.task_id] = _verdict(task, self.states)
+                self.states[task.task_id] = verdict(task, self.states)
             if self.states[task.task_id] == "success":
                 self._run(task)
         order = [self.stream.steps[name] for name in Shape(self.stream).order]
@@ -201,6 +203,8 @@ class _Walker:
             self._branch(step, result)
         elif isinstance(step, ApprovalStep):
             self._approval(step, result)
+        elif isinstance(step, ChoiceStep):
+            self._choice(step, result)
         elif isinstance(step, DecisionStep):
             self._decision(step)
         elif isinstance(step, FailStep):
@@ -288,19 +292,8 @@ class _Walker:
         self.left[step.id] = outputs
 
     def _approval(self, step: ApprovalStep, result: Mapping[str, Any]) -> None:
-        self._fill(step.id, {"subject": step.subject, "body": step.body})
-        answer = result.get("answer", result.get("outcome"))
-        if answer is None:
-            raise NotGiven(
-                f"the path comes to the approval {step.id!r}, and its answer is not given; "
-                f"add it to the results: {step.id}: {{answer: approved}}, or rejected, or nobody"
-            )
-        by = result.get("by", "somebody")
+        answer, by = self._answer(step, "approval", ("approved", "rejected"), result)
         if answer == "nobody":
-            if step.within is None:
-                raise NotGiven(f"the approval {step.id!r} has no time limit, so somebody must answer it")
-            if step.on_timeout == "fail":
-                raise _Failure("nobody answered in time")
             answer, by = ("approved" if step.on_timeout == "approve" else "rejected"), "nobody"
         self.whys[step.id] = f"{answer} by {by}"
         if answer == "rejected" and step.on_reject == "fail":
@@ -308,6 +301,34 @@ class _Walker:
         self.left[step.id] = {"outcome": answer, "by": by}
         if answer == "rejected":
             self._skip(self.behind[step.id], f"{step.id} was rejected")
+
+    def _choice(self, step: ChoiceStep, result: Mapping[str, Any]) -> None:
+        answer, by = self._answer(step, "choice", tuple(step.options), result)
+        if answer == "nobody":
+            answer = step.on_timeout
+        option = step.options[answer]
+        self.whys[step.id] = f"{option.title} by {by}"
+        self.left[step.id] = {"outcome": answer, "by": by}
+        self._route(step, (answer,), option.then)
+
+    def _answer(
+        self, step: ApprovalStep | ChoiceStep, kind: str, answers: tuple[str, ...], result: Mapping[str, Any]
+    ) -> tuple[str, str]:
+        """Return the answer that a person is given to have given, and who; ``nobody`` only where that is no failure."""
+        self._fill(step.id, {"subject": step.subject, "body": step.body})
+        answer = result.get("answer", result.get("outcome"))
+        if answer is None:
+            raise NotGiven(
+                f"the path comes to the {kind} {step.id!r}, and its answer is not given; "
+                f"add it to the results: {step.id}: {{answer: {answers[0]}}}, or {', or '.join(answers[1:])}, or nobody"
+            )
+        if answer != "nobody":
+            return str(answer), str(result.get("by", "somebody"))
+        if step.within is None:
+            raise NotGiven(f"the {kind} {step.id!r} has no time limit, so somebody must answer it")
+        if step.on_timeout == "fail":
+            raise _Failure("nobody answered in time")
+        return "nobody", "nobody"
 
     def _job(self, step: Step, result: Mapping[str, Any]) -> None:
         if isinstance(step, (DelegatedStep, SubStreamStep)):
@@ -415,27 +436,3 @@ class _Walker:
             deciders = [name for name in before if self.stream.steps[name].targets and self._ran(name)]
             return f"not chosen by {', '.join(deciders)}" if deciders else "its path was not taken"
         return ""
-
-
-def _verdict(task: Task, states: Mapping[str, str]) -> str:
-    """Return what Airflow's trigger rule makes of a task all of whose predecessors are over (TriggerRuleDep)."""
-    before = [states[name] for name in task.upstream]
-    bad = any(state in ("failed", "upstream_failed") for state in before)
-    if task.rule == NEVER:
-        return "skipped" if bad or "success" in before else "success"
-    if bad:
-        return "upstream_failed"
-    if task.rule == ALL_SUCCESS and "skipped" in before:
-        return "skipped"
-    if task.rule == MEETING and before and "success" not in before:
-        return "skipped"
-    return "success"
-
-
-def _behind(tasks: Iterable[Task]) -> dict[str, frozenset[str]]:
-    """Return the tasks that come after each, directly or not."""
-    found: dict[str, set[str]] = {task.task_id: set() for task in tasks}
-    for task in reversed(list(tasks)):
-        for before in task.upstream:
-            found[before] |= {task.task_id, *found[task.task_id]}
-    return {name: frozenset(others) for name, others in found.items()}

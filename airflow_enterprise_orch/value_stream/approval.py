@@ -7,7 +7,7 @@ before it has any effect, because Airflow pushes no return value when the effect
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from airflow_enterprise_orch.instance import render_text
+from airflow_enterprise_orch.value_stream.asking import answered, check_answered
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -85,16 +86,7 @@ class ApprovalStep(ApprovalOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Record the answer, then let it have its effect."""
-        if "error" in event:
-            if event.get("error_type") == "timeout":
-                raise AirflowFailException(
-                    f"approval {self.task_id!r}: nobody answered within {timedelta(seconds=self.within or 0)}; "
-                    "clear the step to ask again"
-                )
-            raise AirflowFailException(
-                f"approval {self.task_id!r}: Airflow could not take the answer: {event['error']}; "
-                "clear the step to ask again"
-            )
+        check_answered(f"approval {self.task_id!r}", self.within, event)
         self.validate_chosen_options(event["chosen_options"])
         answer = self._answer(event)
         context["task_state_store"].set(APPROVAL_KEY, {"version": APPROVAL_VERSION, **answer}, retention=NEVER_EXPIRE)
@@ -109,13 +101,5 @@ class ApprovalStep(ApprovalOperator):
 
     def _answer(self, event: Mapping[str, Any]) -> dict[str, Any]:
         approved = event["chosen_options"] == [self.APPROVE]
-        user = event.get("responded_by_user") or {}
-        at = event.get("responded_at") or datetime.now(UTC)
-        return {
-            "approved": approved,
-            "outcome": "approved" if approved else "rejected",
-            "by": str(user.get("name") or user.get("id") or "nobody"),
-            "by_id": str(user.get("id") or ""),
-            "at": at.astimezone(UTC).isoformat(),
-            "timed_out": bool(event.get("timedout", False)),
-        }
+        outcome = "approved" if approved else "rejected"
+        return {"approved": approved, "outcome": outcome, **answered(event).to_json()}

@@ -15,7 +15,6 @@ from airflow.providers.standard.operators.python import BranchPythonOperator
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
-from airflow_enterprise_orch.delegation.control import CONTROL_KEY, ControlBroken, Wish, read_wishes
 from airflow_enterprise_orch.instance import values_of
 from airflow_enterprise_orch.value_stream.choosing import ChoiceImpossible, Match, rules_that_hold
 from airflow_enterprise_orch.value_stream.decision_record import (
@@ -27,6 +26,7 @@ from airflow_enterprise_orch.value_stream.decision_record import (
     ways_of_rules,
 )
 from airflow_enterprise_orch.value_stream.decision_table import OTHERWISE as OTHERWISE
+from airflow_enterprise_orch.value_stream.overriding import override_of
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,8 @@ def decide(*, plan: Mapping[str, Any], **context: Any) -> list[str]:
         that the branch cannot choose; trying again would not help.
     """
     task_id = context["ti"].task_id
-    override = _override(context, plan)
+    known = [step for rule in plan["rules"] for step in rule["then"]] + plan["otherwise"]
+    override = override_of(context, "branch", known)
     values = values_of(context, plan["variables"])  # type: ignore[arg-type]  # Airflow hands the context as keywords
     fired: tuple[Fired, ...]
     try:
@@ -96,26 +97,6 @@ def decide(*, plan: Mapping[str, Any], **context: Any) -> list[str]:
     context["task_state_store"].set(DECISION_KEY, decision.to_json(), retention=NEVER_EXPIRE)
     log.info("%s", decision.sentence())
     return [plan["routes"].get(step, step) for step in decision.chosen]
-
-
-def _override(context: Mapping[str, Any], plan: Mapping[str, Any]) -> Wish | None:
-    """Return the override that a person left for this branch."""
-    task_id, stream = context["ti"].task_id, context["ti"].dag_id
-    control = context["task_state_store"].get(CONTROL_KEY)
-    try:
-        wishes = read_wishes(control, None, stream=stream, system="", connection="", now=datetime.now(UTC))
-    except ControlBroken as error:
-        raise AirflowFailException(f"branch {task_id!r}: {error}") from error
-    if wishes.override is None:
-        return None
-    known = dict.fromkeys([step for rule in plan["rules"] for step in rule["then"]] + plan["otherwise"])
-    wrong = [step for step in wishes.override.targets if step not in known]
-    if wrong or not wishes.override.targets:
-        raise AirflowFailException(
-            f"branch {task_id!r}: the override by {wishes.override.by} chooses {', '.join(wrong) or 'no step'}; "
-            f"choose some of {', '.join(known)}"
-        )
-    return wishes.override
 
 
 def _rules_that_hold(

@@ -18,8 +18,15 @@ from airflow_enterprise_orch.value_stream.draft import Draft, DraftStep, Link
 from airflow_enterprise_orch.value_stream.messages import kind_of
 from airflow_enterprise_orch.value_stream.model import Param
 from airflow_enterprise_orch.value_stream.model_types import format_duration
-from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest
-from airflow_enterprise_orch.value_stream.steps import FIRST_DELAY, BranchStep, DelegatedStep, RetryRule, SubStreamStep
+from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed
+from airflow_enterprise_orch.value_stream.steps import (
+    FIRST_DELAY,
+    BranchStep,
+    ChoiceStep,
+    DelegatedStep,
+    RetryRule,
+    SubStreamStep,
+)
 from airflow_enterprise_orch.value_stream.stream_checks import check_stream
 from airflow_enterprise_orch.value_stream.table_checks import check_table
 from airflow_enterprise_orch.value_stream.templating import check_text
@@ -30,6 +37,7 @@ _PARAM_TYPES: Mapping[str, tuple[type, ...]] = {
     "number": (int, float),
     "boolean": (bool,),
 }
+FAIL = "fail"
 _RIGHT_VALUES: Mapping[str, str] = {
     "string": "put it in quotes",
     "integer": "write digits only",
@@ -123,6 +131,8 @@ def check_steps(draft: Draft) -> Iterator[Problem]:
             yield from _check_approval(draft, name, (*path, "approval"))
         elif step.kind == "decision":
             yield from check_table(draft, step, (*path, "decision"))
+        elif step.kind == "choice":
+            yield from _check_choice(draft, step, (*path, "choice"))
         elif step.kind == "fail":
             yield from _check_texts(draft, name, (*path, "fail"), ("message",))
         elif step.kind == "stream":
@@ -149,6 +159,29 @@ def _check_branch(draft: Draft, step: DraftStep, path: Path) -> Iterator[Problem
             yield draft.document.problem(here, what, "read a param or a step's value")
     if isinstance(step.model, BranchStep) and not step.model.targets:
         yield draft.document.problem(path, "the branch chooses no step at all", "name steps in a then list", key=True)
+
+
+def _check_choice(draft: Draft, step: DraftStep, path: Path) -> Iterator[Problem]:
+    yield from _check_approval(draft, step.id, path)
+    if not isinstance(step.model, ChoiceStep):
+        return
+    options = step.model.options
+    titles: dict[str, str] = {}
+    for name, option in options.items():
+        if name == FAIL:
+            what = "no option can be called 'fail': on_timeout could not tell it from failing"
+            yield draft.document.problem((*path, "options", name), what, "choose another name", key=True)
+        if option.title in titles:
+            what = f"option {titles[option.title]!r} has this title too"
+            yield draft.document.problem((*path, "options", name, "title"), what, "write what tells them apart")
+        titles.setdefault(option.title, name)
+    default = step.model.on_timeout
+    if default not in (FAIL, *options):
+        what, known = f"there is no option {default!r}", listed([FAIL, *options], "or")
+        close = closest(default, options)
+        yield draft.document.problem((*path, "on_timeout"), what, f"use {known}", suggestion=close)
+    if not step.model.targets:
+        yield draft.document.problem(path, "the choice leads to no step at all", "name steps in a then list", key=True)
 
 
 def _check_approval(draft: Draft, step: str, path: Path) -> Iterator[Problem]:

@@ -34,6 +34,7 @@ APPROVAL_STEP = "airflow_enterprise_orch.value_stream.approval:ApprovalStep"
 STREAM_STEP = "airflow_enterprise_orch.value_stream.substream:StreamStep"
 DECISION_STEP = "airflow_enterprise_orch.value_stream.decision:DecisionStep"
 BRANCH_STEP = "airflow_enterprise_orch.value_stream.branch:BranchStep"
+CHOICE_STEP = "airflow_enterprise_orch.value_stream.choice:ChoiceStep"
 FAIL_STEP = "airflow_enterprise_orch.value_stream.fail:FailStep"
 
 OWN_RETRIES = 3
@@ -97,6 +98,8 @@ def _task(stream: ValueStream, paths: Paths, task: Task) -> TaskPlan:
         return _own(task, DECISION_STEP, {**_decision(stream, step), **common})
     if isinstance(step, steps.ApprovalStep):
         return _own(task, APPROVAL_STEP, {**_approval(stream, step), **common})
+    if isinstance(step, steps.ChoiceStep):
+        return _own(task, CHOICE_STEP, {**_choice(stream, paths, step), **common})
     if isinstance(step, steps.FailStep):
         says = {"message": step.message, "stream": _visible(stream, step.message)}
         return _own(task, FAIL_STEP, {**says, "doc_md": "Ends its path as failed.", **common})
@@ -203,6 +206,22 @@ def _sub_stream(stream: ValueStream, step: steps.SubStreamStep) -> dict[str, Any
     }
 
 
+def _choice(stream: ValueStream, paths: Paths, step: steps.ChoiceStep) -> dict[str, Any]:
+    lines = [f"- {option.title} (`{name}`): {_named(option.then)}" for name, option in step.options.items()]
+    return {
+        "subject": step.subject,
+        "body": step.body,
+        # A list, because the order of the answers counts.
+        "options": [{"id": name, **option.model_dump(mode="json")} for name, option in step.options.items()],
+        "assignees": list(step.assignees),
+        "within": step.within.total_seconds() if step.within is not None else None,
+        "on_timeout": step.on_timeout,
+        "routes": {target: task for target, task in paths.routes(step.id).items() if target != task},
+        "stream": _visible(stream, [step.subject, step.body]),
+        "doc_md": "\n".join([_waits(step), "", *lines]),
+    }
+
+
 def _visible(stream: ValueStream, texts_of: Any) -> dict[str, Any]:
     """Return what a step's texts may see; of the steps before it only those that they name, to read no more."""
     read = {
@@ -263,12 +282,13 @@ def _helper_title(stream: ValueStream, task: Task) -> str:
     }[task.kind]
 
 
-def _waits(step: steps.ApprovalStep) -> str:
+def _waits(step: steps.ApprovalStep | steps.ChoiceStep) -> str:
     within = "for as long as it takes"
     if step.within is not None:
         within = f"within {format_duration(step.within)}, else: {step.on_timeout}"
     who = ", ".join(step.assignees) or "everyone who may act on the stream"
-    return f"Waits {within}. Answered by {who}. On rejection: {step.on_reject}."
+    rejected = f" On rejection: {step.on_reject}." if isinstance(step, steps.ApprovalStep) else ""
+    return f"Waits {within}. Answered by {who}.{rejected}"
 
 
 def _named(steps: Iterable[str]) -> str:

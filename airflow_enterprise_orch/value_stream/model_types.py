@@ -24,7 +24,8 @@ CEL_TYPES: Mapping[str, str] = {"string": "string", "integer": "int", "number": 
 """The CEL type of each type that a param or an output can have."""
 
 APPROVAL_FACTS: Mapping[str, str] = {"outcome": "string", "by": "string"}
-"""What an approval leaves for later steps: ``outcome`` (``approved`` or ``rejected``), and ``by`` whom or what."""
+"""What an approval or a choice leaves for later steps: ``outcome`` (``approved``, ``rejected``, or the option), and
+``by`` whom or what."""
 
 STREAM_FACTS: Mapping[str, str] = {"run_id": "string", "business_key": "string"}
 """What a step that runs another stream leaves, beside its outputs: the instance, by Airflow's id and by its key."""

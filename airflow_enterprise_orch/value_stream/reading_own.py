@@ -17,6 +17,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     BaseStep,
     BranchRule,
     BranchStep,
+    ChoiceStep,
     DecisionRow,
     DecisionStep,
     FailStep,
@@ -53,6 +54,16 @@ def keyed(kind: str, model: type[BaseStep], remedy: str) -> Reader:
         return found.model_copy(update={"id": step.id}) if found and clean else None
 
     return read
+
+
+def read_choice(notes: Notes, step: DraftStep, path: Path, raw: dict[str, Any]) -> Step | None:
+    """Read a step that waits for a person to choose the steps that come next."""
+    body = raw["choice"]
+    options = body.get("options") if isinstance(body, dict) else None
+    for name, option in (options if isinstance(options, dict) else {}).items():
+        here = (*path, "choice", "options", name)
+        step.targets += links((*here, "then"), option.get("then") if isinstance(option, dict) else None)
+    return keyed("choice", ChoiceStep, "write subject:, and options:")(notes, step, path, raw)
 
 
 def read_branch(notes: Notes, step: DraftStep, path: Path, raw: dict[str, Any]) -> Step | None:
@@ -187,6 +198,7 @@ class OwnKind:
 OWN_KINDS: Mapping[str, OwnKind] = {
     "approval": OwnKind(keyed("approval", ApprovalStep, "write subject: and the question"), lambda _: APPROVAL_FACTS),
     "branch": OwnKind(read_branch, lambda _: {}),
+    "choice": OwnKind(read_choice, lambda _: APPROVAL_FACTS),
     "decision": OwnKind(read_decision, _decided_types),
     "fail": OwnKind(keyed("fail", FailStep, "write message: and why"), lambda _: {}),
     "stream": OwnKind(read_stream, stream_types),

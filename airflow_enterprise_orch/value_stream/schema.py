@@ -18,6 +18,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     BaseStep,
     BranchRule,
     BranchStep,
+    ChoiceStep,
     DecisionRow,
     DecisionStep,
     DelegatedStep,
@@ -35,6 +36,7 @@ def template_schema() -> dict[str, Any]:
     definitions: dict[str, Any] = header.pop("$defs", {})
     kinds = [_delegated(step, definitions) for _, (_, step) in sorted(step_types().items())]
     kinds += [_branch(), _approval(), _decision(), _sub_stream()]
+    kinds += [_keyed("choice", ChoiceStep, "Choice", "A person chooses which steps come next.")]
     kinds += [_keyed("fail", FailStep, "Fail", "Ends its path as failed.")]
     for kind in kinds:
         definitions |= kind.pop("$defs", {})

@@ -203,6 +203,38 @@ class ApprovalStep(BaseStep):
         return APPROVAL_FACTS
 
 
+class ChoiceOption(Part):
+    """One answer of a choice, and what follows from it."""
+
+    title: Line = Field(description="The answer as the person sees it.")
+    then: StepIds = Field(description="The steps that run next; none means that the stream ends here.")
+
+
+class ChoiceStep(BaseStep):
+    """A step that waits for a person to choose which steps come next."""
+
+    subject: Line = Field(description="The question, in one line; may use params and earlier steps.")
+    body: Text | None = Field(None, description="What the person should know (Markdown).")
+    options: dict[Identifier, ChoiceOption] = Field(min_length=2, description="The answers, by name.")
+    assignees: Annotated[tuple[Line, ...], Field(strict=False)] = Field(
+        (), description="The Airflow users who may answer; without it everyone who may act on the stream."
+    )
+    within: Duration | None = Field(None, description="How long it waits; without it for as long as it takes.")
+    on_timeout: Identifier = Field(
+        "fail", description="What happens when nobody answered in time: fail, or the option that is taken then."
+    )
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What later steps can read of it: name to CEL type."""
+        return APPROVAL_FACTS
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Every step that it can choose, each once, in the order written."""
+        return tuple(dict.fromkeys(name for option in self.options.values() for name in option.then))
+
+
 class FailStep(BaseStep):
     """A step that ends its path as failed."""
 
@@ -287,4 +319,4 @@ class SubStreamStep(BaseStep):
         return {**STREAM_FACTS, **{name: CEL_TYPES[output.type] for name, output in self.outputs.items()}}
 
 
-Step = DelegatedStep | BranchStep | ApprovalStep | DecisionStep | FailStep | SubStreamStep
+Step = DelegatedStep | BranchStep | ApprovalStep | DecisionStep | ChoiceStep | FailStep | SubStreamStep

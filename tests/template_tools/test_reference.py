@@ -13,7 +13,7 @@ from airflow_enterprise_orch.template_tools.walk import walk
 from airflow_enterprise_orch.value_stream.loader import build
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.reading_own import OWN_KINDS
-from airflow_enterprise_orch.value_stream.steps import ApprovalStep
+from airflow_enterprise_orch.value_stream.steps import ApprovalStep, ChoiceStep
 
 PAGES = Path(__file__).parents[2] / "docs" / "reference"
 ENTRIES = reference.entries()
@@ -52,6 +52,11 @@ def test_every_example_can_be_started_as_it_is(entry):
     stream = ValueStream.load(entry.example)
     assert [name for name, param in stream.params.items() if param.required] == []
     answers = {name: {"answer": "approved"} for name, step in stream.steps.items() if isinstance(step, ApprovalStep)}
+    answers |= {
+        name: {"answer": next(iter(step.options))}
+        for name, step in stream.steps.items()
+        if isinstance(step, ChoiceStep)
+    }
     assert walk(stream, {}, answers).ends == "success"
 
 

@@ -14,6 +14,8 @@ from airflow_enterprise_orch.value_stream.steps import (
     ApprovalStep,
     BaseStep,
     BranchStep,
+    ChoiceOption,
+    ChoiceStep,
     DecisionStep,
     DelegatedStep,
     FailStep,
@@ -38,6 +40,8 @@ MODELS = (
     BranchStep,
     StreamValue,
     SubStreamStep,
+    ChoiceStep,
+    ChoiceOption,
 )
 KEYS = {field.alias or name for model in MODELS for name, field in model.model_fields.items()}
 INTERNAL = {"id", "step", "work"}

@@ -13,7 +13,7 @@ from streams_for_tests import stream, test_system  # noqa: F401  # the fixture
 
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.paths import ALL_SUCCESS, MEETING, NEVER, OVER, Paths, Task, TaskKind
-from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BranchStep
+from airflow_enterprise_orch.value_stream.steps import ApprovalStep
 
 pytestmark = pytest.mark.usefixtures("test_system")
 
@@ -33,7 +33,7 @@ def meant(model: ValueStream, world: World) -> set[str]:
     conditional: dict[str, bool] = {}
     for step in model.ordered():
         before = model.upstream[step.id]
-        choosers = [b for b in before if isinstance(model.steps[b], BranchStep) and step.id in model.steps[b].targets]
+        choosers = [b for b in before if step.id in model.steps[b].targets]
         others = [name for name in before if name not in choosers]
         conditional[step.id] = bool(choosers) or (bool(others) and all(conditional[name] for name in others))
         if any(
@@ -94,7 +94,7 @@ def airflow(model: ValueStream, world: World, shuffle: random.Random) -> tuple[s
             if name in world.fails:
                 state[name] = "failed"
                 continue
-            if isinstance(step, BranchStep):
+            if step is not None and step.targets:
                 follow = {paths.routes(name)[target] for target in world.choices[name]}
                 follow |= {other for chosen in follow for other in behind(chosen)}
                 for other in down[name]:
@@ -318,6 +318,7 @@ def worlds(draw: st.DrawFn) -> tuple[str, World]:
     kinds[-1] = "job"
     after: dict[str, set[str]] = {}
     targets: dict[str, list[list[str]]] = {}
+    asked: set[str] = set()  # what a person chooses
     every: dict[str, list[list[str]]] = {}  # where all rules that hold are taken: the rules' steps, then otherwise
     for index, name in enumerate(names):
         earlier = [one for one, kind in zip(names[:index], kinds, strict=False) if kind != "branch"]
@@ -326,7 +327,10 @@ def worlds(draw: st.DrawFn) -> tuple[str, World]:
             later = names[index + 1 :]
             ways = [draw(st.lists(st.sampled_from(later), max_size=2, unique=True)) for _ in range(2)]
             targets[name] = ways if any(ways) else [[later[0]], []]
-            if draw(st.booleans()):
+            form = draw(st.sampled_from(["list", "all", "choice"]))
+            if form == "choice":
+                asked.add(name)
+            elif form == "all":
                 more = draw(st.lists(st.sampled_from(later), max_size=2, unique=True))
                 one, two = targets[name]
                 every[name] = [one, more, two]
@@ -338,6 +342,11 @@ def worlds(draw: st.DrawFn) -> tuple[str, World]:
             one, two, otherwise = (", ".join(way) for way in every[name])
             rules = f"[{{when: params.n > 1, then: [{one}]}}, {{when: params.n > 2, then: [{two}]}}]"
             parts.append(f"branch: {{match: all, rules: {rules}, otherwise: [{otherwise}]}}")
+        elif name in asked:
+            options = ", ".join(
+                f"o{number}: {{title: O{number}, then: [{', '.join(way)}]}}" for number, way in enumerate(targets[name])
+            )
+            parts.append(f"choice: {{subject: which, options: {{{options}}}}}")
         elif kind == "branch":
             then, otherwise = (", ".join(way) for way in targets[name])
             parts.append(f"branch: [{{when: params.n > 1, then: [{then}]}}, {{otherwise: [{otherwise}]}}]")

@@ -1,0 +1,36 @@
+"""What a person wants instead of what a branch or a choice would come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_enterprise_orch.delegation.control import CONTROL_KEY, ControlBroken, Wish, read_wishes
+
+
+def override_of(context: Mapping[str, Any], kind: str, known: Iterable[str]) -> Wish | None:
+    """Return the override that a person left for the running task; None without.
+
+    :param kind: what the task is, for people.
+    :param known: the steps that it can choose.
+    :raises AirflowFailException: in one line, when it names another step, or none; it is refused, not ignored.
+    """
+    task_id, stream = context["ti"].task_id, context["ti"].dag_id
+    control = context["task_state_store"].get(CONTROL_KEY)
+    try:
+        wishes = read_wishes(control, None, stream=stream, system="", connection="", now=datetime.now(UTC))
+    except ControlBroken as error:
+        raise AirflowFailException(f"{kind} {task_id!r}: {error}") from error
+    if wishes.override is None:
+        return None
+    known = dict.fromkeys(known)
+    wrong = [step for step in wishes.override.targets if step not in known]
+    if wrong or not wishes.override.targets:
+        raise AirflowFailException(
+            f"{kind} {task_id!r}: the override by {wishes.override.by} chooses {', '.join(wrong) or 'no step'}; "
+            f"choose some of {', '.join(known)}"
+        )
+    return wishes.override
