@@ -35,6 +35,7 @@ TEMPLATES = (
     "airflow_enterprise_orch.value_stream.reading",
     "airflow_enterprise_orch.value_stream.substream",
     "cel_expr_python",
+    "holidays",
 )
 """What reading and compiling a template needs."""
 

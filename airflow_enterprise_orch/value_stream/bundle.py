@@ -36,6 +36,7 @@ from airflow_enterprise_orch.value_stream.template_folder import (
     TemplateFile,
     by_stream,
     duplicate_message,
+    read_companions,
     read_templates,
 )
 
@@ -51,6 +52,8 @@ reject_template({message!r}, globals(), stream={stream!r})
 """
 _INDEX = "index.json"
 _CURRENT = "current.json"
+Companions = tuple[tuple[str, bytes], ...]
+"""Name and text of the files that templates refer to; a snapshot holds them where they lie in the source."""
 _VERSION = re.compile(r"[0-9a-f]{20}(\.[A-Za-z0-9_\-]{1,200})?")
 
 
@@ -114,7 +117,7 @@ class TemplateBundle(BaseDagBundle):
             raise OrchestrationError(f"bundle {self.name!r}: version {self.version} is pinned and cannot be refreshed")
         with self.lock():
             folder, origin = self._open_source(None)
-            self._current = self._take_snapshot(read_templates(folder), origin)
+            self._current = self._take_snapshot(read_templates(folder), read_companions(folder), origin)
             self._prune()
 
     def get_current_version(self) -> BundleVersion | None:
@@ -172,14 +175,14 @@ class TemplateBundle(BaseDagBundle):
         with self.lock():
             if not target.is_dir():
                 folder, _ = self._open_source(origin)
-                self._write(target, read_templates(folder), {}, "")
+                self._write(target, read_templates(folder), read_companions(folder), {}, "")
 
-    def _take_snapshot(self, templates: tuple[TemplateFile, ...], origin: str) -> str:
+    def _take_snapshot(self, templates: tuple[TemplateFile, ...], companions: Companions, origin: str) -> str:
         """Write the snapshot of ``templates`` unless it is there, and return its name."""
         before = self._read_current()
         removed = self._removed(templates, before)
         digest = hashlib.sha256()
-        parts = [(template.name, template.text) for template in templates]
+        parts = [*((template.name, template.text) for template in templates), *companions]
         for stream in sorted(removed):
             text = (self._store / before["version"] / f"{stream}.yaml").read_bytes()
             parts.append((f"{removed[stream]['removed']}/{stream}", text))
@@ -188,7 +191,7 @@ class TemplateBundle(BaseDagBundle):
         version = digest.hexdigest()[:20] + (f".{origin}" if origin else "")
         target = self._store / version
         if not target.is_dir():
-            self._write(target, templates, removed, before.get("version", ""))
+            self._write(target, templates, companions, removed, before.get("version", ""))
         if before.get("version") != version:
             self._replace(self._store / _CURRENT, {"version": version})
         os.utime(target)
@@ -217,6 +220,7 @@ class TemplateBundle(BaseDagBundle):
         self,
         target: Path,
         templates: tuple[TemplateFile, ...],
+        companions: Companions,
         removed: Mapping[str, Mapping[str, str]],
         before: str,
     ) -> None:
@@ -241,6 +245,11 @@ class TemplateBundle(BaseDagBundle):
                 shutil.copyfile(self._store / before / f"{stream}.yaml", work / f"{stream}.yaml")
                 stub = _STUB.format(name=entry["name"], file=f"{stream}.yaml", removed=entry["removed"])
                 (work / f"{stream}.py").write_text(stub)
+            for name, text in companions:
+                (work / name).parent.mkdir(parents=True, exist_ok=True)
+                (work / name).write_bytes(text)
+            for folder in [entry for entry in work.rglob("*") if entry.is_dir()]:
+                folder.chmod(0o755)
             (work / _INDEX).write_text(json.dumps(index, indent=1, sort_keys=True))
             work.chmod(0o755)  # made for its maker alone, but tasks may run as another user
             try:

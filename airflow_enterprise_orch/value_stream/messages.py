@@ -12,7 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from airflow_enterprise_orch.value_stream.model_types import ID_PATTERN, MAX_PRIORITY
+from airflow_enterprise_orch.value_stream.model_types import ID_PATTERN, MAX_PRIORITY, TIME_PATTERN
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed
 from airflow_enterprise_orch.value_stream.yaml_source import Document
 
@@ -43,6 +43,7 @@ _PATTERNS: Mapping[str, tuple[str, str]] = {
     ID_PATTERN: ("{input} is no id", "use a-z, 0-9 and _, beginning with a letter"),
     r"^[^\r\n]*$": ("must be a single line", "remove the line breaks"),
     r"^[A-Za-z0-9_.\- ]+$": ("this is no name of a pool", "name an Airflow pool: letters, digits, spaces, _ . and -"),
+    TIME_PATTERN: ("{input} is no time of the day", "write it as 18:00"),
     r"^[A-Za-z0-9_.\-]+$": ("this is no connection id", "name an Airflow connection: letters, digits, _ . and -"),
 }
 _TABLE: Mapping[str, tuple[str, str]] = {
@@ -64,6 +65,7 @@ _TABLE: Mapping[str, tuple[str, str]] = {
     "greater_than_equal": ("must be at least {ge}, not {input}", "write a larger number"),
     "less_than": ("must be less than {lt}, not {input}", "write a smaller number"),
     "less_than_equal": ("must be at most {le}, not {input}", "write a smaller number"),
+    "day": ("{input} is no date", "write it as 2026-12-31"),
     "duration": ("{input} is no duration", "write 90s, 15m, 2h, 1d or 1h30m"),
     "priority": (
         "{input} is no priority",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 ID_PATTERN = r"^[a-z][a-z0-9_]*$"
+TIME_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 
 ParamType = Literal["string", "integer", "number", "boolean"]
 Criticality = Literal["low", "normal", "high", "critical"]
@@ -58,6 +59,18 @@ def format_duration(value: timedelta) -> str:
     return text
 
 
+def parse_day(value: object) -> date:
+    """Read ``2026-12-31``; :raises PydanticCustomError: otherwise."""
+    if isinstance(value, date):
+        return value
+    try:
+        if isinstance(value, str) and len(value) == 10:
+            return date.fromisoformat(value)
+    except ValueError:
+        pass
+    raise PydanticCustomError("day", "is no date")
+
+
 def _scalar(value: object) -> object:
     if isinstance(value, (str, int, float, bool)):
         return value
@@ -103,6 +116,12 @@ Duration = Annotated[
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str, when_used="json"),
     WithJsonSchema(_DURATION_SCHEMA),
+]
+Day = Annotated[
+    date,
+    BeforeValidator(parse_day),
+    PlainSerializer(date.isoformat, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date"}),
 ]
 Identifier = Annotated[str, Field(pattern=ID_PATTERN, max_length=100)]
 Line = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[^\r\n]*$")]

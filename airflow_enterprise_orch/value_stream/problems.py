@@ -52,9 +52,10 @@ class Problem:
 
 
 def template_error(problems: Iterable[Problem]) -> TemplateError:
-    """Return the exception that carries ``problems``, each once, sorted by position."""
+    """Return the exception that carries ``problems``, each once, sorted by file and position."""
     ordered = sorted(
-        dict.fromkeys(problems), key=lambda problem: (problem.line, problem.column, problem.where, problem.what)
+        dict.fromkeys(problems),
+        key=lambda problem: (problem.file, problem.line, problem.column, problem.where, problem.what),
     )
     return TemplateError("\n".join(map(str, ordered)), ordered)
 

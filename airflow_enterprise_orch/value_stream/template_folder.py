@@ -63,6 +63,22 @@ def read_templates(folder: Path) -> tuple[TemplateFile, ...]:
     return tuple(read)
 
 
+def find_companions(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield name and path of each file below ``folder`` that templates refer to: calendars; sorted by name."""
+    found = []
+    for path in folder.rglob(f"{CALENDARS}/*"):
+        name = PurePosixPath(path.relative_to(folder))
+        hidden = any(part.startswith((".", "_")) for part in name.parts)
+        if not hidden and path.suffix in SUFFIXES and path.is_file():
+            found.append((str(name), path))
+    yield from sorted(found)
+
+
+def read_companions(folder: Path) -> tuple[tuple[str, bytes], ...]:
+    """Read every file that :func:`find_companions` finds."""
+    return tuple((name, path.read_bytes()) for name, path in find_companions(folder))
+
+
 def by_stream(templates: tuple[TemplateFile, ...]) -> Mapping[str, tuple[TemplateFile, ...]]:
     """Group the templates by the stream that they declare; more than one in a group is a mistake."""
     groups: dict[str, tuple[TemplateFile, ...]] = {}

@@ -1,0 +1,94 @@
+"""The files beside a template that it refers to by name, such as its calendars.
+
+A file of a kind lies in the folder of that kind (``calendars/``) beside the template or above it, up to the folder that
+holds all templates; the nearest counts. What was looked at is noted with its hash: what was made of the template counts
+only as long as all of that is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+SUFFIXES = (".yaml", ".yml")
+LEVELS = 4
+"""How many folders above a template are searched when nobody says where its templates begin."""
+
+
+class Beside:
+    """The files beside one template.
+
+    :param folder: the template's own.
+    :param folders: where files of each kind are looked for, the nearest first.
+    :param shown: how people call ``folder``.
+    :ivar seen: of each path that was looked at, relative to the template's folder, the hash; "" where no file was.
+    """
+
+    def __init__(self, folder: Path, folders: tuple[Path, ...], shown: Path = Path()) -> None:
+        self.folder = folder
+        self.folders = folders
+        self.shown = shown
+        self.seen: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, template: Path, root: Path | None = None) -> Beside:
+        """Return what is beside a file, up to ``root``."""
+        folder = template.absolute().parent
+        if root is None:
+            return cls(folder, (folder, *folder.parents[:LEVELS]), template.parent)
+        root = root.absolute()
+        above = (one for one in folder.parents if one == root or root in one.parents)
+        return cls(folder, (folder, *above), template.parent)
+
+    @classmethod
+    def named(cls, root: Path, name: str) -> Beside:
+        """Return what is beside a template that may lie elsewhere now: in a snapshot, all of them in one folder.
+
+        :param root: the folder of all templates, or the snapshot.
+        :param name: the template's path below the folder of all templates; files of a kind lie as they lay there.
+        """
+        root = root.absolute()
+        path = Path(name)
+        places = path.parents if name and not path.is_absolute() and ".." not in path.parts else ()
+        return cls(root, tuple(dict.fromkeys((*(root / place for place in places), root))))
+
+    def name(self, path: Path) -> str:
+        """Return how messages call a file that was found."""
+        return Path(os.path.normpath(self.shown / _relative(path, self.folder))).as_posix()
+
+    def find(self, kind: str, name: str) -> Path | None:
+        """Return the file of that kind and name; None when there is none."""
+        for folder in self.folders:
+            for suffix in SUFFIXES:
+                path = folder / kind / f"{name}{suffix}"
+                text = path.read_bytes() if path.is_file() else None
+                self.seen[_relative(path, self.folder)] = hashlib.sha256(text).hexdigest() if text is not None else ""
+                if text is not None:
+                    return path
+        return None
+
+    def names(self, kind: str) -> tuple[str, ...]:
+        """Return the names of the files of a kind."""
+        found = {
+            path.stem
+            for folder in self.folders
+            if (folder / kind).is_dir()
+            for path in (folder / kind).iterdir()
+            if path.suffix in SUFFIXES and not path.name.startswith((".", "_"))
+        }
+        return tuple(sorted(found))
+
+
+def unchanged(folder: Path, seen: Mapping[str, str]) -> bool:
+    """Tell whether all files that were looked at are as they were; see :attr:`Beside.seen`."""
+    for name, digest in seen.items():
+        path = folder / name
+        if (hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "") != digest:
+            return False
+    return True
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path, folder)).as_posix()
