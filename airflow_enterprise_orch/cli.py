@@ -18,7 +18,12 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow_enterprise_orch import __version__
 from airflow_enterprise_orch.errors import OrchestrationError, TemplateError
 from airflow_enterprise_orch.value_stream.problems import Problem
-from airflow_enterprise_orch.value_stream.template_folder import CASES, declared_stream, find_templates
+from airflow_enterprise_orch.value_stream.template_folder import (
+    CALENDARS,
+    CASES,
+    find_companions,
+    find_templates,
+)
 
 if TYPE_CHECKING:
     from airflow_enterprise_orch.template_tools.given import Params, Results
@@ -112,7 +117,18 @@ def _add_template_tools(commands: Any) -> None:
     diff.add_argument("old", metavar="OLD", type=Path, help="a template")
     diff.add_argument("new", metavar="NEW", type=Path, help="a template")
 
-    for command, run in ((explain, _explain), (simulate, _simulate), (test, _test), (diff, _diff)):
+    runs = commands.add_parser("runs", help="tell when a stream will run", description=_runs.__doc__)
+    runs.add_argument("file", metavar="FILE", type=Path, help="a template with a schedule")
+    runs.add_argument("--next", metavar="N", type=int, default=12, help="how many runs; default 12")
+    runs.add_argument("--from", dest="begin", metavar="YYYY-MM-DD", type=_day, help="from which day; default now")
+
+    calendar = commands.add_parser("calendar", help="show the days of a calendar", description=_calendar.__doc__)
+    calendar.add_argument("file", metavar="FILE", type=Path, help="a calendar")
+    calendar.add_argument("--from", dest="begin", metavar="YYYY-MM-DD", type=_day, help="default its first day")
+    calendar.add_argument("--to", dest="end", metavar="YYYY-MM-DD", type=_day, help="default its last day")
+    calendar.set_defaults(run=_calendar)
+
+    for command, run in ((explain, _explain), (runs, _runs), (simulate, _simulate), (test, _test), (diff, _diff)):
         command.add_argument("--format", choices=("human", "json"), default="human", help="for people, or for tools")
         command.set_defaults(run=run)
 
@@ -196,19 +212,24 @@ def _lint(options: argparse.Namespace) -> int:
 
     Warnings tell what is probably not meant; they count with --strict only.
     """
+    from airflow_enterprise_orch.value_stream.neighbours import check_neighbours, duplicates
+
     files = list(dict.fromkeys(_files(options.paths)))
+    calendars = [file for file in files if file.parent.name == CALENDARS]
+    files = [file for file in files if file.parent.name != CALENDARS]
     problems: list[Problem] = []
     warnings: list[Hint] = []
+    if calendars:
+        from airflow_enterprise_orch.template_tools.timing import check_calendars
+
+        problems, warnings = check_calendars(calendars, datetime.now(UTC).date())
     right: dict[Path, ValueStream] = {}
     for file in files:
         wrong, doubtful = _check(file, right)
-        problems.extend(wrong)
+        problems.extend(problem for problem in wrong if problem not in problems)
         warnings.extend(doubtful)
-    problems.extend(_duplicates(files))
-    if right:
-        from airflow_enterprise_orch.value_stream.neighbours import check_neighbours
-
-        problems.extend(check_neighbours(right))
+    problems.extend(duplicates(files))
+    problems.extend(check_neighbours(right))
     code = 1 if problems or (warnings and options.strict) else 0
     if options.format == "json":
         for problem in problems:
@@ -218,6 +239,8 @@ def _lint(options: argparse.Namespace) -> int:
         return code
     _say("".join(f"{line}\n" for line in (*problems, *warnings)))
     count = f"{len(files)} template{'' if len(files) == 1 else 's'}"
+    if calendars:
+        count += f" and {len(calendars)} calendar{'' if len(calendars) == 1 else 's'}"
     doubts = f", {len(warnings)} warning{'' if len(warnings) == 1 else 's'}" if warnings else ""
     if problems:
         broken = {problem.file for problem in problems}
@@ -234,6 +257,7 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
             if not found:
                 raise OrchestrationError(f"{path}: there is no template in this folder; templates end in .yaml or .yml")
             yield from found
+            yield from (file for _, file in find_companions(path))
         elif path.name.endswith(CASES):
             raise OrchestrationError(f"{path} holds cases and is no template; enterprise-orch test checks and runs it")
         elif path.exists():
@@ -254,29 +278,6 @@ def _check(file: Path, right: dict[Path, ValueStream]) -> tuple[tuple[Problem, .
         return cast("tuple[Problem, ...]", error.problems), []
 
 
-def _duplicates(files: Sequence[Path]) -> tuple[Problem, ...]:
-    """Find value streams that several files declare: in one Airflow only one of them could live."""
-    declared: dict[str, list[Path]] = {}
-    for file in files:
-        stream = declared_stream(file.read_bytes())
-        if stream:
-            declared.setdefault(stream, []).append(file)
-    return tuple(
-        Problem(
-            str(file),
-            1,
-            1,
-            "value_stream",
-            f"{stream!r} is also declared by {', '.join(str(other) for other in group if other != file)}",
-            "",
-            "give each file a value stream of its own, or remove all but one",
-        )
-        for stream, group in declared.items()
-        if len(group) > 1
-        for file in group
-    )
-
-
 def _explain(options: argparse.Namespace) -> int:
     """Show a template: its steps in order, each with its system, in words. Exit 0; 2 when it is wrong."""
     from airflow_enterprise_orch.template_tools.explain import explain, explain_json
@@ -293,6 +294,30 @@ def _explain(options: argparse.Namespace) -> int:
         _print_json(explain_json(stream))
     else:
         _say(explain(stream))
+    return 0
+
+
+def _runs(options: argparse.Namespace) -> int:
+    """Tell the next runs of a stream by its schedule. Exit 0; 2 when the template is wrong or no time starts it."""
+    from airflow_enterprise_orch.template_tools.timing import run_lines, runs_json
+
+    asked = _load(options.file), options.begin or datetime.now(UTC), options.next
+    if options.format == "json":
+        _print_json(runs_json(*asked))
+    else:
+        _say("\n".join(run_lines(*asked)) + "\n")
+    return 0
+
+
+def _calendar(options: argparse.Namespace) -> int:
+    """Show the days that a calendar has closed beside its weekends. Exit 0; 2 when the calendar is wrong."""
+    from airflow_enterprise_orch.template_tools.timing import calendar_lines
+    from airflow_enterprise_orch.value_stream.calendars import check_calendar
+
+    days = check_calendar(options.file)
+    first = options.begin.date() if options.begin is not None else days.first
+    last = options.end.date() if options.end is not None else days.last
+    _say("\n".join(calendar_lines(days, first, last)) + "\n")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from airflow.plugins_manager import AirflowPlugin
@@ -30,11 +31,22 @@ class LazyApp:
         await self._app(scope, receive, send)
 
 
+class LazyTimetables(list[type]):
+    """Our timetables, imported when Airflow first asks for them: where a task starts nobody does."""
+
+    def __iter__(self) -> Iterator[type]:
+        """Yield each."""
+        from airflow_enterprise_orch.value_stream.timetable import WorkingDayTimetable
+
+        yield WorkingDayTimetable
+
+
 class EnterpriseOrchPlugin(AirflowPlugin):
     """Registered by the entry point ``airflow.plugins``."""
 
     name = "enterprise_orch"
     fastapi_apps = [{"app": LazyApp(), "url_prefix": PREFIX, "name": "Enterprise orchestration"}]  # noqa: RUF012
+    timetables = LazyTimetables()
 
     @classmethod
     def on_load(cls, *_args: Any, **_kwargs: Any) -> None:

@@ -10,6 +10,8 @@ from airflow_enterprise_orch.template_tools.words import counted, harmless, in_w
 from airflow_enterprise_orch.value_stream.model import Param, ValueStream
 from airflow_enterprise_orch.value_stream.model_types import format_duration
 from airflow_enterprise_orch.value_stream.problems import listed
+from airflow_enterprise_orch.value_stream.schedule import Schedule, recurrence
+from airflow_enterprise_orch.value_stream.schedule_words import in_words as schedule_in_words
 from airflow_enterprise_orch.value_stream.steps import (
     ApprovalStep,
     BranchStep,
@@ -83,7 +85,7 @@ def _head(stream: ValueStream) -> Iterator[str]:
     business = stream.business
     yield f"{business.domain}; owner {business.owner}; criticality {business.criticality}"
     if stream.schedule is not None:
-        yield f"starts by itself: cron {stream.schedule.cron}, {stream.schedule.timezone}"
+        yield f"starts by itself: {_scheduled(stream.schedule, stream)}"
     else:
         yield "started by people, the API or assets"
     if business.key is not None:
@@ -92,6 +94,11 @@ def _head(stream: ValueStream) -> Iterator[str]:
         yield f"priority {stream.priority}"
     limits = stream.limits
     yield f"at most {counted(limits.instances, 'instance')} at a time, {counted(limits.steps, 'step')} of one at a time"
+
+
+def _scheduled(schedule: Schedule, stream: ValueStream) -> str:
+    found = recurrence(schedule, stream.calendars)
+    return schedule_in_words(found) if found is not None else "not by time"
 
 
 def _param(param: Param) -> str:

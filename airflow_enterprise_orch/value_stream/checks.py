@@ -6,9 +6,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from airflow_enterprise_orch.delegation.outcome import OUTCOME_VARIABLES
 from airflow_enterprise_orch.delegation.system import step_type
@@ -340,46 +338,3 @@ def check_business(draft: Draft) -> Iterator[Problem]:
     if duplicates in ("reject", "queue") and key is None:
         what = f"duplicates cannot be {duplicates!r} without a business key"
         yield draft.document.problem(("business", "duplicates"), what, "add key, such as {{ params.order_id }}")
-
-
-def check_schedule(draft: Draft, params: Mapping[str, Param]) -> Iterator[Problem]:
-    """Check cron and time zone, and that a run can start by itself."""
-    document = draft.document
-    schedule = document.get(("schedule",))
-    if not isinstance(schedule, dict):
-        return
-    cron, timezone = schedule.get("cron"), schedule.get("timezone")
-    if isinstance(cron, str) and not _is_cron(cron):
-        yield document.problem(
-            ("schedule", "cron"),
-            f"{cron!r} is no cron expression",
-            "write five fields: minute, hour, day, month, weekday",
-        )
-    if isinstance(timezone, str) and not _is_timezone(timezone):
-        from zoneinfo import available_timezones
-
-        suggestion = closest(timezone, available_timezones())
-        yield document.problem(
-            ("schedule", "timezone"),
-            f"there is no time zone {timezone!r}",
-            "use an IANA name, such as Europe/Berlin",
-            suggestion=suggestion,
-        )
-    for name, param in params.items():
-        if param.required:
-            what = f"the stream has a schedule, but param {name!r} has no default"
-            yield document.problem(("params", name), what, "add a default, or remove the schedule", key=True)
-
-
-def _is_cron(text: str) -> bool:
-    # What Airflow's timetables use; imported when needed, because few templates have a schedule.
-    croniter = import_module("croniter").croniter
-    return len(text.split()) == 5 and bool(croniter.is_valid(text))
-
-
-def _is_timezone(name: str) -> bool:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        return False
-    return True

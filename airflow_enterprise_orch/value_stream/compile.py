@@ -21,6 +21,7 @@ from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.model_types import format_duration
 from airflow_enterprise_orch.value_stream.paths import Paths, Task, TaskKind
 from airflow_enterprise_orch.value_stream.plan import EMPTY, StreamPlan, TaskPlan
+from airflow_enterprise_orch.value_stream.schedule import planned
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -75,8 +76,9 @@ def plan_stream(stream: ValueStream, *, source_hash: str = "", source: str = "",
     return StreamPlan(
         dag,
         {name: _param(param) for name, param in stream.params.items()},
-        {"cron": scheduled.cron, "timezone": scheduled.timezone} if scheduled is not None else None,
+        planned(scheduled, stream.calendars) if scheduled is not None else None,
         tuple(_task(stream, paths, task) for task in paths.tasks),
+        stream.seen,
     )
 
 
@@ -269,6 +271,8 @@ def _documentation(stream: ValueStream, source_hash: str, source: str, removed: 
         f"- a second live instance with the same key: {business.duplicates}",
         f"- template: {f'`{source}`, ' if source else ''}version `{source_hash}`",
     ]
+    if not removed:
+        lines += [f"- calendar: `{name}`, known to {days.last}" for name, days in sorted(stream.calendars.items())]
     return "\n".join(lines) + "\n"
 
 

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from airflow_enterprise_orch.value_stream.beside import Beside
 from airflow_enterprise_orch.value_stream.problems import Path, closest, listed
 from airflow_enterprise_orch.value_stream.steps import Step
+from airflow_enterprise_orch.value_stream.working_days import WorkingDays
 from airflow_enterprise_orch.value_stream.yaml_source import Document
 
 Link = tuple[Path, str]
@@ -44,11 +46,17 @@ class Draft:
     """What is known of a template.
 
     :param params: name to CEL type; ``dyn`` when it cannot be told.
+    :param beside: the files beside it; None for a text that lies nowhere.
+    :param resolving: calendars are looked up; not for a template that was taken away, whose calendar may be gone.
+    :ivar calendars: the working days of the calendars that it names, as far as they were found.
     """
 
     document: Document
     params: Mapping[str, str]
     steps: Mapping[str, DraftStep]
+    beside: Beside | None = None
+    resolving: bool = True
+    calendars: dict[str, WorkingDays] = field(default_factory=dict)
 
     @cached_property
     def before(self) -> Mapping[str, Mapping[str, Path]]:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import DAG, get_parsing_context
 
 from airflow_enterprise_orch.errors import TemplateError
+from airflow_enterprise_orch.value_stream.beside import Beside
 from airflow_enterprise_orch.value_stream.plan import StreamPlan, keep, kept
 from airflow_enterprise_orch.value_stream.template_folder import (
     SUFFIXES,
@@ -52,24 +53,25 @@ class RejectedTemplate(DAG):
         raise TemplateError(self.description or self.dag_id)
 
 
-def build(text: bytes, name: str, *, removed: str = "") -> DAG:
+def build(text: bytes, name: str, *, removed: str = "", beside: Beside | None = None) -> DAG:
     """Turn a template's text into its DAG.
 
     :param name: the file's name in messages.
+    :param beside: the files that it may refer to.
     :param removed: the day on which the template was taken away, when only runs in flight still need it.
     :raises TemplateError: with every problem found.
     """
-    return plan(text, name, removed=removed).build()
+    return plan(text, name, removed=removed, beside=beside).build()
 
 
-def plan(text: bytes, name: str, *, removed: str = "") -> StreamPlan:
+def plan(text: bytes, name: str, *, removed: str = "", beside: Beside | None = None) -> StreamPlan:
     """Turn a template's text into the plan of its DAG; as :func:`build`."""
     # Not at the top: a worker that finds the plan, or a file that only reports errors, needs no compiler.
     from airflow_enterprise_orch.value_stream.compile import plan_stream
     from airflow_enterprise_orch.value_stream.model import ValueStream
     from airflow_enterprise_orch.value_stream.yaml_source import decode
 
-    model = ValueStream.load(decode(text, name), name=name)
+    model = ValueStream.load(decode(text, name), name=name, beside=beside, removed=bool(removed))
     return plan_stream(model, source=name, removed=removed)
 
 
@@ -104,8 +106,8 @@ def _planned(path: Path, text: bytes, name: str, removed: str) -> DAG:
         if ready is not None:
             return ready.build()
         log.info("no plan lies beside %s: it is compiled", name)
-        return build(text, name, removed=removed)
-    made = plan(text, name, removed=removed)
+        return build(text, name, removed=removed, beside=Beside.named(path.parent, name))
+    made = plan(text, name, removed=removed, beside=Beside.named(path.parent, name))
     dag = made.build()
     if not keep(made, path, text, name=name, removed=removed):
         log.info("no plan can be left beside %s: each task start compiles it", name)
@@ -138,7 +140,7 @@ def load_value_streams(folder: Path | str, namespace: MutableMapping[str, Any]) 
         if len(groups.get(template.stream, ())) > 1:
             continue  # report_template_errors names them all
         try:
-            dag = build(template.text, template.name)
+            dag = build(template.text, template.name, beside=Beside.named(folder, template.name))
         except TemplateError as error:
             log.warning("left out: %s", error)
             continue
@@ -174,7 +176,7 @@ def find_problems(folder: Path) -> tuple[str, ...]:
             problems.append(duplicate_message(template, group))
             continue
         try:
-            build(template.text, template.name)
+            build(template.text, template.name, beside=Beside.named(folder, template.name))
         except TemplateError as error:
             problems.append(str(error))
     return tuple(problems)
@@ -194,7 +196,7 @@ def _load_one(folder: Path, stream: str, namespace: MutableMapping[str, Any]) ->
         if path.is_file():
             text = path.read_bytes()
             if declared_stream(text) == stream:
-                namespace[stream] = build(text, path.name)
+                namespace[stream] = build(text, path.name, beside=Beside.named(folder, path.name))
                 return
     for name, path in find_templates(folder):
         text = path.read_bytes()
@@ -202,7 +204,7 @@ def _load_one(folder: Path, stream: str, namespace: MutableMapping[str, Any]) ->
         if declared_stream(text) not in (stream, ""):
             continue
         try:
-            dag = build(text, name)
+            dag = build(text, name, beside=Beside.named(folder, name))
         except TemplateError as error:
             log.warning("left out: %s", error)
             continue

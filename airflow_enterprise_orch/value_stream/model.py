@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import ConfigDict, Field
 
@@ -30,7 +30,12 @@ from airflow_enterprise_orch.value_stream.model_types import (
     Priority,
     Text,
 )
+from airflow_enterprise_orch.value_stream.schedule import Schedule
 from airflow_enterprise_orch.value_stream.steps import Step
+from airflow_enterprise_orch.value_stream.working_days import WorkingDays
+
+if TYPE_CHECKING:
+    from airflow_enterprise_orch.value_stream.beside import Beside
 
 
 class Param(Part):
@@ -76,13 +81,6 @@ class Business(Part):
     )
 
 
-class Schedule(Part):
-    """When runs start by themselves. Without a schedule people, the API or assets start them."""
-
-    cron: Line = Field(description="Five cron fields: 30 6 * * *.")
-    timezone: Line = Field("UTC", description="An IANA time zone: Europe/Berlin.")
-
-
 class Limits(Part):
     """How much of the stream may be live at once. Airflow's own default would be 16 of each."""
 
@@ -120,18 +118,28 @@ class ValueStream(Header):
     """A checked template."""
 
     steps: dict[Identifier, Step] = Field(min_length=1, description="What is done, by the step's id.")
+    calendars: dict[str, WorkingDays] = Field(
+        default_factory=dict, exclude=True, description="The working days of each calendar that it names."
+    )
+    seen: dict[str, str] = Field(
+        default_factory=dict, exclude=True, description="The files beside it that it is made of, see Beside.seen."
+    )
 
     @classmethod
-    def load(cls, source: Path | str, *, name: str | None = None) -> ValueStream:
+    def load(
+        cls, source: Path | str, *, name: str | None = None, beside: Beside | None = None, removed: bool = False
+    ) -> ValueStream:
         """Read and check a template.
 
         :param source: a file's path (a ``Path``), or the YAML text itself (a ``str``).
         :param name: the file name in messages; by default the path, or ``<text>``.
+        :param beside: the files that it may refer to; by default, for a path, those beside it.
+        :param removed: it is served without its schedule, whose calendar may be gone.
         :raises TemplateError: with every problem found, sorted by position.
         """
         from airflow_enterprise_orch.value_stream.reading import load
 
-        return load(source, name=name)
+        return load(source, name=name, beside=beside, removed=removed)
 
     @cached_property
     def upstream(self) -> Mapping[str, tuple[str, ...]]:
@@ -175,6 +183,8 @@ class ValueStream(Header):
         Defaults are left out so that a vocabulary that grows makes no new version of the templates that are there.
         """
         data = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        if self.calendars:
+            data["calendars"] = {name: days.to_json() for name, days in self.calendars.items()}
         return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 

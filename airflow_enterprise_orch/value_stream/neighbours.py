@@ -7,7 +7,7 @@ beside. So ``lint`` tells it, and the doors into Airflow do not: no template may
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -178,3 +178,26 @@ def _check_outputs(step: SubStreamStep, document: Document, other: ValueStream) 
             where = (*here, "type") if document.get((*here, "type")) is not None else here
             what = f"{output.value!r} of step {output.step!r} is of type {kind!r}, not {output.type!r}"
             yield document.problem(where, what, f"write type: {kind}")
+
+
+def duplicates(files: Sequence[FilePath]) -> tuple[Problem, ...]:
+    """Find value streams that several files declare: in one Airflow only one of them could live."""
+    declared: dict[str, list[FilePath]] = {}
+    for file in files:
+        stream = declared_stream(file.read_bytes())
+        if stream:
+            declared.setdefault(stream, []).append(file)
+    return tuple(
+        Problem(
+            str(file),
+            1,
+            1,
+            "value_stream",
+            f"{stream!r} is also declared by {', '.join(str(other) for other in group if other != file)}",
+            "",
+            "give each file a value stream of its own, or remove all but one",
+        )
+        for stream, group in declared.items()
+        if len(group) > 1
+        for file in group
+    )

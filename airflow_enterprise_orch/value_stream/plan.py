@@ -3,8 +3,8 @@
 Airflow imports the DAG file anew whenever a worker starts a task. To read the template there again would mean its
 schema, its conditions and their compiler: some 0.2 CPU seconds more for every task than the task itself needs. So the
 DAG processor, which compiles each template anyway, leaves the plan beside the template (:func:`keep`), and the workers
-build the DAG from that (:func:`kept`). A plan counts for exactly the text and the version of this package that it was
-made from; without one that counts the template is compiled.
+build the DAG from that (:func:`kept`). A plan counts for exactly the text, the files beside it and the version of this
+package that it was made from; without one that counts the template is compiled.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from airflow.sdk import DAG, CronTriggerTimetable, Param
 from airflow.sdk.definitions.param import ParamsDict
 
 from airflow_enterprise_orch import __version__
 from airflow_enterprise_orch.delegation.system import resolve
+from airflow_enterprise_orch.value_stream.beside import unchanged
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 EMPTY = "airflow.providers.standard.operators.empty:EmptyOperator"
 
 SCHEDULED_SINCE = datetime(2024, 1, 1, tzinfo=UTC)
@@ -64,24 +66,21 @@ class StreamPlan:
 
     :param dag: arguments of the DAG; JSON.
     :param params: by name the arguments of each ``Param``; JSON.
-    :param schedule: ``cron`` and ``timezone``; None without.
+    :param schedule: see ``schedule.planned``; None without.
     :param tasks: each after those that it waits for.
+    :param seen: the files beside the template that it was made of too, see ``beside.unchanged``.
     """
 
     dag: Mapping[str, Any]
     params: Mapping[str, Mapping[str, Any]]
-    schedule: Mapping[str, str] | None
+    schedule: Mapping[str, Any] | None
     tasks: tuple[TaskPlan, ...]
+    seen: Mapping[str, str] = field(default_factory=dict)
 
     def build(self) -> DAG:
         """Make the DAG."""
-        timetable = None
-        if self.schedule is not None:
-            timetable = CronTriggerTimetable(self.schedule["cron"], timezone=self.schedule["timezone"])
         dag = DAG(
-            schedule=timetable,
-            start_date=SCHEDULED_SINCE if timetable is not None else None,
-            catchup=False,
+            **_scheduled(self.schedule),
             auto_register=False,
             **self.dag,
         )
@@ -101,7 +100,26 @@ class StreamPlan:
     def from_json(cls, data: Mapping[str, Any]) -> StreamPlan:
         """Read the plain JSON form."""
         tasks = tuple(TaskPlan(**{**task, "upstream": tuple(task["upstream"])}) for task in data["tasks"])
-        return cls(data["dag"], data["params"], data["schedule"], tasks)
+        return cls(data["dag"], data["params"], data["schedule"], tasks, data["seen"])
+
+
+def _scheduled(schedule: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the DAG's arguments that say when it runs by itself."""
+    if schedule is None:
+        return {"schedule": None, "start_date": None, "catchup": False}
+    if "recurrence" in schedule:
+        # Only where it is needed: it brings Airflow's core, which a worker can do without.
+        from airflow_enterprise_orch.value_stream.recurrence import Recurrence
+        from airflow_enterprise_orch.value_stream.timetable import WorkingDayTimetable
+
+        recurrence, catch_up = Recurrence.from_json(schedule["recurrence"]), schedule["catch_up"]
+        timetable: Any = WorkingDayTimetable(recurrence, catch_up)
+        return {"schedule": timetable, "start_date": recurrence.start, "catchup": catch_up == "all"}
+    start = SCHEDULED_SINCE
+    if "since" in schedule:
+        start = datetime.combine(date.fromisoformat(schedule["since"]), time.min, ZoneInfo(schedule["timezone"]))
+    timetable = CronTriggerTimetable(schedule["cron"], timezone=schedule["timezone"])
+    return {"schedule": timetable, "start_date": start.astimezone(UTC), "catchup": schedule["all"]}
 
 
 def keep(plan: StreamPlan, template: Path, text: bytes, *, name: str, removed: str) -> bool:
@@ -133,7 +151,8 @@ def kept(template: Path, text: bytes, *, name: str, removed: str) -> StreamPlan 
     data = json.loads(place.read_text())
     if {key: value for key, value in data.items() if key != "plan"} != _origin(text, name, removed):
         return None
-    return StreamPlan.from_json(data["plan"])
+    found = StreamPlan.from_json(data["plan"])
+    return found if unchanged(template.absolute().parent, found.seen) else None
 
 
 def _place(template: Path) -> Path:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from airflow_enterprise_orch.delegation.system import StepType, step_types
 from airflow_enterprise_orch.value_stream import checks
+from airflow_enterprise_orch.value_stream.beside import Beside
 from airflow_enterprise_orch.value_stream.draft import Draft, DraftStep
 from airflow_enterprise_orch.value_stream.messages import kind_of, missing_key, unknown_key
 from airflow_enterprise_orch.value_stream.model import Header, Param, ValueStream
@@ -17,6 +18,7 @@ from airflow_enterprise_orch.value_stream.model_types import CEL_TYPES, ID_PATTE
 from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS, Notes, links
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed, template_error
 from airflow_enterprise_orch.value_stream.reading_own import OWN_KINDS
+from airflow_enterprise_orch.value_stream.schedule_checks import check_schedule
 from airflow_enterprise_orch.value_stream.secret_texts import refuse_secrets, without_secrets
 from airflow_enterprise_orch.value_stream.steps import (
     DelegatedStep,
@@ -29,9 +31,14 @@ from airflow_enterprise_orch.value_stream.yaml_source import MAX_BYTES, Document
 DELEGATED_KEYS = ("outcome", "outputs", "retry", "time_limit", "resource", "at_once")
 
 
-def load(source: FilePath | str, *, name: str | None = None) -> ValueStream:
+def load(
+    source: FilePath | str, *, name: str | None = None, beside: Beside | None = None, removed: bool = False
+) -> ValueStream:
     """Read and check a template; see :meth:`ValueStream.load`."""
     if isinstance(source, FilePath):
+        if beside is None:
+            beside = Beside.of(source)
+            beside.shown = FilePath(name).parent if name else beside.shown
         file = name or str(source)
         try:
             with source.open("rb") as stream:
@@ -46,14 +53,16 @@ def load(source: FilePath | str, *, name: str | None = None) -> ValueStream:
         what = f"a template must hold keys, not {kind_of(document.data)}"
         problem = document.problem((), what, "begin with value_stream: and a name")
         raise template_error([*document.problems, problem])
-    return _Reader(document).read()
+    return _Reader(document, beside, resolving=not removed).read()
 
 
 class _Reader(Notes):
     """Reads one document."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, beside: Beside | None, *, resolving: bool) -> None:
         super().__init__(document)
+        self.beside = beside
+        self.resolving = resolving
         self.data: dict[str, Any] = document.data
 
     def read(self) -> ValueStream:
@@ -63,18 +72,20 @@ class _Reader(Notes):
         header = {key: value for key, value in self.data.items() if key != "steps"}
         self.validate(Header, header, {}, (), extra_keys=("steps",))
         params = self._params()
-        draft = Draft(self.document, self._param_types(), self._steps())
+        draft = Draft(self.document, self._param_types(), self._steps(), self.beside, self.resolving)
         for check in (
             checks.check_params(draft, params),
             checks.check_business(draft),
-            checks.check_schedule(draft, params),
+            check_schedule(draft, params),
             checks.check_graph(draft),
             checks.check_steps(draft),
         ):
             self.problems.extend(check)
         if self.problems:
             raise template_error(without_secrets(problem) for problem in self.problems if self.is_news(problem))
-        return ValueStream.model_validate({**header, "steps": {name: step.model for name, step in draft.steps.items()}})
+        steps = {name: step.model for name, step in draft.steps.items()}
+        seen = dict(sorted(self.beside.seen.items())) if self.beside is not None else {}
+        return ValueStream.model_validate({**header, "steps": steps, "calendars": draft.calendars, "seen": seen})
 
     # -------------------------------------------------------------------------------------------------- params
 

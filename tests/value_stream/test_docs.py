@@ -8,8 +8,11 @@ import yaml
 
 from airflow_enterprise_orch.delegation.outcome import OUTCOME_VARIABLES
 from airflow_enterprise_orch.restricted_jinja import BUSINESS_NAMES, FILTERS, RUN_NAMES
+from airflow_enterprise_orch.value_stream.calendars import CalendarFile, Holidays, check_calendar
 from airflow_enterprise_orch.value_stream.model import Business, Header, Limits, Param, Schedule, ValueStream
 from airflow_enterprise_orch.value_stream.reading_own import OWN_KINDS
+from airflow_enterprise_orch.value_stream.recurrence import Recurrence
+from airflow_enterprise_orch.value_stream.schedule import NthWorkingDay, recurrence
 from airflow_enterprise_orch.value_stream.steps import (
     ApprovalStep,
     BaseStep,
@@ -42,6 +45,9 @@ MODELS = (
     SubStreamStep,
     ChoiceStep,
     ChoiceOption,
+    CalendarFile,
+    Holidays,
+    NthWorkingDay,
 )
 KEYS = {field.alias or name for model in MODELS for name, field in model.model_fields.items()}
 INTERNAL = {"id", "step", "work"}
@@ -101,3 +107,25 @@ def test_the_steps_in_the_text_are_right_among_steps_that_do_work(snippet):
 def test_the_example_is_a_right_template():
     examples = re.findall(r"```yaml\n(value_stream: .*?)```", TEXT, re.DOTALL)
     assert [ValueStream.load(example).id for example in examples] == ["order_to_certificate", "close_group"]
+
+
+def test_the_example_of_a_calendar_is_right_and_its_schedules_run(tmp_path):
+    calendar = re.search(r"```yaml\n(calendar: (\w+).*?)```", TEXT, re.DOTALL)
+    assert calendar is not None
+    path = tmp_path / "calendars" / f"{calendar[2]}.yaml"
+    path.parent.mkdir()
+    path.write_text(calendar[1])
+    assert check_calendar(path).name == calendar[2]
+    schedules = re.findall(r"^(schedule: .*)$", TEXT, re.MULTILINE)
+    assert len(schedules) >= 4
+    for text in schedules:
+        template = tmp_path / "s.yaml"
+        template.write_text(
+            f"value_stream: s\ntitle: S\nbusiness: {{domain: D, owner: o}}\n{text}\n"
+            "steps: {a: {unix.script: {connection: c, command: /bin/true}}}\n"
+        )
+        stream = ValueStream.load(template)
+        assert stream.schedule is not None
+        found = recurrence(stream.schedule, stream.calendars)
+        assert isinstance(found, Recurrence)
+        assert found.after(found.start) is not None

@@ -103,7 +103,7 @@ class TestLoadValueStreams:
             (folder / f"s{number}.yaml").write_text(good(f"s{number}"))
         built: list[str] = []
         build = loader.build
-        monkeypatch.setattr(loader, "build", lambda text, name: built.append(name) or build(text, name))
+        monkeypatch.setattr(loader, "build", lambda text, name, **more: built.append(name) or build(text, name, **more))
         asked("s7")
         namespace: dict[str, Any] = {}
         load_value_streams(folder, namespace)

@@ -1,0 +1,124 @@
+"""What a template's ``schedule`` can say, and what it means as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from airflow_enterprise_orch.value_stream.model_types import TIME_PATTERN, Day, Duration, Identifier, Line, Part
+from airflow_enterprise_orch.value_stream.recurrence import OnClosed, Period, Recurrence
+from airflow_enterprise_orch.value_stream.working_days import WorkingDays
+
+PERIODS = ("week", "month", "quarter", "year")
+DAY_WORDS: Mapping[str, Mapping[str, Any]] = {
+    f"{word}_working_day_of_{period}": {"nth": nth, "of": period}
+    for period in PERIODS
+    for word, nth in (("first", 1), ("last", -1))
+}
+LONGEST: Mapping[str, int] = {"week": 7, "month": 31, "quarter": 92, "year": 366}
+"""The most working days that a period can have."""
+
+DEFAULT_SINCE = date(2024, 1, 1)
+"""Airflow wants a first day for a schedule, always the same one."""
+
+
+class NthWorkingDay(Part):
+    """One working day of each week, month, quarter or year."""
+
+    nth: int = Field(description="Which one: 1 is the first working day of the period, -1 the last, -2 that before it.")
+    of: Period = Field(description="week (from Monday on), month, quarter or year.")
+
+
+def _day_word(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value in DAY_WORDS:
+        return NthWorkingDay(**DAY_WORDS[value])
+    # The kind that pydantic gives to its own choices: it is told with a "did you mean".
+    expected = " or ".join(f"'{word}'" for word in DAY_WORDS)
+    raise PydanticCustomError("enum", "is none of {expected}", {"expected": expected})
+
+
+class Schedule(Part):
+    """When runs start by themselves. Without a schedule people, the API or assets start them."""
+
+    cron: Line | None = Field(None, description="Five cron fields: 30 6 * * *.")
+    every: Duration | None = Field(None, description="Instead of cron the time between two runs: 15m.")
+    days: (
+        Annotated[
+            NthWorkingDay,
+            BeforeValidator(_day_word),
+            WithJsonSchema(
+                {
+                    "anyOf": [
+                        {"enum": list(DAY_WORDS)},
+                        {
+                            "type": "object",
+                            "properties": {"nth": {"type": "integer"}, "of": {"enum": list(PERIODS)}},
+                            "required": ["nth", "of"],
+                            "additionalProperties": False,
+                        },
+                    ]
+                }
+            ),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="Instead of cron a working day: last_working_day_of_month, or {nth: -2, of: quarter}. "
+        "Needs calendar and time.",
+    )
+    time: Annotated[str, Field(pattern=TIME_PATTERN)] | None = Field(
+        None, description="With days the time of the day: 18:00."
+    )
+    timezone: Line = Field("UTC", description="An IANA time zone: Europe/Berlin.")
+    calendar: Identifier | None = Field(
+        None, description="The business calendar whose working days count: calendars/<name>.yaml beside the template."
+    )
+    on_closed: OnClosed | None = Field(
+        None,
+        description="With cron and calendar what becomes of a run on a closed day: skip (default) leaves it out, next "
+        "and previous move it to the next working day or the one before.",
+    )
+    catch_up: Literal["none", "latest", "all"] | None = Field(
+        None,
+        description="Which runs that were missed, as during an outage, are made up for: none, the latest (default), "
+        "or all.",
+    )
+    since: Day | None = Field(None, description="The first day on which it runs.")
+
+
+def recurrence(schedule: Schedule, calendars: Mapping[str, WorkingDays]) -> Recurrence | None:
+    """Return what a schedule means; None when no time starts it."""
+    if schedule.cron is None and schedule.every is None and schedule.days is None:
+        return None
+    return Recurrence(
+        schedule.timezone,
+        cron=" ".join((schedule.cron or "").split()),
+        every=int(schedule.every.total_seconds()) if schedule.every is not None else 0,
+        nth=schedule.days.nth if schedule.days is not None else 0,
+        of=schedule.days.of if schedule.days is not None else "month",
+        at=schedule.time or "00:00",
+        on_closed=schedule.on_closed or "skip",
+        since=(schedule.since or DEFAULT_SINCE).isoformat(),
+        days=calendars[schedule.calendar] if schedule.calendar is not None else None,
+    )
+
+
+def planned(schedule: Schedule, calendars: Mapping[str, WorkingDays]) -> dict[str, Any]:
+    """Return the schedule as plain JSON, for the plan.
+
+    What Airflow's own timetable can do is left to it: ``cron`` and ``timezone``, and ``since`` and ``all``.
+    """
+    found = recurrence(schedule, calendars)
+    catch_up = schedule.catch_up or "latest"
+    if found is None:
+        return {}
+    if schedule.cron is not None and found.days is None and catch_up != "none":
+        own = {"since": found.since} if schedule.since is not None else {}
+        return {"cron": schedule.cron, "timezone": schedule.timezone, **own, "all": catch_up == "all"}
+    return {"recurrence": found.to_json(), "catch_up": catch_up}
