@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_enterprise_orch.lab import company
 from airflow_enterprise_orch.lab.stand_in import Fault, LabJob, now
 
 SERVER = "lab"
@@ -59,6 +60,10 @@ FOLDERS = (
     FolderDefinition("BOOKING", (JobDefinition("BOOKORD", says="BOOKING=BK-%%ORDER CLASS=%%CLASS"),)),
     FolderDefinition("LOOSE", (JobDefinition("ONE"), JobDefinition("TWO")), smart=False),
     FolderDefinition("PULSE", (JobDefinition("BEAT", cyclic=True),)),
+    *(
+        FolderDefinition(name, tuple(JobDefinition(job, says=says) for job, says in jobs.items()))
+        for name, jobs in company.SCHEDULED.items()
+    ),
 )
 """What the lab's Control-M knows when it starts."""
 
@@ -158,6 +163,7 @@ class ControlmServer:
                 entry.note(f"HELD BY USER {self.user}", 5401)
         main = entries[0] if wanted == "*" else next(entry for entry in entries if entry.kind != "Folder")
         main.record = LabJob(variables.get(KEY_VARIABLE, ""), main.id, main.name, "held" if hold else "waiting")
+        main.record.given = {name: value for name, value in variables.items() if name != KEY_VARIABLE}
         for entry in entries:
             for fate in fates:
                 self._give(entry, fate)

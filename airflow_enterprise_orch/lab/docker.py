@@ -29,6 +29,7 @@ import asyncssh
 from aiohttp import web
 
 from airflow_enterprise_orch.lab import docker_documents as documents
+from airflow_enterprise_orch.lab.company import ENTRY_POINTS
 from airflow_enterprise_orch.lab.docker_engine import LabContainer, LabEngine, NameTaken, StartFailed
 from airflow_enterprise_orch.lab.docker_tls import mutual_tls
 from airflow_enterprise_orch.lab.stand_in import FaultPlan, LabJob, pause
@@ -37,8 +38,8 @@ USER = "lab"
 SOCKET = "docker.sock"
 LONGEST_SOCKET = 100
 REGISTRY = "registry.lab"
-IMAGES = ("lab/tools:1", "lab/tools:latest", "lab/web:1")
-"""What the engine has when it starts; ``lab/web`` brings a health check."""
+IMAGES = ("lab/tools:1", "lab/tools:latest", "lab/web:1", *ENTRY_POINTS)
+"""What the engine has when it starts; ``lab/web`` brings a health check, and the company's own bring a program."""
 REMOTE = ("docker.io/lab/remote:1", f"{REGISTRY}/private/tools:1")
 """What can be pulled; the second one needs the registry's login."""
 
@@ -333,6 +334,8 @@ class DockerStandIn:
             return documents.error(404, f"No such image: {image}")
         if image.startswith("lab/web:"):
             asked = {"Healthcheck": documents.WEB_HEALTH, **asked}
+        if image in ENTRY_POINTS and not asked.get("Entrypoint"):
+            asked = {**asked, "Entrypoint": list(ENTRY_POINTS[image])}
         if not (asked.get("Cmd") or asked.get("Entrypoint")):
             return documents.error(400, "No command specified")
         fates = self.faults.fate(f"{name} {body}")

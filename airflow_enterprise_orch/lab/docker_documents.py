@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from airflow_enterprise_orch.lab.company import ENTRY_POINTS
+
 if TYPE_CHECKING:
     from airflow_enterprise_orch.lab.docker_engine import LabContainer
 
@@ -46,6 +48,8 @@ def image_name(reference: str) -> str:
 def image(name: str) -> dict[str, Any]:
     """Return ``ImageInspect``."""
     config: dict[str, Any] = {"Cmd": None, "Entrypoint": None, "Env": [], "Labels": {}}
+    if name in ENTRY_POINTS:
+        config["Entrypoint"] = list(ENTRY_POINTS[name])
     if name.startswith("lab/web:"):
         config["Healthcheck"] = WEB_HEALTH
     return {"Id": f"sha256:{'1ab' * 21}0", "RepoTags": [name], "RepoDigests": [], "Config": config, "Os": "linux"}

@@ -122,7 +122,8 @@ class LabEngine:
                 raise NameTaken(other.id)
         identifier = secrets.token_hex(32)
         key = str((body.get("Labels") or {}).get(KEY_LABEL) or "")
-        record = LabJob(key, identifier[:12], name, "waiting")
+        given = dict(str(word).partition("=")[::2] for word in body.get("Env") or [])
+        record = LabJob(key, identifier[:12], name, "waiting", given={"image": str(body.get("Image") or ""), **given})
         self.records.append(record)
         container = LabContainer(identifier, name, body, fates, record, created=stamp())
         self.containers[identifier] = container
@@ -134,7 +135,8 @@ class LabEngine:
         if container.state in ("running", "paused"):
             return False
         if container.record.ran:
-            container.record = LabJob(container.record.key, container.record.id, container.name, "waiting")
+            before = container.record
+            container.record = LabJob(before.key, before.id, container.name, "waiting", given=dict(before.given))
             self.records.append(container.record)
         argv = _told(container)
         program = shutil.which(argv[0]) if argv else None

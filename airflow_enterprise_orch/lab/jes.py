@@ -3,7 +3,8 @@
 It reads JCL by itself (nothing is shared with the client under test) and knows enough of it to run real-looking
 streams: JOB, EXEC PGM=, DD * and SET statements, continuations, symbols. Programs: ``IEFBR14`` (does nothing) and
 ``LABPROG``, which is told by its PARM what to do: ``RC=4,SLEEP=0.5,SAY=any text`` or ``ABEND=S0C7``; it writes what it
-says, and its SYSIN, to SYSPRINT. Any other program ends with ABEND S806, as one does that is in no library.
+says, and its SYSIN, to SYSPRINT. The company's own programs stand in :mod:`.company`. Any other ends with ABEND S806,
+as one does that is in no library.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_enterprise_orch.lab import company
 from airflow_enterprise_orch.lab.stand_in import Fault, LabJob, now
 
 SYSTEM = "LAB1"
@@ -117,7 +119,7 @@ class Jes:
         job.purge_at_end = "purge" in kinds
         job.slow = kinds["run"].seconds if "run" in kinds else 0.0
         job.forced = "ABEND S0C7" if "abend" in kinds else "CC 0012" if "fail" in kinds else ""
-        job.record = LabJob(correlator, job.id, job.name, "held" if job.held else "waiting")
+        job.record = LabJob(correlator, job.id, job.name, "held" if job.held else "waiting", given=dict(symbols))
         job.spool = [
             SpoolData(2, "JESMSGLG", "JES2"),
             SpoolData(3, "JESJCL", "JES2", job.jcl),
@@ -234,12 +236,18 @@ class Jes:
         """Run one program; return its completion."""
         if step.program == "IEFBR14":
             return forced or "CC 0000"
+        output = SpoolData(spool_id, "SYSPRINT", step.name)
+        if step.program in company.MAINFRAME:
+            given = dict(record.partition("=")[::2] for record in step.data.get("SYSIN", []))
+            ran = company.MAINFRAME[step.program](given)
+            job.spool.append(output)
+            output.records += ran.lines
+            return forced or f"CC {ran.rc:04d}"
         if step.program != "LABPROG":
             self._say(job, 4, f"CSV003I REQUESTED MODULE {step.program} NOT FOUND")
             return "ABEND S806"
         words, _, said = step.parm.partition("SAY=")
         told = dict(word.partition("=")[::2] for word in words.split(",") if word)
-        output = SpoolData(spool_id, "SYSPRINT", step.name)
         job.spool.append(output)
         output.records += [said] if said else []
         output.records += step.data.get("SYSIN", [])

@@ -5,7 +5,8 @@ checksums of bodies and parts (SHA-256, SHA-1, CRC-32), Signature Version 4 in h
 ``honest`` can be switched off: it then ignores ``If-None-Match`` and wrong checksums, as some stores do.
 
 Jobs are what the journal of the file-share steps shows (see :mod:`airflow_enterprise_orch.systems.fileshare.journal`):
-the first record with a key is its submission. Operations, for faults: the record that begins or ends a job is
+the first record with a key is its submission. A wait in a folder where the company answers (:mod:`.company`) is
+served by it. Operations, for faults: the record that begins or ends a job is
 ``submit``, the one that ends a wait is ``cancel``, reading records is ``find``, a listing is ``poll``. Whatever else is
 asked meets faults on ``any``; ``match`` searches ``METHOD /bucket/name?query``.
 """
@@ -13,17 +14,20 @@ asked meets faults on ``any``; ``match`` searches ``METHOD /bucket/name?query``.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 import secrets
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from aiohttp import web
 
+from airflow_enterprise_orch.lab import company
 from airflow_enterprise_orch.lab.s3_objects import Objects
 from airflow_enterprise_orch.lab.s3_wire import Refusal, check_signature, document, text
 from airflow_enterprise_orch.lab.stand_in import Fault, FaultPlan, LabJob, now
@@ -55,6 +59,7 @@ class S3StandIn:
         self._jobs: dict[str, list[LabJob]] = {}
         self._purge: set[str] = set()
         self._late: set[asyncio.Task[Any]] = set()
+        self._answers: set[asyncio.Task[None]] = set()
         self._runner: web.AppRunner | None = None
         self._scratch = Path()
         self._files = Objects(Path(), honest=lambda: self.honest)
@@ -91,14 +96,14 @@ class S3StandIn:
 
     async def stop(self) -> None:
         """Stop serving."""
-        for task in self._late:
+        for task in (*self._late, *self._answers):
             task.cancel()
         if self._runner is not None:
             await self._runner.cleanup()
 
     async def reset(self) -> None:
         """Forget all objects, jobs, faults and counted logins."""
-        for task in self._late:
+        for task in (*self._late, *self._answers):
             task.cancel()
         self.faults.clear()
         self.honest = True
@@ -220,11 +225,30 @@ class S3StandIn:
             job.started = job.submitted
             job.ended = "" if folder == "open" else job.submitted
             jobs.append(job)
+            self._tell(job, unquote(request.path).lstrip("/").partition("/")[2], wait=folder == "open")
             if any(fate.do == "purge" for fate in self.faults.fate(key)):
                 self._purge.add(key)
         if key in self._purge and jobs[-1].state == "ended":
             jobs[-1].state = "purged"
             self._files.forget(key)
+
+    def _tell(self, job: LabJob, record: str, *, wait: bool) -> None:
+        """Note what a job is about, as its record says; let the company answer a wait."""
+        said = json.loads(self._files.content(record))
+        if not wait:
+            job.given = {name: str(value) for name, value in said.get("values", {}).items() if name != "link"}
+            return
+        job.given = {name: str(said.get(name, "")) for name in ("folder", "pattern", "count", "marker")}
+        files = company.answers(job.given["folder"], job.given["pattern"], int(said["count"]), job.given["marker"])
+        if files:
+            task = asyncio.get_running_loop().create_task(self._put_later(files))
+            self._answers.add(task)
+            task.add_done_callback(self._answers.discard)
+
+    async def _put_later(self, files: Mapping[str, bytes]) -> None:
+        await asyncio.sleep(company.ANSWERED_AFTER)
+        for name, data in files.items():
+            self._files.put_if_absent(name, data)
 
 
 def _answer(refusal: Refusal, request: web.Request) -> web.Response:

@@ -1,8 +1,9 @@
 """A small SAP background processing: job table, work processes, job logs and spool, behind both SAP stand-ins.
 
 Programs of the lab: ``ZLABPROG`` is told by its selection screen what to do (``P_SLEEP``, ``P_SAY``, ``P_RC``,
-``P_ABEND``, ``P_WARN``); ``ZPOST_INVOICE`` posts the invoice of an order (``P_ORDER``, ``P_AMOUNT``, ``P_CUST``); any
-other aborts, as one does that is in no system. External steps know ``echo``.
+``P_ABEND``, ``P_WARN``); ``ZPOST_INVOICE`` posts the invoice of an order (``P_ORDER``, ``P_AMOUNT``, ``P_CUST``); the
+company's own stand in :mod:`.company`; any other aborts, as one does that is in no system. External steps know
+``echo``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from airflow_enterprise_orch.lab import company
 from airflow_enterprise_orch.lab.stand_in import Fault, LabJob, now
 
 
@@ -30,6 +32,7 @@ class Step:
     external: bool = False
     printer: str = ""
     rc: int | None = None
+    warned: bool = False
     spool: list[str] = field(default_factory=list)
 
 
@@ -126,6 +129,7 @@ class SapJobs:
         if not job.steps:
             job.record.submitted = now()  # before that there was nothing that could run
         job.steps.append(step)
+        job.record.given |= {"program": step.program, **step.values}
         job.fates += fates
         job.blocked = job.blocked or any(fate.do == "hold" for fate in fates)
         return len(job.steps)
@@ -207,7 +211,7 @@ class SapJobs:
                 self.say(job, "A", "00", "554", "Job canceled due to terminated process or program")
                 self._end(job, "A")
                 return
-            warned = warned or step.values.get("P_WARN", "") == "X"
+            warned = warned or step.warned or step.values.get("P_WARN", "") == "X"
         self.say(job, "S", "00", "517", "Job finished")
         self._end(job, "F", "W" if warned else "")
 
@@ -234,6 +238,13 @@ class SapJobs:
                 step.rc = int(values["P_RC"])
             if values.get("P_ABEND"):
                 return f"Internal session terminated with a runtime error {values['P_ABEND']} (see ST22)"
+        elif step.program in company.ABAP:
+            ran = company.ABAP[step.program](values)
+            for line in ran.lines:
+                self._write(job, step, line)
+            step.rc, step.warned = ran.rc or None, ran.warned
+            if ran.broken:
+                return ran.broken
         else:
             return f"Program {step.program} does not exist"
         if last and job.fate("fail"):

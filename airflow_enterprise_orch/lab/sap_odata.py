@@ -4,7 +4,7 @@ As strict as SAP's gateway where that bites: a POST wants a CSRF token of the sa
 imports are literals in the URL and have their lengths, a job that never started vanishes when it is cancelled.
 
 Job templates: ``ZLAB_PROGRAM`` (``P_SLEEP``, ``P_SAY``, ``P_RC``, ``P_ABEND``, ``P_WARN``) and ``ZPOST_INVOICE``
-(``P_ORDER``, ``P_AMOUNT``, ``P_CUST``).
+(``P_ORDER``, ``P_AMOUNT``, ``P_CUST``), and those of :mod:`.company`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
 
+from airflow_enterprise_orch.lab.company import JOB_TEMPLATES
 from airflow_enterprise_orch.lab.sap_http import Operation, SapHttp
 from airflow_enterprise_orch.lab.sap_jobs import SapJob, SapJobs, Step
 from airflow_enterprise_orch.lab.sap_odata_model import ENTITIES, FUNCTIONS, metadata
@@ -28,6 +29,7 @@ COOKIE = "SAP_SESSIONID_LAB_100"
 TEMPLATES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "ZLAB_PROGRAM": ("ZLABPROG", ("P_SLEEP", "P_SAY", "P_RC", "P_ABEND", "P_WARN")),
     "ZPOST_INVOICE": ("ZPOST_INVOICE", ("P_ORDER", "P_AMOUNT", "P_CUST")),
+    **JOB_TEMPLATES,
 }
 """Job templates: their program and parameters."""
 STATUS_TEXTS = {"F": "Finished", "W": "Finished with warning", "A": "Failed", "U": "User error", "C": "Canceled",

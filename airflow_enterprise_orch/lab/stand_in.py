@@ -119,6 +119,7 @@ class LabJob:
     :param state: ``held``, ``waiting``, ``running``, ``ended``, ``purged`` or ``discarded`` (deleted, never ran).
     :param ran: it ran, if only for a moment. One key with two such jobs is a duplicate.
     :param result: the system's own words, "" until it ended.
+    :param given: what it was started with, by name: symbols, variables, parameters, environment.
     """
 
     key: str
@@ -130,6 +131,7 @@ class LabJob:
     submitted: str = field(default_factory=lambda: now())
     started: str = ""
     ended: str = ""
+    given: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain JSON form."""

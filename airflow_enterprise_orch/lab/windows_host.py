@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from airflow_enterprise_orch.lab import company
 from airflow_enterprise_orch.lab.stand_in import Fault, LabJob, now
 from airflow_enterprise_orch.lab.windows_scheduler import IGNORE_NEW, Instance, SchedulerError, Task, TaskScheduler
 
@@ -58,6 +59,8 @@ class WindowsHost:
     def install(self) -> None:
         """Register the tasks that are there from the beginning."""
         self.add_task(r"\Dynamics\ImportOrders", [r"SAY=ORDER $(Arg0) IMPORTED", "RC=0", "SLEEP=0.3"])
+        for path, says in company.WINDOWS_TASKS.items():
+            self.add_task(path, [says, "RC=0"])
 
     def add_task(self, path: str, arguments: list[str], policy: int = IGNORE_NEW) -> Task:
         """Register a task that runs LabProg.exe; ``$(Arg0)`` in its arguments is replaced as text."""
@@ -66,7 +69,7 @@ class WindowsHost:
             told = arguments
             for number, value in enumerate(instance.values):
                 told = [argument.replace(f"$(Arg{number})", value) for argument in told]
-            self.launched(instance.guid, path)
+            self.launched(instance.guid, path, {f"Arg{number}": value for number, value in enumerate(instance.values)})
             for fate in self.fates.pop(path.lower(), []):
                 if fate.do == "run":
                     await asyncio.sleep(fate.seconds)
@@ -163,7 +166,7 @@ class WindowsHost:
             leave("rejected", -2147024894, "The system cannot find the file specified")
             return 1
         key = directory.rpartition("\\")[2]
-        self.launched(key, key)
+        self.launched(key, key, {"program": str(job["program"]), "command_line": str(job["command_line"])})
         process = Process(self.scheduler.new_pid(), stamp())
         self.processes[process.pid] = process
         self.files[place("process.json")] = encoded({"v": 1, "pid": process.pid, "born": process.born})
@@ -250,13 +253,14 @@ class WindowsHost:
         """Note a job that was handed over and has not run."""
         self.journal.append(LabJob(key, identifier, name, "held"))
 
-    def launched(self, identifier: str, name: str) -> None:
+    def launched(self, identifier: str, name: str, given: Mapping[str, str] | None = None) -> None:
         """Note that a program really began: once more for the same job is a second entry."""
         job = next((job for job in self.journal if job.id == identifier), None)
         if job is None or job.ran:
             job = LabJob(job.key if job else "", identifier, name, "running")
             self.journal.append(job)
         job.state, job.ran, job.started = "running", True, now()
+        job.given = dict(given or {})
 
     def _ended(self, identifier: str, code: int) -> None:
         for job in self.journal:

@@ -21,7 +21,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from airflow_enterprise_orch.lab import jes
+from airflow_enterprise_orch.lab import company, jes
 from airflow_enterprise_orch.lab.jes import Jes, JesJob, JobRefused, SpoolData
 from airflow_enterprise_orch.lab.stand_in import FaultPlan, LabJob, pause
 from airflow_enterprise_orch.lab.tls import loopback_tls
@@ -52,6 +52,7 @@ LIBRARY: Mapping[str, str] = {
 //UNIXJOB  JOB (ACCT),CLASS=A
 //STEP1    EXEC PGM=IEFBR14
 """,
+    **company.LIBRARY,
 }
 """What the lab's data sets and files hold when it starts."""
 
