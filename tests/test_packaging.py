@@ -17,13 +17,14 @@ import jsonschema
 import pytest
 import yaml
 
-from airflow_enterprise_orch.delegation.system import registrations
+from airflow_enterprise_orch.delegation.system import registrations, step_type
 from airflow_enterprise_orch.demo import story
 from airflow_enterprise_orch.demo.airflow import COMPONENTS, CORE_SETTINGS
 from airflow_enterprise_orch.demo.run import template_bundle
 from airflow_enterprise_orch.provider_info import get_provider_info
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.steps import BranchStep, DelegatedStep
+from airflow_enterprise_orch.value_stream.template_folder import find_templates
 
 CLIENTS = ("httpx", "asyncssh", "aiohttp", "rich", "cel_expr_python", "airflow.providers.ssh", "requests")
 
@@ -135,9 +136,39 @@ def test_demo_knows_every_delegated_step_of_its_template(stream: ValueStream):
     assert {step for _heading, steps in story.STAGES for step in steps} == delegated
 
 
-def test_demo_knows_every_connection_of_its_template(stream: ValueStream):
-    connections = {step.connection for step in stream.steps.values() if isinstance(step, DelegatedStep)}
-    assert set(story.CONNECTIONS) == connections
+@pytest.fixture(scope="module")
+def shipped() -> list[ValueStream]:
+    return [ValueStream.load(path) for _name, path in find_templates(story.templates())]
+
+
+def test_demo_knows_every_connection_of_the_shipped_templates_and_no_other(shipped: list[ValueStream]):
+    steps = [step for stream in shipped for step in stream.steps.values() if isinstance(step, DelegatedStep)]
+    assert set(story.CONNECTIONS) == {step.connection for step in steps}
+
+
+def test_every_connection_leads_to_a_stand_in_of_the_right_kind(shipped: list[ValueStream]):
+    """A step of SAP that leads to the lab's S3 store would fail only when somebody runs it."""
+    serving = {
+        "zosmf": "mainframe",
+        "controlm": "mainframe_scheduler",
+        "sap_soap_rfc": "sap",
+        "sap_odata": "sap_odata",
+        "ssh": "unix",
+        "docker": "container",
+        "s3": "fileshare",
+        "winrm": "windows",
+    }
+    for stream in shipped:
+        for step in stream.steps.values():
+            if isinstance(step, DelegatedStep):
+                assert step_type(step.step)[0].name == serving[story.CONNECTIONS[step.connection]], (stream.id, step.id)
+
+
+def test_five_streams_of_different_trades_are_shipped_and_show_every_step_type(shipped: list[ValueStream]):
+    assert len(shipped) == len({stream.business.domain for stream in shipped}) == 5
+    assert all(8 <= len(stream.steps) <= 16 for stream in shipped)
+    used = {step.step for stream in shipped for step in stream.steps.values() if isinstance(step, DelegatedStep)}
+    assert used == {kind.name for registration in registrations() for kind in registration.steps}
 
 
 def test_demo_takes_every_path_of_its_template(stream: ValueStream):

@@ -17,13 +17,19 @@ CONNECTIONS: Mapping[str, str] = {
     "zos_prod": "zosmf",
     "controlm_prod": "controlm",
     "sap_erp": "sap_soap_rfc",
+    "sap_s4": "sap_odata",
     "virtual_server": "ssh",
     "container_host": "docker",
     "customer_share": "s3",
+    "clearing_share": "s3",
+    "regulator_share": "s3",
+    "claims_share": "s3",
+    "finance_share": "s3",
+    "supplier_share": "s3",
     "print_shop": "ssh",
     "dynamics": "winrm",
 }
-"""The Airflow connections that the template names, and the stand-in of the lab that each leads to."""
+"""The Airflow connections that the shipped templates name, and the stand-in of the lab that each leads to."""
 
 STAGES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Credit", ("check_credit",)),
