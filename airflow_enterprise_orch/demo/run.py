@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from airflow_enterprise_orch.delegation.ledger import Ledger
@@ -32,6 +33,10 @@ DEFAULT_TIMEOUT = 900.0
 READING_TIME = 5.0
 """Seconds before an approval is answered. Nobody reads faster, and Airflow takes a task that goes on before its worker
 has ended for one that died."""
+
+
+BY_HAND: Mapping[str, str] = {"AIRFLOW__SCHEDULER__USE_JOB_SCHEDULE": "False"}
+"""No stream starts by itself: the proof knows the instances that were asked for, and another stream's hour may come."""
 
 
 class DemoFailed(OrchestrationError):
@@ -88,12 +93,17 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 @contextmanager
 def stage(
-    home: Path, templates: Path, database: str = "", connections: Mapping[str, str] = story.CONNECTIONS
+    home: Path,
+    templates: Path,
+    database: str = "",
+    connections: Mapping[str, str] = story.CONNECTIONS,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[tuple[LabProcess, LocalAirflow]]:
     """Start the lab and Airflow with a folder of templates; stop both at the end, whatever happens.
 
     :param database: SQLAlchemy URL; SQLite without one.
     :param connections: Airflow connection to stand-in.
+    :param settings: more AIRFLOW__ variables.
     """
     processes = ProcessGroup(home / "process-logs")
     lab = LabProcess(processes, {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")})
@@ -104,6 +114,7 @@ def stage(
             bundles=[template_bundle(templates)],
             connections={name: lab.connection(stand_in) for name, stand_in in connections.items()},
             database=database,
+            settings=settings,
         )
         with airflow:
             yield lab, airflow
@@ -123,7 +134,7 @@ def template_bundle(folder: Path) -> dict[str, Any]:
 def _demo(out: Console, home: Path, options: argparse.Namespace) -> int:
     began = time.monotonic()
     out.print("Starting the lab and Airflow (api-server, scheduler, dag-processor, triggerer) on this machine ...")
-    with stage(home, story.templates()) as (lab, airflow), airflow.api() as api:
+    with stage(home, story.templates(), settings=BY_HAND) as (lab, airflow), airflow.api() as api:
         out.print(f"Up after {time.monotonic() - began:.0f} s. Loading the value stream {story.STREAM} ...")
         wait_for_stream(api, airflow, story.STREAM)
         orders = story.instances(options.instances)

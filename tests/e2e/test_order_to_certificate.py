@@ -21,7 +21,7 @@ from airflow_enterprise_orch.demo.api import AirflowApi
 from airflow_enterprise_orch.demo.lab import LabProcess
 from airflow_enterprise_orch.demo.proof import StepAttempt, violations
 from airflow_enterprise_orch.demo.report import Outcome
-from airflow_enterprise_orch.demo.run import READING_TIME, outcome_of, seconds_since, stage
+from airflow_enterprise_orch.demo.run import BY_HAND, READING_TIME, outcome_of, seconds_since, stage
 from airflow_enterprise_orch.value_stream.approval import APPROVAL_KEY
 from airflow_enterprise_orch.value_stream.branch import DECISION_KEY
 
@@ -194,7 +194,10 @@ def check(play: Play, *completed: story.Instance) -> None:
 
 def test_sqlite(tmp_path: Path, templates: Path):
     connections = {**story.CONNECTIONS, "s4": "sap_odata"}
-    with stage(tmp_path / "home", templates, connections=connections) as (lab, airflow), airflow.api() as api:
+    with (
+        stage(tmp_path / "home", templates, connections=connections, settings=BY_HAND) as (lab, airflow),
+        airflow.api() as api,
+    ):
         play = Play(lab, airflow, api, answered=ANSWERED)
         lab.fault("zosmf", {"on": "submit", "do": "cut_after_commit", "times": 1})
         lab.fault("controlm", {"on": "submit", "do": "cut_after_commit", "times": 1})
@@ -264,7 +267,7 @@ def test_sqlite(tmp_path: Path, templates: Path):
 
 
 def test_postgresql(tmp_path: Path, templates: Path, postgresql: str):
-    with stage(tmp_path / "home", templates, postgresql) as (lab, airflow), airflow.api() as api:
+    with stage(tmp_path / "home", templates, postgresql, settings=BY_HAND) as (lab, airflow), airflow.api() as api:
         play = Play(lab, airflow, api)
         lab.fault("zosmf", {"on": "submit", "do": "cut_before_commit", "times": 1})
         play.load()
