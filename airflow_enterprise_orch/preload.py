@@ -26,6 +26,7 @@ STEPS = (
     "airflow_enterprise_orch.value_stream.choice",
     "airflow_enterprise_orch.value_stream.decision",
     "airflow_enterprise_orch.value_stream.fail",
+    "airflow_enterprise_orch.value_stream.wait_until",
 )
 """What a DAG needs with delegated steps, whatever their system, and with those that are done here: a task that starts
 builds its whole DAG, and the operators of its neighbours with it."""

@@ -24,6 +24,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     FailStep,
     Step,
     SubStreamStep,
+    WaitStep,
 )
 
 Kind = Literal["added", "removed", "renamed", "changed"]
@@ -54,6 +55,7 @@ _KINDS: Mapping[type[Step], str] = {
     ChoiceStep: "choice",
     DecisionStep: "decision",
     FailStep: "fail",
+    WaitStep: "wait_until",
 }
 _OWN_KINDS = (*_KINDS.values(), "step", "stream")
 _CONDITIONS = ("when", "success", "warning")

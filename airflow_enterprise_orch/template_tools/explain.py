@@ -21,6 +21,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     FailStep,
     Step,
     SubStreamStep,
+    WaitStep,
 )
 
 _FORK, _LAST, _DOWN, _BLANK = "├─ ", "└─ ", "│  ", "   "
@@ -217,6 +218,8 @@ def _says(shape: Shape, step: Step) -> Iterator[str]:
         many = counted(len(step.rows), "row")
         count = "the first that fits counts" if step.hit == "first" else "only one can fit"
         yield f"a table of {many} over {listed(list(step.inputs.values()))}; {count}"
+    elif isinstance(step, WaitStep):
+        yield f"waits {step.words()}"
     elif isinstance(step, FailStep):
         yield f"ends the path as failed: {step.message}"
     if step.priority is not None:

@@ -22,6 +22,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     FailStep,
     Step,
     SubStreamStep,
+    WaitStep,
 )
 from airflow_enterprise_orch.value_stream.yaml_source import MAX_BYTES, Document, decode, read_yaml
 
@@ -170,6 +171,8 @@ def _known(step: Step) -> dict[str, str | tuple[str, ...]]:
         return {"chooses": step.targets, "by": "string", "reason": "string"}
     if isinstance(step, FailStep):
         return {}
+    if isinstance(step, WaitStep):
+        return {"until": "string"}
     if isinstance(step, ChoiceStep):
         answers = (*step.options, "nobody")
         return {"answer": answers, "outcome": answers, "by": "string"}

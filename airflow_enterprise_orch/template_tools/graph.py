@@ -23,6 +23,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     FailStep,
     Step,
     SubStreamStep,
+    WaitStep,
 )
 
 CHARACTER = 6.4
@@ -70,6 +71,7 @@ _DONE_BY: Mapping[type[Step], str] = {
     BranchStep: "rules decide",
     ChoiceStep: "a person chooses",
     DecisionStep: "a table decides",
+    WaitStep: "waits",
     FailStep: "ends as failed",
 }
 

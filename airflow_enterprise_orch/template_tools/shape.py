@@ -23,6 +23,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     FailStep,
     Step,
     SubStreamStep,
+    WaitStep,
 )
 
 PEOPLE = "People"
@@ -89,6 +90,8 @@ def texts_of(step: Step) -> Any:
         return step.params
     if isinstance(step, (ApprovalStep, ChoiceStep)):
         return [step.subject, step.body]
+    if isinstance(step, WaitStep):
+        return step.at
     return step.message if isinstance(step, FailStep) else None
 
 

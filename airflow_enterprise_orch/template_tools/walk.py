@@ -37,6 +37,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     FailStep,
     Step,
     SubStreamStep,
+    WaitStep,
 )
 
 State = Literal["ran", "failed", "skipped", "stopped"]
@@ -207,6 +208,9 @@ class _Walker:
             self._choice(step, result)
         elif isinstance(step, DecisionStep):
             self._decision(step)
+        elif isinstance(step, WaitStep):
+            self._fill(step.id, step.at)
+            self.left[step.id] = dict(result)
         elif isinstance(step, FailStep):
             raise _Failure(self._fill(step.id, step.message))
         else:

@@ -28,6 +28,7 @@ from airflow_enterprise_orch.value_stream.steps import (
 from airflow_enterprise_orch.value_stream.stream_checks import check_stream
 from airflow_enterprise_orch.value_stream.table_checks import check_table
 from airflow_enterprise_orch.value_stream.templating import check_text
+from airflow_enterprise_orch.value_stream.wait_checks import check_wait
 
 _PARAM_TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
@@ -131,6 +132,9 @@ def check_steps(draft: Draft) -> Iterator[Problem]:
             yield from check_table(draft, step, (*path, "decision"))
         elif step.kind == "choice":
             yield from _check_choice(draft, step, (*path, "choice"))
+        elif step.kind == "wait_until":
+            yield from check_wait(draft, step, (*path, "wait_until"))
+            yield from _check_texts(draft, name, (*path, "wait_until"), ("at",))
         elif step.kind == "fail":
             yield from _check_texts(draft, name, (*path, "fail"), ("message",))
         elif step.kind == "stream":

@@ -36,6 +36,7 @@ STREAM_STEP = "airflow_enterprise_orch.value_stream.substream:StreamStep"
 DECISION_STEP = "airflow_enterprise_orch.value_stream.decision:DecisionStep"
 BRANCH_STEP = "airflow_enterprise_orch.value_stream.branch:BranchStep"
 CHOICE_STEP = "airflow_enterprise_orch.value_stream.choice:ChoiceStep"
+WAIT_STEP = "airflow_enterprise_orch.value_stream.wait_until:WaitStep"
 FAIL_STEP = "airflow_enterprise_orch.value_stream.fail:FailStep"
 
 OWN_RETRIES = 3
@@ -102,6 +103,9 @@ def _task(stream: ValueStream, paths: Paths, task: Task) -> TaskPlan:
         return _own(task, APPROVAL_STEP, {**_approval(stream, step), **common})
     if isinstance(step, steps.ChoiceStep):
         return _own(task, CHOICE_STEP, {**_choice(stream, paths, step), **common})
+    if isinstance(step, steps.WaitStep):
+        waits = {**step.arguments(), "stream": _visible(stream, step.at), "doc_md": f"Waits {step.words()}."}
+        return _own(task, WAIT_STEP, {**waits, **common})
     if isinstance(step, steps.FailStep):
         says = {"message": step.message, "stream": _visible(stream, step.message)}
         return _own(task, FAIL_STEP, {**says, "doc_md": "Ends its path as failed.", **common})

@@ -13,6 +13,7 @@ from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS, Notes, links
 from airflow_enterprise_orch.value_stream.problems import Path
 from airflow_enterprise_orch.value_stream.reading_stream import read_stream, stream_types
 from airflow_enterprise_orch.value_stream.steps import (
+    WAIT_FACTS,
     ApprovalStep,
     BaseStep,
     BranchRule,
@@ -22,6 +23,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     DecisionStep,
     FailStep,
     Step,
+    WaitStep,
 )
 
 BRANCH_KEYS = ("match", "rules", "otherwise")
@@ -38,7 +40,8 @@ def keyed(kind: str, model: type[BaseStep], remedy: str) -> Reader:
 
     :param remedy: what to write where nothing of that is.
     """
-    keys = tuple(name for name in model.model_fields if name not in BaseStep.model_fields)
+    fields = model.model_fields.items()
+    keys = tuple(field.alias or name for name, field in fields if name not in BaseStep.model_fields)
 
     def read(notes: Notes, step: DraftStep, path: Path, raw: dict[str, Any]) -> Step | None:
         here, body = (*path, kind), raw[kind]
@@ -200,6 +203,7 @@ OWN_KINDS: Mapping[str, OwnKind] = {
     "branch": OwnKind(read_branch, lambda _: {}),
     "choice": OwnKind(read_choice, lambda _: APPROVAL_FACTS),
     "decision": OwnKind(read_decision, _decided_types),
+    "wait_until": OwnKind(keyed("wait_until", WaitStep, "write time:, at: or for:"), lambda _: WAIT_FACTS),
     "fail": OwnKind(keyed("fail", FailStep, "write message: and why"), lambda _: {}),
     "stream": OwnKind(read_stream, stream_types),
 }

@@ -24,6 +24,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     DelegatedStep,
     FailStep,
     SubStreamStep,
+    WaitStep,
     output_model,
 )
 
@@ -37,6 +38,7 @@ def template_schema() -> dict[str, Any]:
     kinds = [_delegated(step, definitions) for _, (_, step) in sorted(step_types().items())]
     kinds += [_branch(), _approval(), _decision(), _sub_stream()]
     kinds += [_keyed("choice", ChoiceStep, "Choice", "A person chooses which steps come next.")]
+    kinds += [_keyed("wait_until", WaitStep, "Wait until", "Waits for a moment, without a worker.")]
     kinds += [_keyed("fail", FailStep, "Fail", "Ends its path as failed.")]
     for kind in kinds:
         definitions |= kind.pop("$defs", {})

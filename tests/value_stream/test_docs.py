@@ -25,6 +25,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     RetryRule,
     StreamValue,
     SubStreamStep,
+    WaitStep,
 )
 
 TEXT = (Path(__file__).parents[2] / "docs" / "templates.md").read_text(encoding="utf-8")
@@ -40,6 +41,7 @@ MODELS = (
     ApprovalStep,
     DecisionStep,
     FailStep,
+    WaitStep,
     BranchStep,
     StreamValue,
     SubStreamStep,
