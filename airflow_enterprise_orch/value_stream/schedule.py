@@ -58,7 +58,7 @@ class Schedule(Part):
                         {"enum": list(DAY_WORDS)},
                         {
                             "type": "object",
-                            "properties": {"nth": {"type": "integer"}, "of": {"enum": list(PERIODS)}},
+                            "properties": NthWorkingDay.model_json_schema()["properties"],
                             "required": ["nth", "of"],
                             "additionalProperties": False,
                         },
