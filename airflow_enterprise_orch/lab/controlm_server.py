@@ -163,7 +163,7 @@ class ControlmServer:
                 entry.note(f"HELD BY USER {self.user}", 5401)
         main = entries[0] if wanted == "*" else next(entry for entry in entries if entry.kind != "Folder")
         main.record = LabJob(variables.get(KEY_VARIABLE, ""), main.id, main.name, "held" if hold else "waiting")
-        main.record.given = {name: value for name, value in variables.items() if name != KEY_VARIABLE}
+        main.record.given = {name: value for name, value in variables.items() if not name.startswith("ORCH_")}
         for entry in entries:
             for fate in fates:
                 self._give(entry, fate)
