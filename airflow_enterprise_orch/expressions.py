@@ -18,7 +18,14 @@ from airflow_enterprise_orch.errors import OrchestrationError
 
 MAX_LENGTH = 4000
 
-TYPE_NAMES = {"int": "integer", "double": "number", "string": "string", "bool": "boolean", "null_type": "null"}
+TYPE_NAMES = {
+    "int": "integer",
+    "double": "number",
+    "string": "string",
+    "bool": "boolean",
+    "null_type": "null",
+    "list(dyn)": "list",
+}
 """CEL's types in the words that params and outputs use."""
 
 _OPERATORS = {"_==_": "==", "_!=_": "!=", "_<_": "<", "_<=_": "<=", "_>_": ">", "_>=_": ">="}
@@ -356,10 +363,13 @@ def _value(name: str, kind: str, value: object) -> object:
         "int": not isinstance(value, bool)
         and (isinstance(value, int) or (isinstance(value, float) and value.is_integer())),
         "double": not isinstance(value, bool) and isinstance(value, (int, float)),
+        "list": isinstance(value, (list, tuple)),
     }[kind]
     if not right:
         what = f"{name!r} is {value!r:.60}, not {_with_article(kind)}"
         raise ExpressionError(_one_line(what), remedy="check where the value comes from", name=name)
+    if kind == "list":
+        return list(value)  # type: ignore[call-overload]  # checked above
     if kind == "int":
         return int(value)  # type: ignore[call-overload]  # checked above
     return float(value) if kind == "double" else value  # type: ignore[arg-type]  # checked above

@@ -27,6 +27,8 @@ RUN_NAMES = ("run_id", "run_after", "logical_date", "data_interval_start", "data
 """What is known of the run itself; all texts, times in ISO 8601 and UTC."""
 BUSINESS_NAMES = ("domain", "owner", "criticality", "key")
 GROUPS = ("params", "steps", "business")
+ITEM = "item"
+"""What the work of a step with ``for_each`` is done for."""
 FILTERS = frozenset({
     "capitalize", "length", "lower", "replace", "string", "title", "trim", "truncate", "upper",
     "abs", "float", "int", "round",
@@ -177,7 +179,7 @@ class _Inspector:
 
     def _reference(self, reference: Reference) -> None:
         root = reference.path[0]
-        if root in GROUPS or root in RUN_NAMES:
+        if root in GROUPS or root in RUN_NAMES or root == ITEM:
             self.references.append(reference)
             return
         name = ".".join(reference.path[:2])

@@ -7,13 +7,13 @@ asked. All state is in the ledger, so any of them may die at any line and the ne
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, assert_never
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, XComArg
 from airflow.sdk.exceptions import (
     AirflowFailException,
     AirflowRescheduleException,
@@ -47,11 +47,11 @@ from airflow_enterprise_orch.delegation.trigger import DelegateTrigger
 from airflow_enterprise_orch.errors import LoginRefused, OwnershipLost, TemplateError
 from airflow_enterprise_orch.expressions import ExpressionError
 from airflow_enterprise_orch.instance import visible_names
-from airflow_enterprise_orch.restricted_jinja import render_tree
+from airflow_enterprise_orch.restricted_jinja import ITEM, render_tree
 
 if TYPE_CHECKING:
     import jinja2
-    from airflow.sdk import Context
+    from airflow.sdk import DAG, Context
 
     from airflow_enterprise_orch.delegation.work import Work
 
@@ -70,6 +70,7 @@ class DelegateOperator(BaseOperator):
         string}``.
     :param retry: rules ``{"on": [kinds], "times": n, "delay": seconds}`` for running a failed job again.
     :param time_limit: seconds from the hand-over after which the job is cancelled and the step fails.
+    :param item: of a step that is mapped over a list the item that this one is for.
     :param stream: set by the compiler of value-stream templates: what the restricted Jinja of ``work`` may see. None in
         hand-written DAGs, where ``work`` is rendered by Airflow as usual.
 
@@ -95,6 +96,7 @@ class DelegateOperator(BaseOperator):
         retry: Sequence[Mapping[str, Any]] | None = None,
         time_limit: float | None = None,
         stream: Mapping[str, Any] | None = None,
+        item: Any = None,
         **kwargs: Any,
     ) -> None:
         rules = tuple(RetryRule.from_json(rule) for rule in retry or ())
@@ -115,6 +117,7 @@ class DelegateOperator(BaseOperator):
         self.retry = [dict(rule) for rule in retry or ()]
         self.time_limit = time_limit
         self.stream = dict(stream) if stream is not None else None
+        self.item = item
         self.retry_rules = rules
         self._stopped = False
         self._unrendered: TemplateError | None = None
@@ -127,20 +130,50 @@ class DelegateOperator(BaseOperator):
         DelegateOperator.__init__(made, **kwargs)
         return made
 
+    @classmethod
+    def for_each(cls, dag: DAG, items: str, *, retry: Sequence[Mapping[str, Any]] | None, **kwargs: Any) -> Any:
+        """Return the operator mapped over the list that task ``items`` leaves; see :class:`DelegateOperator`."""
+        # The scheduler looks at a mapped operator without making one, so what __init__ adds is said here.
+        times = sum(RetryRule.from_json(rule).times for rule in retry or ())
+        mapped = cls.partial(
+            dag=dag,
+            retry=retry,
+            retries=INFRASTRUCTURE_RETRIES + times,
+            retry_policy=DelegationRetryPolicy(),
+            execution_timeout=None,
+            map_index_template="{{ task.item | string | truncate(100) }}",
+            **kwargs,
+        )
+        return mapped.expand(item=XComArg(dag.get_task(items)))
+
     # What Airflow calls.
 
-    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
-        """Render ``work``: restricted Jinja in a compiled stream, Airflow's own otherwise."""
+    def _do_render_template_fields(
+        self,
+        parent: Any,
+        template_fields: Iterable[str],
+        context: Context,
+        jinja_env: jinja2.Environment,
+        seen_oids: set[int],
+    ) -> None:
+        """Render ``work``: restricted Jinja in a compiled stream, Airflow's own otherwise.
+
+        Of a mapped operator Airflow calls this and not ``render_template_fields``.
+        """
         if self.stream is None:
-            super().render_template_fields(context, jinja_env)
+            super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
             return
         try:
             names = visible_names(context, self.stream)
             self._business_key = names["business"]["key"]
-            self.work = render_tree(self.work, names)
+            self._fill_in(names if self.item is None else {**names, ITEM: self.item})
         except TemplateError as error:
             # Airflow renders before every resume too, and a job that is out there needs no more than its handle.
             self._unrendered = error
+
+    def _fill_in(self, names: Mapping[str, Any]) -> None:
+        """Render what is to be done; :raises TemplateError: when a name has no value."""
+        self.work = render_tree(self.work, names)
 
     def execute(self, context: Context) -> Any:
         """Bring the job out, then wait for it."""

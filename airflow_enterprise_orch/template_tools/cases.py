@@ -19,7 +19,7 @@ from airflow_enterprise_orch.value_stream.decision_record import Fired
 from airflow_enterprise_orch.value_stream.decision_table import OTHERWISE
 from airflow_enterprise_orch.value_stream.messages import translate
 from airflow_enterprise_orch.value_stream.model import ValueStream
-from airflow_enterprise_orch.value_stream.model_types import Identifier, Line, ParamValue, Part, StepIds
+from airflow_enterprise_orch.value_stream.model_types import GivenValue, Identifier, Line, Part, StepIds
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, template_error
 from airflow_enterprise_orch.value_stream.steps import BranchStep, ChoiceStep
 from airflow_enterprise_orch.value_stream.template_folder import CASES, SUFFIXES, find_templates
@@ -31,7 +31,7 @@ StepResults = dict[Identifier, dict[str, JsonValue]]
 class Case(Part):
     """One instance to try, and the path that it must take."""
 
-    params: dict[Identifier, ParamValue] = Field(default_factory=dict, description="What it is started with.")
+    params: dict[Identifier, GivenValue] = Field(default_factory=dict, description="What it is started with.")
     results: StepResults = Field(default_factory=dict, description="What its steps come to.")
     takes: StepIds = Field(description="The steps that run, all of them, branches included.")
     skips: StepIds = Field((), description="Steps that must not run.")
@@ -41,7 +41,7 @@ class Case(Part):
 class Cases(Part):
     """The cases of one template. What is given at the top holds for every case that does not say otherwise."""
 
-    params: dict[Identifier, ParamValue] = Field(default_factory=dict, description="Params of all cases.")
+    params: dict[Identifier, GivenValue] = Field(default_factory=dict, description="Params of all cases.")
     results: StepResults = Field(default_factory=dict, description="Step results of all cases.")
     cases: Annotated[dict[Line, Case], Field(min_length=1)] = Field(description="Each case by what it is about.")
 

@@ -103,7 +103,10 @@ def _scheduled(schedule: Schedule, stream: ValueStream) -> str:
 
 
 def _param(param: Param) -> str:
-    said: list[str] = [param.title, param.type] if param.title else [param.type]
+    kind = f"list of {param.items}" if param.items is not None else param.type
+    said: list[str] = [param.title, kind] if param.title else [kind]
+    if param.min_items is not None or param.max_items is not None:
+        said.append(f"{param.min_items or 0} to {param.max_items or 'any number of'} items")
     if param.choices is not None:
         said.append(f"one of {', '.join(map(str, param.choices))}")
     if param.pattern is not None:
@@ -117,6 +120,8 @@ def _param(param: Param) -> str:
 
 
 def _value(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_value, value))}]"
     return str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, str) else str(value)
 
 
@@ -189,6 +194,9 @@ def _says(shape: Shape, step: Step) -> Iterator[str]:
     """Yield what a step does, one line each."""
     if isinstance(step, DelegatedStep):
         yield f"{lane(step)}: {step.step}, connection {step.connection}"
+        if step.for_each is not None:
+            at_once = f", {step.for_each.at_once} at a time" if step.for_each.at_once else ""
+            yield f"for each item of {step.for_each.item}, at most {step.for_each.max}{at_once}"
         if step.outcome is not None:
             warning = f", with a warning when {in_words(step.outcome.warning)}" if step.outcome.warning else ""
             yield f"a success when {in_words(step.outcome.success)}{warning}"

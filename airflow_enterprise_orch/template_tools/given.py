@@ -92,7 +92,9 @@ def _read_json(text: str, file: str) -> Document:
 
 def with_defaults(stream: ValueStream, given: Params) -> dict[str, Any]:
     """Return the params of an instance: those given, and the defaults of the others."""
-    defaults = {name: param.default for name, param in stream.params.items() if not param.required}
+    # The model keeps lists as tuples; an instance has them as JSON does.
+    kept = {name: param.default for name, param in stream.params.items() if not param.required}
+    defaults = {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
     return defaults | dict(given)
 
 

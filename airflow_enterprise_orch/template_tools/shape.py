@@ -150,7 +150,8 @@ class Shape:
     def joins(self) -> Mapping[str, Join]:
         """How each step that comes after several waits for them."""
         found: dict[str, Join] = {}
-        tasks = {task.task_id: task for task in Paths(self.stream).tasks}
+        paths = Paths(self.stream)
+        tasks = {task.task_id: task for task in paths.tasks}
 
         def steps(names: tuple[str, ...]) -> tuple[str, ...]:
             """Return the steps behind tasks: a choice stands for its branch, a hold for nothing."""
@@ -164,7 +165,7 @@ class Shape:
         for name in self.order:
             if len(self.stream.upstream[name]) < 2:
                 continue
-            task = tasks[name]
+            task = tasks[paths.entry(name)]
             helpers = [tasks[other] for other in task.upstream]
             meeting = next((one for one in (task, *helpers) if one.rule == MEETING), None)
             over = next((one for one in helpers if one.rule == OVER), None)

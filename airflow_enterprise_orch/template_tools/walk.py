@@ -18,7 +18,7 @@ from airflow_enterprise_orch.delegation.job import Ending, JobResult
 from airflow_enterprise_orch.delegation.outcome import OutcomeRules
 from airflow_enterprise_orch.errors import OrchestrationError, OutcomeUnknown, TemplateError
 from airflow_enterprise_orch.expressions import compile_expression
-from airflow_enterprise_orch.restricted_jinja import inspect, render, run_names, texts
+from airflow_enterprise_orch.restricted_jinja import ITEM, inspect, render, run_names, texts
 from airflow_enterprise_orch.template_tools.given import Params, Results, with_defaults
 from airflow_enterprise_orch.template_tools.scheduler import behind, verdict
 from airflow_enterprise_orch.template_tools.shape import Shape, texts_of
@@ -336,7 +336,8 @@ class _Walker:
 
     def _job(self, step: Step, result: Mapping[str, Any]) -> None:
         if isinstance(step, (DelegatedStep, SubStreamStep)):
-            self._fill(step.id, texts_of(step))
+            for names in self._names_of(step):
+                self._fill(step.id, texts_of(step), names)
         if result.get("outcome") == "failed":
             raise _Failure("given as failed")
         outcome = result.get("outcome", "success")
@@ -345,7 +346,9 @@ class _Walker:
         if isinstance(step, DelegatedStep) and proven:
             outcome = self._judged(step, result)
         values = {name: value for name, value in result.items() if name in step.facts}
-        self.left[step.id] = values | dict(result.get("outputs", {})) | {"outcome": outcome}
+        self.left[step.id] = (
+            self.left.get(step.id, {}) | values | dict(result.get("outputs", {})) | {"outcome": outcome}
+        )
 
     def _judged(self, step: DelegatedStep, result: Mapping[str, Any]) -> str:
         """Return ``success`` or ``warning``, as the step's own rules say."""
@@ -392,7 +395,19 @@ class _Walker:
                 f"add it to the results: {step}: {{{value}: ...}}"
             )
 
-    def _fill(self, step: str, tree: Any) -> str:
+    def _names_of(self, step: DelegatedStep | SubStreamStep) -> list[dict[str, Any]]:
+        """Return the names beside the usual ones for each time that the work is done; :raises _Failure: never begun."""
+        if not isinstance(step, DelegatedStep) or step.for_each is None:
+            return [{}]
+        items = self.params.get(step.for_each.item.removeprefix("params.")) or ()
+        if len(items) > step.for_each.max:
+            raise _Failure(f"{step.for_each.item} has {len(items)} items, for_each takes {step.for_each.max} at most")
+        if len(set(map(repr, items))) < len(items):
+            raise _Failure(f"{step.for_each.item} has an item more than once")
+        self.left[step.id] = {"count": len(items), "done": len(items)}
+        return [{ITEM: item} for item in items]
+
+    def _fill(self, step: str, tree: Any, more: Mapping[str, Any] | None = None) -> str:
         """Fill in the texts of a step as Airflow would, where all their values are known.
 
         :return: the last of them.
@@ -417,7 +432,7 @@ class _Walker:
                 continue
             left = {name: self.left.get(name) for name in self.stream.steps}
             try:
-                filled = render(text, {**self.names, "steps": left})
+                filled = render(text, {**self.names, **(more or {}), "steps": left})
             except TemplateError as error:
                 raise _Failure(str(error)) from error
         return filled

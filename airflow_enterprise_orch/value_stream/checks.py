@@ -13,6 +13,7 @@ from airflow_enterprise_orch.delegation.system import step_type
 from airflow_enterprise_orch.restricted_jinja import texts
 from airflow_enterprise_orch.value_stream.conditions import check_condition, check_rule
 from airflow_enterprise_orch.value_stream.draft import Draft, DraftStep, Link
+from airflow_enterprise_orch.value_stream.for_each_checks import check_for_each
 from airflow_enterprise_orch.value_stream.messages import kind_of
 from airflow_enterprise_orch.value_stream.model import Param
 from airflow_enterprise_orch.value_stream.model_types import format_duration
@@ -35,6 +36,7 @@ _PARAM_TYPES: Mapping[str, tuple[type, ...]] = {
     "integer": (int,),
     "number": (int, float),
     "boolean": (bool,),
+    "list": (list, tuple),
 }
 FAIL = "fail"
 _RIGHT_VALUES: Mapping[str, str] = {
@@ -42,6 +44,7 @@ _RIGHT_VALUES: Mapping[str, str] = {
     "integer": "write digits only",
     "number": "write a number",
     "boolean": "write true or false",
+    "list": "write [a, b]",
 }
 
 
@@ -222,6 +225,7 @@ def _check_delegated(draft: Draft, step: DraftStep, path: Path) -> Iterator[Prob
         match = document.get((*here, "match"))
         if isinstance(match, str):
             yield from _check_match(draft, (*here, "match"), match)
+    yield from check_for_each(draft, step, path)
     if isinstance(step.model, DelegatedStep):
         yield from _check_retry(draft, step.model.retry, (*path, "retry"))
 
@@ -283,6 +287,10 @@ def _check_param(draft: Draft, path: Path, param: Param) -> Iterator[Problem]:
         ("pattern", ("string",)),
         ("minimum", ("integer", "number")),
         ("maximum", ("integer", "number")),
+        ("choices", ("string", "integer", "number", "boolean")),
+        ("items", ("list",)),
+        ("min_items", ("list",)),
+        ("max_items", ("list",)),
     ):
         if getattr(param, field) is not None and param.type not in types:
             yield document.problem(
@@ -292,6 +300,13 @@ def _check_param(draft: Draft, path: Path, param: Param) -> Iterator[Problem]:
         pattern, reason = _compiled(param.pattern)
         if pattern is None:
             yield document.problem((*path, "pattern"), f"this is no regular expression ({reason})", "correct it")
+    if param.type == "list" and param.items is None:
+        what = "a list needs the type of its items"
+        yield document.problem((*path, "type"), what, "add items: string, integer, number or boolean")
+        return
+    if param.min_items is not None and param.max_items is not None and param.min_items > param.max_items:
+        what = f"min_items {param.min_items} is above max_items {param.max_items}"
+        yield document.problem((*path, "min_items"), what, "correct one of them")
     if param.minimum is not None and param.maximum is not None and param.minimum > param.maximum:
         yield document.problem(
             (*path, "minimum"),
@@ -322,12 +337,26 @@ def wrong_value(param: Param, value: Any, pattern: re.Pattern[str] | None) -> tu
     right = isinstance(value, _PARAM_TYPES[param.type]) and (param.type == "boolean" or not isinstance(value, bool))
     if not right:
         return f"the param's type is {param.type!r}, this is {kind_of(value)}", _RIGHT_VALUES[param.type]
+    if param.type == "list":
+        return _wrong_list(param, value)
     if pattern is not None and not pattern.search(value):
         return f"{value!r} does not match the param's pattern", "correct one of them"
     if param.minimum is not None and param.type in ("integer", "number") and value < param.minimum:
         return f"{value} is below the minimum {param.minimum}", "correct one of them"
     if param.maximum is not None and param.type in ("integer", "number") and value > param.maximum:
         return f"{value} is above the maximum {param.maximum}", "correct one of them"
+    return None
+
+
+def _wrong_list(param: Param, values: Sequence[Any]) -> tuple[str, str] | None:
+    kind = param.items or "string"
+    for number, value in enumerate(values, start=1):
+        if not isinstance(value, _PARAM_TYPES[kind]) or (kind != "boolean" and isinstance(value, bool)):
+            return f"the list's items are of type {kind!r}, item {number} is {kind_of(value)}", _RIGHT_VALUES[kind]
+    if param.min_items is not None and len(values) < param.min_items:
+        return f"the list has {len(values)} items, fewer than min_items {param.min_items}", "correct one of them"
+    if param.max_items is not None and len(values) > param.max_items:
+        return f"the list has {len(values)} items, more than max_items {param.max_items}", "correct one of them"
     return None
 
 

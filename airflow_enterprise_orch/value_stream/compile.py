@@ -37,6 +37,8 @@ DECISION_STEP = "airflow_enterprise_orch.value_stream.decision:DecisionStep"
 BRANCH_STEP = "airflow_enterprise_orch.value_stream.branch:BranchStep"
 CHOICE_STEP = "airflow_enterprise_orch.value_stream.choice:ChoiceStep"
 WAIT_STEP = "airflow_enterprise_orch.value_stream.wait_until:WaitStep"
+FOR_EACH = "airflow_enterprise_orch.value_stream.for_each:"
+EACH_STEP = "airflow_enterprise_orch.delegation.operator:DelegateOperator"
 FAIL_STEP = "airflow_enterprise_orch.value_stream.fail:FailStep"
 
 OWN_RETRIES = 3
@@ -89,6 +91,8 @@ def _task(stream: ValueStream, paths: Paths, task: Task) -> TaskPlan:
         business = stream.business
         admission = {"business_key": business.key or "", "duplicates": business.duplicates}
         return _own(task, ADMIT_STEP, {**admission, "task_display_name": "Admission", **rule})
+    if task.kind in (TaskKind.ITEMS, TaskKind.EACH):
+        return _each(stream, task, rule)
     if task.kind is not TaskKind.STEP:
         # An empty operator is done by the scheduler alone.
         title = {"task_display_name": _helper_title(stream, task)}
@@ -112,8 +116,32 @@ def _task(stream: ValueStream, paths: Paths, task: Task) -> TaskPlan:
     if isinstance(step, steps.SubStreamStep):
         arguments = {**_sub_stream(stream, step), **common}
         return TaskPlan(task.task_id, STREAM_STEP, arguments, upstream=tuple(task.upstream))
+    if step.for_each is not None:
+        title = {"task_display_name": step.title or step.id, **rule}
+        return _own(task, f"{FOR_EACH}DoneStep", {"items": task.upstream[1], "each": task.upstream[0], **title})
     arguments = {**step.operator_arguments(), "stream": _visible(stream, step.work), **common}
     return TaskPlan(task.task_id, step.step_type.operator, arguments, delegated=True, upstream=tuple(task.upstream))
+
+
+def _each(stream: ValueStream, task: Task, rule: Mapping[str, Any]) -> TaskPlan:
+    """Return the task that reads the list of a step, or the one that does its work for each item."""
+    step = stream.steps[task.step]
+    if not isinstance(step, steps.DelegatedStep) or step.for_each is None:
+        raise AssertionError(f"step {step.id!r} has no list")
+    title = step.title or step.id
+    if task.kind is TaskKind.ITEMS:
+        name = step.for_each.item.removeprefix("params.")
+        told = {"param": name, "most": step.for_each.max, "step": step.id, "task_display_name": f"items of: {title}"}
+        return _own(task, f"{FOR_EACH}ItemsStep", {**told, **rule})
+    arguments = {
+        **step.operator_arguments(),
+        "stream": _visible(stream, step.work),
+        "task_display_name": f"{title}, each",
+        "max_active_tis_per_dagrun": step.for_each.at_once,
+        **rule,
+        **_settings(stream, step),
+    }
+    return TaskPlan(task.task_id, EACH_STEP, arguments, upstream=tuple(task.upstream), each=task.upstream[0])
 
 
 def _settings(stream: ValueStream, step: steps.Step) -> dict[str, Any]:
@@ -248,15 +276,22 @@ def _visible(stream: ValueStream, texts_of: Any) -> dict[str, Any]:
 def _param(param: model.Param) -> dict[str, Any]:
     """Return the param as the form that starts a run shows and checks it: the arguments of Airflow's ``Param``."""
     given = {
-        "type": param.type,
+        "type": "array" if param.type == "list" else param.type,
         "title": param.title,
         "enum": list(param.choices) if param.choices is not None else None,
         "pattern": param.pattern,
         "minimum": param.minimum,
         "maximum": param.maximum,
+        "items": {"type": param.items} if param.items is not None else None,
+        "minItems": param.min_items,
+        "maxItems": param.max_items,
     }
     schema: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    default = {} if param.required else {"default": param.default}
+    default = (
+        {}
+        if param.required
+        else {"default": list(param.default) if isinstance(param.default, tuple) else param.default}
+    )
     return {**default, "description": param.description, **schema}
 
 

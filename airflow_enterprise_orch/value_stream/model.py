@@ -21,9 +21,11 @@ from airflow_enterprise_orch.value_stream.model_types import (
     PRIORITIES,
     Criticality,
     Duplicates,
+    GivenValue,
     Identifier,
     Line,
     Number,
+    ParamKind,
     ParamType,
     ParamValue,
     Part,
@@ -41,16 +43,19 @@ if TYPE_CHECKING:
 class Param(Part):
     """One value that a run is started with. A param without a default must be given."""
 
-    type: ParamType = Field(description="The type of the value.")
+    type: ParamKind = Field(description="The type of the value.")
+    items: ParamType | None = Field(None, description="Of a list the type of its items.")
     title: Line | None = Field(None, description="The label in the form that starts a run.")
     description: Text | None = Field(None, description="The explanation in the form that starts a run.")
-    default: ParamValue | None = Field(None, description="The value when none is given; without it one must be given.")
+    default: GivenValue | None = Field(None, description="The value when none is given; without it one must be given.")
     choices: Annotated[tuple[ParamValue, ...], Field(strict=False, min_length=1)] | None = Field(
         None, description="The only values allowed."
     )
     pattern: Text | None = Field(None, description="A regular expression that a string must match.")
     minimum: Number | None = Field(None, description="The smallest number allowed.")
     maximum: Number | None = Field(None, description="The largest number allowed.")
+    min_items: int | None = Field(None, ge=0, le=1000, description="How many items a list must have at least.")
+    max_items: int | None = Field(None, ge=1, le=1000, description="How many items a list may have.")
 
     @property
     def required(self) -> bool:

@@ -14,6 +14,7 @@ ID_PATTERN = r"^[a-z][a-z0-9_]*$"
 TIME_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 
 ParamType = Literal["string", "integer", "number", "boolean"]
+ParamKind = Literal["string", "integer", "number", "boolean", "list"]
 Criticality = Literal["low", "normal", "high", "critical"]
 Duplicates = Literal["reject", "queue", "allow"]
 PRIORITIES: Mapping[str, int] = {"low": 1, "normal": 100, "high": 1_000, "critical": 10_000}
@@ -21,13 +22,21 @@ PRIORITIES: Mapping[str, int] = {"low": 1, "normal": 100, "high": 1_000, "critic
 MAX_PRIORITY = 1_000_000
 NEVER_RETRIED = ("rejected", "refused", "login_refused", "template_error", "output_missing", "unknown")
 
-CEL_TYPES: Mapping[str, str] = {"string": "string", "integer": "int", "number": "double", "boolean": "bool"}
+CEL_TYPES: Mapping[str, str] = {
+    "string": "string",
+    "integer": "int",
+    "number": "double",
+    "boolean": "bool",
+    "list": "list",
+}
 """The CEL type of each type that a param or an output can have."""
 
 APPROVAL_FACTS: Mapping[str, str] = {"outcome": "string", "by": "string"}
 """What an approval or a choice leaves for later steps: ``outcome`` (``approved``, ``rejected``, or the option), and
 ``by`` whom or what."""
 
+FOR_EACH_FACTS: Mapping[str, str] = {"count": "int", "done": "int"}
+"""What a step that does its work for each item of a list leaves: the items, and those whose work was not skipped."""
 STREAM_FACTS: Mapping[str, str] = {"run_id": "string", "business_key": "string"}
 """What a step that runs another stream leaves, beside its outputs: the instance, by Airflow's id and by its key."""
 
@@ -77,6 +86,10 @@ def _scalar(value: object) -> object:
     raise PydanticCustomError("scalar", "is no single value")
 
 
+def _given(value: object) -> object:
+    return tuple(map(_scalar, value)) if isinstance(value, (list, tuple)) else _scalar(value)
+
+
 def _number(value: object) -> object:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value
@@ -103,6 +116,14 @@ RetryKind = Annotated[Literal["failed", "abended", "cancelled", "lost", "timed_o
 ParamValue = Annotated[
     str | int | float | bool, PlainValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})
 ]
+GivenValue = Annotated[
+    str | int | float | bool | tuple[str | int | float | bool, ...],
+    PlainValidator(_given),
+    WithJsonSchema(
+        {"type": ["string", "number", "boolean", "array"], "items": {"type": ["string", "number", "boolean"]}}
+    ),
+]
+"""A value of a param: a single one, or a list of them."""
 Number = Annotated[int | float, PlainValidator(_number), WithJsonSchema({"type": "number"})]
 
 Priority = Annotated[

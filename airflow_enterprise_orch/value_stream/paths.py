@@ -27,6 +27,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from airflow_enterprise_orch.value_stream.model import ValueStream
+from airflow_enterprise_orch.value_stream.steps import DelegatedStep
 
 ALL_SUCCESS = "all_success"
 MEETING = "none_failed_min_one_success"
@@ -47,6 +48,10 @@ class TaskKind(StrEnum):
     """Paths meet before a step that also waits for other things."""
     OVER = "over"
     """The other things are over, whether they ran or were skipped."""
+    ITEMS = "items"
+    """Reads the list of a step with ``for_each``."""
+    EACH = "each"
+    """Does the work of such a step, once for each item; the step's own task comes after all of them."""
     HOLD = "hold"
     """Holds a meeting back until the other things are over; it is always skipped, so that it counts for no path."""
 
@@ -89,7 +94,15 @@ class Paths:
     def routes(self, branch: str) -> Mapping[str, str]:
         """Return what a branch has to choose for each step that it names: the step's task or a choice."""
         targets = self._stream.steps[branch].targets
-        return {target: self._choices.get(branch, {}).get(target, target) for target in targets}
+        return {target: self._choices.get(branch, {}).get(target, self.entry(target)) for target in targets}
+
+    def entry(self, step: str) -> str:
+        """Return the first task of a step: of one with ``for_each`` that which reads the list."""
+        return f"{step}-items" if self._lists(step) else step
+
+    def _lists(self, step: str) -> bool:
+        of = self._stream.steps[step]
+        return isinstance(of, DelegatedStep) and of.for_each is not None
 
     @cached_property
     def _behind(self) -> Mapping[str, frozenset[str]]:
@@ -142,4 +155,9 @@ class Paths:
         return task_id
 
     def _put(self, step: str, upstream: Iterable[str], rule: str) -> None:
+        if self._lists(step):
+            # Its own task runs when the list was read and no item failed: an empty list is a success, not a skip.
+            items = self._helper(self.entry(step), TaskKind.ITEMS, step, upstream, rule)
+            each = self._helper(f"{step}-each", TaskKind.EACH, step, [items], ALL_SUCCESS)
+            upstream, rule = (items, each), MEETING
         self._tasks.append(Task(step, TaskKind.STEP, step, tuple(sorted(upstream)), rule))

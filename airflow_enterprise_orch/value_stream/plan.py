@@ -43,6 +43,7 @@ class TaskPlan:
     :param delegated: it is a step of a connected system, made by ``from_step``.
     :param retry_delay: seconds; None for the operator's own.
     :param upstream: the tasks that it waits for.
+    :param each: the task whose list it is done for, item by item; "" for a task that is done once.
     """
 
     task_id: str
@@ -51,11 +52,14 @@ class TaskPlan:
     delegated: bool = False
     retry_delay: float | None = None
     upstream: tuple[str, ...] = ()
+    each: str = ""
 
     def make(self, dag: DAG) -> Any:
         """Return the operator, as a task of ``dag``."""
         operator: Any = resolve(self.operator)
         delay = {} if self.retry_delay is None else {"retry_delay": timedelta(seconds=self.retry_delay)}
+        if self.each:
+            return operator.for_each(dag, self.each, task_id=self.task_id, **delay, **self.arguments)
         maker = operator.from_step if self.delegated else operator
         return maker(task_id=self.task_id, dag=dag, **delay, **self.arguments)
 

@@ -14,7 +14,7 @@ from airflow_enterprise_orch.value_stream.beside import Beside
 from airflow_enterprise_orch.value_stream.draft import Draft, DraftStep
 from airflow_enterprise_orch.value_stream.messages import kind_of, missing_key, unknown_key
 from airflow_enterprise_orch.value_stream.model import Header, Param, ValueStream
-from airflow_enterprise_orch.value_stream.model_types import CEL_TYPES, ID_PATTERN
+from airflow_enterprise_orch.value_stream.model_types import CEL_TYPES, FOR_EACH_FACTS, ID_PATTERN
 from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS, Notes, links
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed, template_error
 from airflow_enterprise_orch.value_stream.reading_own import OWN_KINDS
@@ -28,7 +28,7 @@ from airflow_enterprise_orch.value_stream.steps import (
 )
 from airflow_enterprise_orch.value_stream.yaml_source import MAX_BYTES, Document, decode, read_yaml
 
-DELEGATED_KEYS = ("outcome", "outputs", "retry", "time_limit", "resource", "at_once")
+DELEGATED_KEYS = ("outcome", "outputs", "retry", "time_limit", "resource", "at_once", "for_each")
 
 
 def load(
@@ -159,6 +159,8 @@ class _Reader(Notes):
             step.kind, step.type = "delegated", kinds[0]
             step_type = step_types()[kinds[0]][1]
             step.facts = {**_output_types(raw.get("outputs")), **step_type.facts}
+            if "for_each" in raw:
+                step.facts = FOR_EACH_FACTS
             step.model = self._delegated(step, path, raw, step_type)
         return step
 

@@ -14,6 +14,7 @@ from airflow_enterprise_orch.delegation.system import StepType, step_type
 from airflow_enterprise_orch.value_stream.model_types import (
     APPROVAL_FACTS,
     CEL_TYPES,
+    FOR_EACH_FACTS,
     STREAM_FACTS,
     TIME_PATTERN,
     Connection,
@@ -115,6 +116,16 @@ class BaseStep(Part):
         return ()
 
 
+class ForEach(Part):
+    """The work of a step is done once for each item of a list, side by side."""
+
+    item: Line = Field(description="The list: params.<param> of type list. The work reads its item as {{ item }}.")
+    max: int = Field(
+        ge=1, le=1000, description="How many items there may be; for a longer list nothing is handed over at all."
+    )
+    at_once: int | None = Field(None, ge=1, le=1000, description="How many of them at the same time; all without it.")
+
+
 class DelegatedStep(BaseStep):
     """A step that a connected system does."""
 
@@ -134,6 +145,8 @@ class DelegatedStep(BaseStep):
         None, ge=1, le=100_000, description="In how many instances at once it may be at work; without it no limit."
     )
 
+    for_each: ForEach | None = Field(None, description="Does the work once for each item of a list.")
+
     @property
     def step_type(self) -> StepType:
         """Its type in the registry."""
@@ -141,7 +154,9 @@ class DelegatedStep(BaseStep):
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """The facts of its type and its own outputs: name to CEL type."""
+        """The facts of its type and its own outputs, or how many items there were: name to CEL type."""
+        if self.for_each is not None:
+            return FOR_EACH_FACTS
         return {**self.step_type.facts, **{name: output.cel_type for name, output in self.outputs.items()}}
 
     def operator_arguments(self) -> dict[str, Any]:

@@ -16,14 +16,12 @@ from airflow_enterprise_orch.delegation.operator import ConnectedSite, DelegateO
 from airflow_enterprise_orch.delegation.outcome import OutcomeRules, OutputRule
 from airflow_enterprise_orch.delegation.system import StepType, SystemRegistration
 from airflow_enterprise_orch.delegation.trigger import DelegateTrigger
-from airflow_enterprise_orch.errors import OutputMissing, TemplateError
-from airflow_enterprise_orch.instance import visible_names
+from airflow_enterprise_orch.errors import OutputMissing
 from airflow_enterprise_orch.restricted_jinja import render_tree
 from airflow_enterprise_orch.value_stream.airflow_streams import BUSINESS_KEY, RUN_ID, AirflowStreams, Parent
 from airflow_enterprise_orch.value_stream.handed_on import value_itself
 
 if TYPE_CHECKING:
-    import jinja2
     from airflow.sdk import Context
 
     from airflow_enterprise_orch.delegation.conduct_types import Site
@@ -117,15 +115,10 @@ class StreamStep(DelegateOperator):
         work = {"run": run, "params": dict(given or {})}
         super().__init__(step=STREAM_STEP, connection="", work=work, outputs=outputs, stream=stream or {}, **kwargs)
 
-    def render_template_fields(self, context: Context, jinja_env: jinja2.Environment | None = None) -> None:
-        """Fill in what the other stream is started with."""
-        try:
-            names = visible_names(context, self.stream or {})
-            given = {name: _handed_on(value, names) for name, value in self.work["params"].items()}
-            self.work = {**self.work, "params": given}
-        except TemplateError as error:
-            # What waits for an instance that is out there needs nothing of this.
-            self._unrendered = error
+    def _fill_in(self, names: Mapping[str, Any]) -> None:
+        given = {name: _handed_on(value, names) for name, value in self.work["params"].items()}
+        self.work = {**self.work, "params": given}
+        self._business_key = ""  # what it leaves under this name is the other instance's
 
     def kind(self) -> tuple[SystemRegistration, StepType]:
         """Return this Airflow."""

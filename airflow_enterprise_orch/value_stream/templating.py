@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_enterprise_orch.restricted_jinja import BUSINESS_NAMES, inspect
+from airflow_enterprise_orch.restricted_jinja import BUSINESS_NAMES, ITEM, inspect
 from airflow_enterprise_orch.value_stream.draft import Draft
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed
 
@@ -36,6 +36,8 @@ def _mistake(draft: Draft, step: str | None, parts: tuple[str, ...]) -> tuple[st
     root = parts[0]
     if step is None and root in ("steps", "business"):
         return f"the business key cannot read {root!r}", "", "it is made when the run starts: use params and dates"
+    if root == ITEM and (step is None or draft.document.get(("steps", step, "for_each")) is None):
+        return "there is no item here", "", "only the work of a step with for_each has one"
     if root in ("params", "steps"):
         return draft.name_mistake(step or "", parts)
     if root == "business":
