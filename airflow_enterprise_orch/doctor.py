@@ -247,6 +247,26 @@ def pools_of(streams: Iterable[ValueStream]) -> dict[str, dict[str, int]]:
     return needed
 
 
+def check_operators(streams: Iterable[ValueStream]) -> Iterator[Finding]:
+    """Say which operators of providers templates may run here, and which do: none of these is protected."""
+    from airflow_enterprise_orch.value_stream.airflow_operators import patterns
+    from airflow_enterprise_orch.value_stream.steps import AirflowStep
+
+    allowed = patterns()
+    if not allowed:
+        return
+    if "*" in allowed:
+        remedy = "name operators, or the beginnings of their class paths, in [enterprise_orch] airflow_operators"
+        yield Finding(Level.WARN, "templates may run every operator, a shell on the workers included", remedy)
+    else:
+        yield Finding(Level.OK, f"templates may run operators of Airflow: {', '.join(allowed)}")
+    steps = [(stream.id, step) for stream in streams for step in stream.steps.values()]
+    users = sorted(f"{stream}.{step.id}" for stream, step in steps if isinstance(step, AirflowStep))
+    if users:
+        what = f"operators of Airflow are not protected from running twice, in: {', '.join(users)}"
+        yield Finding(Level.WARN, what, "use them only for what may happen twice")
+
+
 def check_pools(needed: Mapping[str, Mapping[str, int]], find: Callable[[str], Pool | None]) -> Iterator[Finding]:
     """Check that pools exist, count steps that wait, and are large enough for each step by itself.
 
@@ -378,6 +398,7 @@ def examine(connections: Iterable[str], folders: Sequence[Path], *, log_in: bool
         streams += of_folder
     for name, systems in connections_of(streams).items():
         needed.setdefault(name, set()).update(systems)
+    yield from check_operators(streams)
     yield from check_connections(needed, find_connection, log_in=log_in)
     yield from check_pools(pools_of(streams), find_pool)
 

@@ -20,6 +20,7 @@
     |-- OutcomeUnknown            nobody can prove how the job ended: not a success
     |-- OutputMissing             the job ended well, but an output that its step promises is not there
     |-- ExpressionError           a condition is wrong or a value it needs is missing (expressions)
+    |-- OperatorRefused         no template may use this operator here (value_stream.airflow_operators)
     |-- LedgerBroken              the task state store holds no ledger that this version reads (delegation.ledger)
     |-- ControlBroken             a hold, skip or override cannot be read (delegation.control)
     |-- AnswerInvalid             a person's answer cannot be used; it is asked again (delegation.parking)

@@ -21,6 +21,7 @@ STEPS = (
     "airflow_enterprise_orch.delegation.operator",
     "airflow_enterprise_orch.value_stream.loader",
     "airflow_enterprise_orch.value_stream.admission",
+    "airflow_enterprise_orch.value_stream.airflow_step",
     "airflow_enterprise_orch.value_stream.approval",
     "airflow_enterprise_orch.value_stream.branch",
     "airflow_enterprise_orch.value_stream.choice",

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from airflow_enterprise_orch import systems
+from airflow_enterprise_orch.settings import DECLARED
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -23,6 +24,7 @@ def get_provider_info() -> dict[str, Any]:
         "name": "Enterprise orchestration",
         "description": "Orchestrates whole value streams across the systems that already own the work.",
         "connection-types": list(_connection_types()),
+        "config": DECLARED,
     }
 
 

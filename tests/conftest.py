@@ -20,6 +20,8 @@ for _name in [name for name in os.environ if name.startswith("AIRFLOW")]:
 os.environ["AIRFLOW_HOME"] = _home
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
+# What the examples of the step "airflow" use.
+os.environ["AIRFLOW__ENTERPRISE_ORCH__AIRFLOW_OPERATORS"] = "airflow.providers.amazon.aws.operators.s3.*"
 # Below the temporary folder by default, where another account's lock files may be in the way.
 os.environ["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH"] = str(Path(_home, "bundles"))
 # A shell that starts us in the background has us ignore Ctrl-C, and what we start would inherit that.

@@ -191,6 +191,29 @@ def test_a_pool_that_serves_is_ok(tmp_path: Path, slots: int):
     assert line.startswith("ok   pool 'sap dialog' has ")
 
 
+def test_operators_that_templates_may_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    operator = "airflow.providers.amazon.aws.operators.s3.S3ListOperator"
+    (tmp_path / "a.yaml").write_text(
+        "value_stream: prices\ntitle: P\nbusiness: {domain: D, owner: o}\n"
+        f"steps: {{look: {{airflow: {{operator: {operator}, arguments: {{bucket: b}}}}}}}}\n"
+    )
+    streams, findings = doctor.streams_of(tmp_path)
+    assert (findings, bad(doctor.check_operators(streams))) == (
+        [],
+        [
+            "warn operators of Airflow are not protected from running twice, in: prices.look; "
+            "use them only for what may happen twice"
+        ],
+    )
+    variable = "AIRFLOW__ENTERPRISE_ORCH__AIRFLOW_OPERATORS"
+    monkeypatch.setenv(variable, "x.Y, *")
+    assert bad(doctor.check_operators([]))[0].startswith(
+        "warn templates may run every operator, a shell on the workers"
+    )
+    monkeypatch.setenv(variable, "")
+    assert list(doctor.check_operators(streams)) == []
+
+
 def test_missing_connection_fails_with_both_ways_to_make_it():
     assert bad(doctor.check_connections({"host_a": {"unix"}}, lambda name: None, log_in=False)) == [
         "fail connection 'host_a' (ssh) does not exist; make it under Admin, Connections, or set AIRFLOW_CONN_HOST_A"

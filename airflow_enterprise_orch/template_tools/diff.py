@@ -14,8 +14,10 @@ from airflow_enterprise_orch.template_tools.words import in_words, retry_words
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS
 from airflow_enterprise_orch.value_stream.problems import listed
+from airflow_enterprise_orch.value_stream.reading_airflow import AIRFLOW_KEYS
 from airflow_enterprise_orch.value_stream.reading_stream import STREAM_KEYS
 from airflow_enterprise_orch.value_stream.steps import (
+    AirflowStep,
     ApprovalStep,
     BranchStep,
     ChoiceStep,
@@ -57,7 +59,7 @@ _KINDS: Mapping[type[Step], str] = {
     FailStep: "fail",
     WaitStep: "wait_until",
 }
-_OWN_KINDS = (*_KINDS.values(), "step", "stream")
+_OWN_KINDS = (*_KINDS.values(), "airflow", "step", "stream")
 _CONDITIONS = ("when", "success", "warning")
 _SETS = ("after", "then", "otherwise", "tags", "on", "assignees")
 """Lists whose order says nothing."""
@@ -108,10 +110,13 @@ def _step(step: Step, data: dict[str, Any]) -> dict[str, Any]:
     data.pop("id")
     if isinstance(step, BranchStep):
         return {"kind": "branch", **common, **data}
-    if isinstance(step, DelegatedStep):
-        kind = data.pop("step")
+    if isinstance(step, (DelegatedStep, AirflowStep)):
         retry = [{**rule, "on": sorted(rule["on"])} for rule in data.pop("retry")]
-        work = {"connection": data.pop("connection"), **data.pop("work")}
+        if isinstance(step, AirflowStep):
+            kind, work = "airflow", {name: data.pop(name) for name in AIRFLOW_KEYS}
+        else:
+            kind = data.pop("step")
+            work = {"connection": data.pop("connection"), **data.pop("work")}
         return {"kind": kind, **common, kind: work, **data, **({"retry": retry} if retry else {})}
     if isinstance(step, SubStreamStep):
         retry = [{**rule, "on": sorted(rule["on"])} for rule in data.pop("retry")]

@@ -13,6 +13,7 @@ from airflow_enterprise_orch.value_stream.problems import listed
 from airflow_enterprise_orch.value_stream.schedule import Schedule, recurrence
 from airflow_enterprise_orch.value_stream.schedule_words import in_words as schedule_in_words
 from airflow_enterprise_orch.value_stream.steps import (
+    AirflowStep,
     ApprovalStep,
     BranchStep,
     ChoiceStep,
@@ -200,13 +201,19 @@ def _says(shape: Shape, step: Step) -> Iterator[str]:
         if step.outcome is not None:
             warning = f", with a warning when {in_words(step.outcome.warning)}" if step.outcome.warning else ""
             yield f"a success when {in_words(step.outcome.success)}{warning}"
+    elif isinstance(step, AirflowStep):
+        yield f"{lane(step)}: operator {step.operator}"
+        yield "not protected from running twice: a worker that dies, a retry or a clear runs it again"
+    if isinstance(step, (DelegatedStep, AirflowStep)):
         for rule in step.retry:
             first, longest = (format_duration(wait) if wait else "" for wait in (rule.delay, rule.max_delay))
             yield retry_words(rule.on, rule.times, first, rule.backoff or 1, longest)
         if step.time_limit is not None:
-            yield f"cancelled after {format_duration(step.time_limit)}"
+            ends = "cancelled" if isinstance(step, DelegatedStep) else "fails"
+            yield f"{ends} after {format_duration(step.time_limit)}"
         if step.resource is not None:
-            yield f"holds {counted(step.resource.slots, 'slot')} of pool {step.resource.pool} until its job has ended"
+            until = "its job has ended" if isinstance(step, DelegatedStep) else "it is over"
+            yield f"holds {counted(step.resource.slots, 'slot')} of pool {step.resource.pool} until {until}"
         if step.at_once is not None:
             yield f"at work in at most {counted(step.at_once, 'instance')} at a time"
     elif isinstance(step, BranchStep) and step.match == "all":
@@ -232,7 +239,7 @@ def _says(shape: Shape, step: Step) -> Iterator[str]:
         yield f"ends the path as failed: {step.message}"
     if step.priority is not None:
         yield f"priority {step.priority}"
-    facts = [*step.outputs] if isinstance(step, (DelegatedStep, DecisionStep, SubStreamStep)) else []
+    facts = [*step.outputs] if isinstance(step, (DelegatedStep, AirflowStep, DecisionStep, SubStreamStep)) else []
     used = {value: users for (name, value), users in shape.used_by.items() if name == step.id}
     for value in dict.fromkeys([*facts, *used]):
         users = f"used by {listed(used[value])}" if value in used else "used by no step"

@@ -15,6 +15,7 @@ from airflow_enterprise_orch.value_stream.messages import kind_of
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed, template_error
 from airflow_enterprise_orch.value_stream.steps import (
+    AirflowStep,
     ApprovalStep,
     BranchStep,
     ChoiceStep,
@@ -180,6 +181,8 @@ def _known(step: Step) -> dict[str, str | tuple[str, ...]]:
         return {"answer": answers, "outcome": answers, "by": "string"}
     if isinstance(step, ApprovalStep):
         return {"answer": ANSWERS, "outcome": ANSWERS, "by": "string"}
+    if isinstance(step, AirflowStep):
+        return {**step.facts, "outcome": ("success", "failed")}
     job: dict[str, str | tuple[str, ...]] = dict(step.facts)
     if isinstance(step, DelegatedStep):
         job |= {"rc": "int", "code": "string", "ending": ENDINGS, "outputs": "outputs"}

@@ -15,6 +15,7 @@ from airflow_enterprise_orch.template_tools.shape import DECISIONS, PEOPLE, lane
 from airflow_enterprise_orch.template_tools.words import harmless
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.steps import (
+    AirflowStep,
     ApprovalStep,
     BranchStep,
     ChoiceStep,
@@ -67,6 +68,7 @@ text { fill: #e6ebf0; }
 
 
 _DONE_BY: Mapping[type[Step], str] = {
+    AirflowStep: "an operator of Airflow",
     ApprovalStep: "a person decides",
     BranchStep: "rules decide",
     ChoiceStep: "a person chooses",

@@ -15,6 +15,7 @@ from airflow_enterprise_orch.value_stream.conditions import condition_variables
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.paths import MEETING, OVER, Paths, TaskKind
 from airflow_enterprise_orch.value_stream.steps import (
+    AirflowStep,
     ApprovalStep,
     BranchStep,
     ChoiceStep,
@@ -29,6 +30,7 @@ from airflow_enterprise_orch.value_stream.steps import (
 PEOPLE = "People"
 DECISIONS = "Decisions"
 STREAMS = "Value streams"
+AIRFLOW = "Airflow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ def lane(step: Step) -> str:
     """Return the technology stack that does a step."""
     if isinstance(step, DelegatedStep):
         return step_type(step.step)[0].stack
+    if isinstance(step, AirflowStep):
+        return AIRFLOW
     if isinstance(step, SubStreamStep):
         return STREAMS
     return PEOPLE if isinstance(step, (ApprovalStep, ChoiceStep)) else DECISIONS
@@ -86,6 +90,8 @@ def texts_of(step: Step) -> Any:
     """Return what of a step may hold Jinja."""
     if isinstance(step, DelegatedStep):
         return step.work
+    if isinstance(step, AirflowStep):
+        return step.arguments
     if isinstance(step, SubStreamStep):
         return step.params
     if isinstance(step, (ApprovalStep, ChoiceStep)):

@@ -36,7 +36,6 @@ from airflow_enterprise_orch.value_stream.steps import (
     DelegatedStep,
     FailStep,
     Step,
-    SubStreamStep,
     WaitStep,
 )
 
@@ -335,9 +334,8 @@ class _Walker:
         return "nobody", "nobody"
 
     def _job(self, step: Step, result: Mapping[str, Any]) -> None:
-        if isinstance(step, (DelegatedStep, SubStreamStep)):
-            for names in self._names_of(step):
-                self._fill(step.id, texts_of(step), names)
+        for names in self._names_of(step):
+            self._fill(step.id, texts_of(step), names)
         if result.get("outcome") == "failed":
             raise _Failure("given as failed")
         outcome = result.get("outcome", "success")
@@ -395,7 +393,7 @@ class _Walker:
                 f"add it to the results: {step}: {{{value}: ...}}"
             )
 
-    def _names_of(self, step: DelegatedStep | SubStreamStep) -> list[dict[str, Any]]:
+    def _names_of(self, step: Step) -> list[dict[str, Any]]:
         """Return the names beside the usual ones for each time that the work is done; :raises _Failure: never begun."""
         if not isinstance(step, DelegatedStep) or step.for_each is None:
             return [{}]

@@ -11,6 +11,7 @@ from typing import Any
 from airflow_enterprise_orch.delegation.outcome import OUTCOME_VARIABLES
 from airflow_enterprise_orch.delegation.system import step_type
 from airflow_enterprise_orch.restricted_jinja import texts
+from airflow_enterprise_orch.value_stream.airflow_checks import check_airflow
 from airflow_enterprise_orch.value_stream.conditions import check_condition, check_rule
 from airflow_enterprise_orch.value_stream.draft import Draft, DraftStep, Link
 from airflow_enterprise_orch.value_stream.for_each_checks import check_for_each
@@ -20,6 +21,7 @@ from airflow_enterprise_orch.value_stream.model_types import format_duration
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed
 from airflow_enterprise_orch.value_stream.steps import (
     FIRST_DELAY,
+    AirflowStep,
     BranchStep,
     ChoiceStep,
     DelegatedStep,
@@ -131,6 +133,8 @@ def check_steps(draft: Draft) -> Iterator[Problem]:
             yield from _check_branch(draft, step, (*path, "branch"))
         elif step.kind == "approval":
             yield from _check_approval(draft, name, (*path, "approval"))
+        elif step.kind == "airflow":
+            yield from check_airflow(draft, step, path)
         elif step.kind == "decision":
             yield from check_table(draft, step, (*path, "decision"))
         elif step.kind == "choice":
@@ -142,10 +146,10 @@ def check_steps(draft: Draft) -> Iterator[Problem]:
             yield from _check_texts(draft, name, (*path, "fail"), ("message",))
         elif step.kind == "stream":
             yield from check_stream(draft, step, path)
-            if isinstance(step.model, SubStreamStep):
-                yield from _check_retry(draft, step.model.retry, (*path, "retry"))
         elif step.kind == "delegated":
             yield from _check_delegated(draft, step, path)
+        if isinstance(step.model, (DelegatedStep, AirflowStep, SubStreamStep)):
+            yield from _check_retry(draft, step.model.retry, (*path, "retry"))
 
 
 def _check_branch(draft: Draft, step: DraftStep, path: Path) -> Iterator[Problem]:
@@ -226,8 +230,6 @@ def _check_delegated(draft: Draft, step: DraftStep, path: Path) -> Iterator[Prob
         if isinstance(match, str):
             yield from _check_match(draft, (*here, "match"), match)
     yield from check_for_each(draft, step, path)
-    if isinstance(step.model, DelegatedStep):
-        yield from _check_retry(draft, step.model.retry, (*path, "retry"))
 
 
 def _check_retry(draft: Draft, rules: Sequence[RetryRule], path: Path) -> Iterator[Problem]:

@@ -31,6 +31,7 @@ TAG_REMOVED = "removed"
 MAX_TAG = 100
 
 ADMIT_STEP = "airflow_enterprise_orch.value_stream.admission:AdmitStep"
+AIRFLOW_STEP = "airflow_enterprise_orch.value_stream.airflow_step:AirflowStep"
 APPROVAL_STEP = "airflow_enterprise_orch.value_stream.approval:ApprovalStep"
 STREAM_STEP = "airflow_enterprise_orch.value_stream.substream:StreamStep"
 DECISION_STEP = "airflow_enterprise_orch.value_stream.decision:DecisionStep"
@@ -40,6 +41,8 @@ WAIT_STEP = "airflow_enterprise_orch.value_stream.wait_until:WaitStep"
 FOR_EACH = "airflow_enterprise_orch.value_stream.for_each:"
 EACH_STEP = "airflow_enterprise_orch.delegation.operator:DelegateOperator"
 FAIL_STEP = "airflow_enterprise_orch.value_stream.fail:FailStep"
+
+UNPROTECTED = "Not protected from running twice: a worker that dies, a retry or a clear runs it again."
 
 OWN_RETRIES = 3
 OWN_RETRY_DELAY = 15.0
@@ -101,6 +104,11 @@ def _task(stream: ValueStream, paths: Paths, task: Task) -> TaskPlan:
     common = {"task_display_name": step.title or step.id, **rule, **_settings(stream, step)}
     if isinstance(step, steps.BranchStep):
         return _own(task, BRANCH_STEP, {**_branch(stream, paths, step), **common})
+    if isinstance(step, steps.AirflowStep):
+        delay = step.retry[0].delay or steps.FIRST_DELAY if step.retry else None
+        seconds = delay.total_seconds() if delay is not None else None
+        arguments = {**_airflow(stream, step), **common}
+        return TaskPlan(task.task_id, AIRFLOW_STEP, arguments, retry_delay=seconds, upstream=tuple(task.upstream))
     if isinstance(step, steps.DecisionStep):
         return _own(task, DECISION_STEP, {**_decision(stream, step), **common})
     if isinstance(step, steps.ApprovalStep):
@@ -144,12 +152,36 @@ def _each(stream: ValueStream, task: Task, rule: Mapping[str, Any]) -> TaskPlan:
     return TaskPlan(task.task_id, EACH_STEP, arguments, upstream=tuple(task.upstream), each=task.upstream[0])
 
 
+def _airflow(stream: ValueStream, step: steps.AirflowStep) -> dict[str, Any]:
+    """Return the arguments of the task that runs an operator of Airflow's providers.
+
+    It is tried again only where the template says so, whatever the deployment's default is: nothing keeps the operator
+    from doing its work twice.
+    """
+    told: dict[str, Any] = {"retries": 0}
+    for rule in step.retry:
+        told["retries"] = rule.times
+        if rule.backoff is not None and rule.backoff > 1:
+            told["retry_exponential_backoff"] = rule.backoff
+        if rule.max_delay is not None:
+            told["max_retry_delay"] = rule.max_delay.total_seconds()
+    return {
+        "operator": step.operator,
+        "arguments": dict(step.arguments),
+        "outputs": {name: output.model_dump(mode="json", exclude_none=True) for name, output in step.outputs.items()},
+        "time_limit": step.time_limit and step.time_limit.total_seconds(),
+        "stream": _visible(stream, step.arguments),
+        "doc_md": f"Runs `{step.operator}`. {UNPROTECTED}",
+        **told,
+    }
+
+
 def _settings(stream: ValueStream, step: steps.Step) -> dict[str, Any]:
     """Return what Airflow's scheduler is told of a step."""
     told: dict[str, Any] = {}
     if step.priority is not None:
         told["priority_weight"] = stream.weight(step)
-    if isinstance(step, steps.DelegatedStep):
+    if isinstance(step, (steps.DelegatedStep, steps.AirflowStep)):
         if step.resource is not None:
             told |= {"pool": step.resource.pool, "pool_slots": step.resource.slots}
         if step.at_once is not None:

@@ -12,7 +12,13 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from airflow_enterprise_orch.value_stream.model_types import ID_PATTERN, MAX_PRIORITY, TIME_PATTERN
+from airflow_enterprise_orch.value_stream.model_types import (
+    CLASS_PATH,
+    ID_PATTERN,
+    MAX_PRIORITY,
+    TIME_PATTERN,
+    XCOM_PATH,
+)
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed
 from airflow_enterprise_orch.value_stream.yaml_source import Document
 
@@ -42,6 +48,8 @@ _HABITS: Mapping[str, str] = {
 _PATTERNS: Mapping[str, tuple[str, str]] = {
     ID_PATTERN: ("{input} is no id", "use a-z, 0-9 and _, beginning with a letter"),
     r"^[^\r\n]*$": ("must be a single line", "remove the line breaks"),
+    CLASS_PATH: ("{input} is no class path", "write the module and the class, with dots"),
+    XCOM_PATH: ("{input} is no way to a value", "write names and numbers with dots, such as files.0.name"),
     r"^[A-Za-z0-9_.\- ]+$": ("this is no name of a pool", "name an Airflow pool: letters, digits, spaces, _ . and -"),
     TIME_PATTERN: ("{input} is no time of the day", "write it as 18:00"),
     r"^[A-Za-z0-9_.\-]+$": ("this is no connection id", "name an Airflow connection: letters, digits, _ . and -"),

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+CLASS_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"
+XCOM_PATH = r"^[A-Za-z0-9_\-]+(\.[A-Za-z0-9_\-]+)*$"
 ID_PATTERN = r"^[a-z][a-z0-9_]*$"
 TIME_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 
@@ -39,6 +41,9 @@ FOR_EACH_FACTS: Mapping[str, str] = {"count": "int", "done": "int"}
 """What a step that does its work for each item of a list leaves: the items, and those whose work was not skipped."""
 STREAM_FACTS: Mapping[str, str] = {"run_id": "string", "business_key": "string"}
 """What a step that runs another stream leaves, beside its outputs: the instance, by Airflow's id and by its key."""
+
+AIRFLOW_FACTS: Mapping[str, str] = {"outcome": "string"}
+"""What a step that runs an operator of Airflow leaves beside its outputs: ``outcome``, always ``success``."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")

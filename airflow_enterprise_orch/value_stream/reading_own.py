@@ -11,6 +11,7 @@ from airflow_enterprise_orch.value_stream.messages import kind_of
 from airflow_enterprise_orch.value_stream.model_types import APPROVAL_FACTS, CEL_TYPES
 from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS, Notes, links
 from airflow_enterprise_orch.value_stream.problems import Path
+from airflow_enterprise_orch.value_stream.reading_airflow import airflow_types, read_airflow
 from airflow_enterprise_orch.value_stream.reading_stream import read_stream, stream_types
 from airflow_enterprise_orch.value_stream.steps import (
     WAIT_FACTS,
@@ -199,6 +200,7 @@ class OwnKind:
 
 
 OWN_KINDS: Mapping[str, OwnKind] = {
+    "airflow": OwnKind(read_airflow, airflow_types),
     "approval": OwnKind(keyed("approval", ApprovalStep, "write subject: and the question"), lambda _: APPROVAL_FACTS),
     "branch": OwnKind(read_branch, lambda _: {}),
     "choice": OwnKind(read_choice, lambda _: APPROVAL_FACTS),

@@ -12,8 +12,10 @@ from airflow_enterprise_orch.value_stream.model import Header
 from airflow_enterprise_orch.value_stream.model_types import ID_PATTERN
 from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS
 from airflow_enterprise_orch.value_stream.reading import DELEGATED_KEYS
+from airflow_enterprise_orch.value_stream.reading_airflow import AIRFLOW_KEYS, BESIDE_AIRFLOW
 from airflow_enterprise_orch.value_stream.reading_stream import BESIDE_STREAM, STREAM_KEYS
 from airflow_enterprise_orch.value_stream.steps import (
+    AirflowStep,
     ApprovalStep,
     BaseStep,
     BranchRule,
@@ -36,7 +38,7 @@ def template_schema() -> dict[str, Any]:
     header = _schema(Header)
     definitions: dict[str, Any] = header.pop("$defs", {})
     kinds = [_delegated(step, definitions) for _, (_, step) in sorted(step_types().items())]
-    kinds += [_branch(), _approval(), _decision(), _sub_stream()]
+    kinds += [_branch(), _approval(), _decision(), _sub_stream(), _airflow()]
     kinds += [_keyed("choice", ChoiceStep, "Choice", "A person chooses which steps come next.")]
     kinds += [_keyed("wait_until", WaitStep, "Wait until", "Waits for a moment, without a worker.")]
     kinds += [_keyed("fail", FailStep, "Fail", "Ends its path as failed.")]
@@ -111,6 +113,19 @@ def _renamed(schema: Any, prefix: str) -> Any:
 
 def _approval() -> dict[str, Any]:
     return _keyed("approval", ApprovalStep, "Approval", "A person approves or rejects.")
+
+
+def _airflow() -> dict[str, Any]:
+    own = _schema(AirflowStep)
+    body = {
+        "type": "object",
+        "properties": {name: own["properties"][name] for name in AIRFLOW_KEYS},
+        "required": ["operator"],
+        "additionalProperties": False,
+    }
+    more = {name: own["properties"][name] for name in BESIDE_AIRFLOW}
+    description = "An operator of Airflow's providers, if the deployment allows it; not protected from running twice."
+    return {**_step("airflow", "Airflow operator", description, body, more), "$defs": own["$defs"]}
 
 
 def _keyed(key: str, model: type[BaseStep], title: str, description: str) -> dict[str, Any]:

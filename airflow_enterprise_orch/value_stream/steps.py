@@ -12,11 +12,14 @@ from pydantic import Field, JsonValue, create_model
 from airflow_enterprise_orch.delegation.ledger import RULE_DELAY
 from airflow_enterprise_orch.delegation.system import StepType, step_type
 from airflow_enterprise_orch.value_stream.model_types import (
+    AIRFLOW_FACTS,
     APPROVAL_FACTS,
     CEL_TYPES,
+    CLASS_PATH,
     FOR_EACH_FACTS,
     STREAM_FACTS,
     TIME_PATTERN,
+    XCOM_PATH,
     Connection,
     Duration,
     Identifier,
@@ -175,6 +178,43 @@ class DelegatedStep(BaseStep):
             "retry": [rule.arguments() for rule in self.retry] or None,
             "time_limit": self.time_limit and self.time_limit.total_seconds(),
         }
+
+
+class XcomOutput(Part):
+    """One value that an operator of Airflow left, for later steps."""
+
+    xcom: Line = Field("return_value", description="The key of the XCom: return_value is what the operator returned.")
+    path: Annotated[str, Field(pattern=XCOM_PATH)] | None = Field(
+        None, description="The way to the value inside it: names and numbers with dots, such as files.0.name."
+    )
+    type: ParamType = Field("string", description="The type of the value.")
+
+
+class AirflowStep(BaseStep):
+    """A step that runs an operator of Airflow's providers."""
+
+    operator: Annotated[str, Field(pattern=CLASS_PATH)] = Field(
+        description="The operator's class path; the deployment must allow it ([enterprise_orch] airflow_operators)."
+    )
+    arguments: dict[Line, JsonValue] = Field(
+        default_factory=dict, description="The arguments of its constructor; texts may hold Jinja."
+    )
+    outputs: dict[Identifier, XcomOutput] = Field(default_factory=dict, description="Values for later steps.")
+    retry: Annotated[tuple[RetryRule, ...], Field(strict=False)] = Field(
+        (), description="One rule, on: [failed]; without it never. The operator runs again from its beginning."
+    )
+    time_limit: Duration | None = Field(
+        None, description="After this the step fails; whether what it started goes on is the operator's affair."
+    )
+    resource: Resource | None = Field(None, description="What it holds while it runs and while it is deferred.")
+    at_once: int | None = Field(
+        None, ge=1, le=100_000, description="In how many instances at once it may be at work; without it no limit."
+    )
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """Its outcome and its outputs: name to CEL type."""
+        return {**AIRFLOW_FACTS, **{name: CEL_TYPES[output.type] for name, output in self.outputs.items()}}
 
 
 class BranchRule(Part):
@@ -389,4 +429,14 @@ class SubStreamStep(BaseStep):
         return {**STREAM_FACTS, **{name: CEL_TYPES[output.type] for name, output in self.outputs.items()}}
 
 
-Step = DelegatedStep | BranchStep | ApprovalStep | DecisionStep | ChoiceStep | WaitStep | FailStep | SubStreamStep
+Step = (
+    DelegatedStep
+    | AirflowStep
+    | BranchStep
+    | ApprovalStep
+    | DecisionStep
+    | ChoiceStep
+    | WaitStep
+    | FailStep
+    | SubStreamStep
+)

@@ -14,6 +14,7 @@ from airflow_enterprise_orch.value_stream.reading_own import OWN_KINDS
 from airflow_enterprise_orch.value_stream.recurrence import Recurrence
 from airflow_enterprise_orch.value_stream.schedule import NthWorkingDay, recurrence
 from airflow_enterprise_orch.value_stream.steps import (
+    AirflowStep,
     ApprovalStep,
     BaseStep,
     BranchStep,
@@ -23,10 +24,12 @@ from airflow_enterprise_orch.value_stream.steps import (
     DelegatedStep,
     FailStep,
     ForEach,
+    Resource,
     RetryRule,
     StreamValue,
     SubStreamStep,
     WaitStep,
+    XcomOutput,
 )
 
 TEXT = (Path(__file__).parents[2] / "docs" / "templates.md").read_text(encoding="utf-8")
@@ -52,6 +55,9 @@ MODELS = (
     CalendarFile,
     Holidays,
     NthWorkingDay,
+    AirflowStep,
+    XcomOutput,
+    Resource,
 )
 KEYS = {field.alias or name for model in MODELS for name, field in model.model_fields.items()}
 INTERNAL = {"id", "step", "work"}

@@ -1,0 +1,45 @@
+"""The settings of this package in Airflow's configuration: section ``[enterprise_orch]``, or the environment.
+
+Every option is declared here, so that ``airflow config list`` and the reference of Airflow's own settings know it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+SECTION = "enterprise_orch"
+AIRFLOW_OPERATORS = "airflow_operators"
+
+DECLARED: dict[str, Any] = {
+    SECTION: {
+        "description": "Value streams (airflow-enterprise-orch).",
+        "options": {
+            AIRFLOW_OPERATORS: {
+                "description": (
+                    "Operators that the step 'airflow' of a template may run: class paths, or their beginnings with "
+                    "'*' at the end, separated by commas. Whoever may change a template can run these with any "
+                    "arguments; without a value there is none."
+                ),
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": "airflow.providers.amazon.aws.operators.s3.*",
+                "default": "",
+            },
+        },
+    }
+}
+"""As ``airflow/provider_info.schema.json`` wants it."""
+
+
+def setting(option: str) -> str:
+    """Return the value of one option; its default without one."""
+    # Imported when asked: the tools for templates need Airflow's configuration for such templates only.
+    conf = import_module("airflow.sdk.configuration").conf
+    default = DECLARED[SECTION]["options"][option]["default"]
+    return str(conf.get(SECTION, option, fallback=default) or "").strip()
+
+
+def variable(option: str) -> str:
+    """Return the environment variable that sets an option."""
+    return f"AIRFLOW__{SECTION.upper()}__{option.upper()}"
