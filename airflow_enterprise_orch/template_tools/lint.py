@@ -22,6 +22,7 @@ from airflow_enterprise_orch.value_stream.decision_table import shown
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed
 from airflow_enterprise_orch.value_stream.steps import (
+    AirflowStep,
     ApprovalStep,
     BranchStep,
     DecisionStep,
@@ -163,7 +164,7 @@ def _unread_outputs(template: Template) -> Iterator[Hint]:
         path: Path
         if isinstance(step, DecisionStep):
             outputs, path = list(step.outputs), (*here, "decision", "outputs")
-        elif isinstance(step, (DelegatedStep, SubStreamStep)):
+        elif isinstance(step, (AirflowStep, DelegatedStep, SubStreamStep)):
             outputs, path = list(step.outputs), (*here, "outputs")
         else:
             continue
@@ -224,6 +225,8 @@ def _needed(step: Step, other: str) -> Iterator[tuple[Path, str]]:
         found = [((*path, step.step, *below), text) for below, text in texts(step.work)]
     elif isinstance(step, SubStreamStep):
         found = [((*path, "stream", "params", *below), text) for below, text in texts(step.params)]
+    elif isinstance(step, AirflowStep):
+        found = [((*path, "airflow", "arguments", *below), text) for below, text in texts(step.arguments)]
     elif isinstance(step, ApprovalStep):
         found = [((*path, "approval", field), getattr(step, field) or "") for field in ("subject", "body")]
     elif isinstance(step, DecisionStep):
@@ -274,6 +277,13 @@ def _missing_due(template: Template) -> Iterator[Hint]:
         yield template.hint("missing-due", ("value_stream",), what, "add due:")
 
 
+def _unprotected(template: Template) -> Iterator[Hint]:
+    for name, step in template.stream.steps.items():
+        if isinstance(step, AirflowStep):
+            what = "an operator of Airflow may run twice: after a worker that dies, a retry or a clear"
+            yield template.hint("unprotected", ("steps", name, "airflow"), what, "allow it here if it may happen twice")
+
+
 def _nothing(_: Template) -> Iterator[Hint]:
     return iter(())
 
@@ -291,6 +301,7 @@ RULES: Mapping[str, Rule] = {
         "A business key that is the same for all runs, or for all that the schedule starts.", _constant_keys
     ),
     "missing-due": Rule("A stream of high criticality, or with a schedule, without a due time.", _missing_due),
+    "unprotected": Rule("A step that may run twice: an operator of Airflow.", _unprotected),
     "wrong-comment": Rule("A comment that is to silence a rule, without a reason or without effect.", _nothing),
 }
 """All rules, by name."""

@@ -45,6 +45,18 @@ def test_a_quiet_template_has_no_hints(tmp_path):
     assert told(tmp_path, QUIET) == {}
 
 
+LIST = "airflow.providers.amazon.aws.operators.s3.S3ListOperator"
+AIRFLOW = f"{{operator: {LIST}, arguments: {{bucket: '{{{{ params.grade }}}}'}}}}"
+
+
+def test_an_operator_of_airflow_may_run_twice_and_what_it_leaves_may_be_read_by_nobody(tmp_path):
+    text = QUIET + f"  look: {{after: [first], airflow: {AIRFLOW}, outputs: {{rows: {{}}}}}}\n"
+    assert told(tmp_path, text) == {
+        "steps.look.airflow": "an operator of Airflow may run twice: after a worker that dies, a retry or a clear",
+        "steps.look.outputs.rows": "no step reads the output 'rows'",
+    }
+
+
 # ------------------------------------------------------------------------------------------- params, outputs, the key
 
 
