@@ -78,6 +78,11 @@ class Stage:
     def jobs(self) -> list[dict[str, Any]]:
         return self.lab.jobs()["ssh"]
 
+    def key(self, stream: str, run: str) -> str:
+        """Return what the only job of an instance carries."""
+        (key,) = _keys(self.api, stream, run)
+        return key
+
     def act(self, path: str, body: dict[str, Any]) -> Any:
         return self.api._send("POST", path, body)
 
