@@ -76,7 +76,7 @@ def test_a_page_tells_type_default_and_limits():
     times = key("unix.script", "retry[].times")
     assert (times.type, times.default, times.limits) == ("whole number", "`1`", "at least 1; at most 100")
     assert key("unix.script", "time_limit").type == "duration"
-    assert key("value_stream", "params.<name>.type").type == "`string`, `integer`, `number`, `boolean`"
+    assert key("value_stream", "params.<name>.type").type == "`string`, `integer`, `number`, `boolean`, `list`"
     assert key("value_stream", "params.<name>.type").default == "required"
     assert key("value_stream", "business.criticality").default == "`normal`"
     assert key("mainframe.job", "outputs.<name>.spool").default == "required"
