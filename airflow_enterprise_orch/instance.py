@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_enterprise_orch.business_date import business_date
 from airflow_enterprise_orch.errors import TemplateError
 from airflow_enterprise_orch.restricted_jinja import render, run_names
 
@@ -43,16 +44,18 @@ def values_of(context: Context, names: Iterable[str]) -> dict[str, object]:
 def visible_names(context: Context, stream: Mapping[str, Any]) -> dict[str, Any]:
     """Return the names that the templates of a step may see, with their values.
 
-    :param stream: what they may see: ``steps`` (ids), ``business`` and ``business_key``.
-    :raises TemplateError: when the business key has no value.
+    :param stream: what they may see: ``steps`` (ids), ``business``, ``business_key``, and ``dates`` where a text reads
+        the business date.
+    :raises TemplateError: when the business key has no value, or the calendar does not tell the business date.
     """
-    run = context["dag_run"]
+    run, dates = context["dag_run"], stream.get("dates")
     names = run_names(
         run_id=run.run_id,
         run_after=run.run_after,
         logical_date=run.logical_date,
         data_interval_start=run.data_interval_start,
         data_interval_end=run.data_interval_end,
+        business_date=business_date(run.logical_date or run.run_after, context["params"], dates) if dates else "",
     )
     visible: dict[str, Any] = {"params": dict(context["params"]), **names}
     key = stream.get("business_key")

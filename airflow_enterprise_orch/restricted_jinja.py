@@ -23,7 +23,16 @@ from airflow_enterprise_orch.delegation.work import is_template
 from airflow_enterprise_orch.errors import TemplateError
 from airflow_enterprise_orch.expressions import missing_value
 
-RUN_NAMES = ("run_id", "run_after", "logical_date", "data_interval_start", "data_interval_end", "ds", "ds_nodash")
+RUN_NAMES = (
+    "run_id",
+    "run_after",
+    "logical_date",
+    "data_interval_start",
+    "data_interval_end",
+    "ds",
+    "ds_nodash",
+    "business_date",
+)
 """What is known of the run itself; all texts, times in ISO 8601 and UTC."""
 BUSINESS_NAMES = ("domain", "owner", "criticality", "key")
 GROUPS = ("params", "steps", "business")
@@ -264,8 +273,11 @@ def run_names(
     logical_date: datetime | None = None,
     data_interval_start: datetime | None = None,
     data_interval_end: datetime | None = None,
+    business_date: str = "",
 ) -> dict[str, str]:
     """Return the :data:`RUN_NAMES` of a run as texts in UTC.
+
+    :param business_date: the working day that it is for; without it that of ``ds``.
 
     A run that people or the API start may have no logical date: the moment from which it may run stands for it then.
     """
@@ -278,6 +290,7 @@ def run_names(
         "data_interval_end": _iso(data_interval_end or date),
         "ds": f"{date:%Y-%m-%d}",
         "ds_nodash": f"{date:%Y%m%d}",
+        "business_date": business_date or f"{date:%Y-%m-%d}",
     }
 
 

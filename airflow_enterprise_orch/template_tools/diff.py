@@ -41,6 +41,7 @@ _WORDS: Mapping[str, str] = {
     "resource.pool": "holds slots of pool",
     "resource.slots": "slots held",
     "at_once": "instances at once at work here",
+    "publishes": "publishes assets",
     "outcome.success": "a success when",
     "outcome.warning": "a warning when",
     "hit": "hit policy",

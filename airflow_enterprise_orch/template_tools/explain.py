@@ -100,7 +100,9 @@ def _head(stream: ValueStream) -> Iterator[str]:
 
 def _scheduled(schedule: Schedule, stream: ValueStream) -> str:
     found = recurrence(schedule, stream.calendars)
-    return schedule_in_words(found) if found is not None else "not by time"
+    if found is not None:
+        return schedule_in_words(found)
+    return f"after an event of {listed(schedule.assets or (), 'or' if schedule.match == 'any' else 'and')}"
 
 
 def _param(param: Param) -> str:
@@ -211,6 +213,8 @@ def _says(shape: Shape, step: Step) -> Iterator[str]:
         if step.time_limit is not None:
             ends = "cancelled" if isinstance(step, DelegatedStep) else "fails"
             yield f"{ends} after {format_duration(step.time_limit)}"
+        if isinstance(step, DelegatedStep) and step.publishes:
+            yield f"its success is an event of {listed(step.publishes)}"
         if step.resource is not None:
             until = "its job has ended" if isinstance(step, DelegatedStep) else "it is over"
             yield f"holds {counted(step.resource.slots, 'slot')} of pool {step.resource.pool} until {until}"

@@ -17,7 +17,7 @@ from airflow_enterprise_orch.value_stream.problems import Problem
 from airflow_enterprise_orch.value_stream.recurrence import Recurrence
 from airflow_enterprise_orch.value_stream.schedule import recurrence
 from airflow_enterprise_orch.value_stream.schedule_words import in_words
-from airflow_enterprise_orch.value_stream.working_days import DAY, WEEKDAYS, WorkingDays
+from airflow_enterprise_orch.working_days import DAY, WEEKDAYS, WorkingDays
 
 
 def planned_runs(stream: ValueStream, begin: datetime, count: int) -> tuple[Recurrence, tuple[datetime, ...]]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Any, Literal
 
+from airflow_enterprise_orch.business_date import business_date
 from airflow_enterprise_orch.delegation.attempt import Verdict
 from airflow_enterprise_orch.delegation.job import Ending, JobResult
 from airflow_enterprise_orch.delegation.outcome import OutcomeRules
@@ -28,6 +29,7 @@ from airflow_enterprise_orch.value_stream.decision_record import RULES, Decision
 from airflow_enterprise_orch.value_stream.decision_table import OTHERWISE
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.paths import Paths, Task, TaskKind
+from airflow_enterprise_orch.value_stream.schedule import dates_of
 from airflow_enterprise_orch.value_stream.steps import (
     ApprovalStep,
     BranchStep,
@@ -122,14 +124,23 @@ class Walk:
         }
 
 
-def walk(stream: ValueStream, params: Params, results: Results, *, day: datetime = ANY_DAY) -> Walk:
+def walk(stream: ValueStream, params: Params, results: Results, *, day: datetime | None = None) -> Walk:
     """Tell the path of one instance.
 
     :param params: checked; those not given have their defaults.
     :param results: checked; a job that is not named succeeds, and leaves only what is said of it.
+    :param day: when it runs; without it :data:`ANY_DAY`, or the first working day of the stream's calendar.
     :raises NotGiven: when a decision needs a value that was not given.
     """
-    return _Walker(stream, with_defaults(stream, params), results, day).walk()
+    return _Walker(stream, with_defaults(stream, params), results, day or _any_day(stream)).walk()
+
+
+def _any_day(stream: ValueStream) -> datetime:
+    """Return a day that the stream's calendar tells of; noon, so that it is that day in most time zones."""
+    calendar = stream.schedule.calendar if stream.schedule is not None else None
+    days = stream.calendars.get(calendar) if calendar is not None else None
+    found = days.next_open(days.first) if days is not None and not days.knows(ANY_DAY.date()) else None
+    return datetime.combine(found, time(12), UTC) if found is not None else ANY_DAY
 
 
 class _Failure(Exception):  # an ending of a step, told in the walk, never an error of this program
@@ -153,7 +164,11 @@ class _Walker:
         self.choices: list[Choice] = []
         self.unfilled: dict[str, list[str]] = {}
         self.behind = behind(self.paths.tasks)
-        run = run_names(run_id="simulated", run_after=day)
+        try:
+            dated = business_date(day, params, dates_of(stream.schedule, stream.calendars))
+        except TemplateError as error:
+            raise NotGiven(str(error)) from error
+        run = run_names(run_id="simulated", run_after=day, business_date=dated)
         self.names: dict[str, Any] = {"params": dict(params), **run}
         business = stream.business
         self.key = run["run_id"]

@@ -22,8 +22,8 @@ from airflow_enterprise_orch.value_stream.model_types import Day, Identifier, Li
 from airflow_enterprise_orch.value_stream.notes import Notes
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed, template_error
 from airflow_enterprise_orch.value_stream.template_folder import CALENDARS
-from airflow_enterprise_orch.value_stream.working_days import WEEKDAYS, WorkingDays
 from airflow_enterprise_orch.value_stream.yaml_source import MAX_BYTES, decode, read_yaml
+from airflow_enterprise_orch.working_days import WEEKDAYS, WorkingDays
 
 MAX_YEARS = 30
 MAX_CHAIN = 8

@@ -10,6 +10,7 @@ layout or a default that is written out makes no new version.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_enterprise_orch.expressions import compile_expression
@@ -21,7 +22,7 @@ from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.model_types import format_duration
 from airflow_enterprise_orch.value_stream.paths import Paths, Task, TaskKind
 from airflow_enterprise_orch.value_stream.plan import EMPTY, StreamPlan, TaskPlan
-from airflow_enterprise_orch.value_stream.schedule import planned
+from airflow_enterprise_orch.value_stream.schedule import dates_of, planned
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -92,7 +93,10 @@ def _task(stream: ValueStream, paths: Paths, task: Task) -> TaskPlan:
     rule: dict[str, Any] = {"trigger_rule": task.rule}
     if task.kind is TaskKind.ADMIT:
         business = stream.business
-        admission = {"business_key": business.key or "", "duplicates": business.duplicates}
+        admission: dict[str, Any] = {"business_key": business.key or "", "duplicates": business.duplicates}
+        visible = _visible(stream, [])
+        if "dates" in visible:
+            admission["stream"] = {"dates": visible["dates"]}
         return _own(task, ADMIT_STEP, {**admission, "task_display_name": "Admission", **rule})
     if task.kind in (TaskKind.ITEMS, TaskKind.EACH):
         return _each(stream, task, rule)
@@ -126,9 +130,17 @@ def _task(stream: ValueStream, paths: Paths, task: Task) -> TaskPlan:
         return TaskPlan(task.task_id, STREAM_STEP, arguments, upstream=tuple(task.upstream))
     if step.for_each is not None:
         title = {"task_display_name": step.title or step.id, **rule}
-        return _own(task, f"{FOR_EACH}DoneStep", {"items": task.upstream[1], "each": task.upstream[0], **title})
+        done = _own(task, f"{FOR_EACH}DoneStep", {"items": task.upstream[1], "each": task.upstream[0], **title})
+        return replace(done, publishes=step.publishes)
     arguments = {**step.operator_arguments(), "stream": _visible(stream, step.work), **common}
-    return TaskPlan(task.task_id, step.step_type.operator, arguments, delegated=True, upstream=tuple(task.upstream))
+    return TaskPlan(
+        task.task_id,
+        step.step_type.operator,
+        arguments,
+        delegated=True,
+        upstream=tuple(task.upstream),
+        publishes=step.publishes,
+    )
 
 
 def _each(stream: ValueStream, task: Task, rule: Mapping[str, Any]) -> TaskPlan:
@@ -290,14 +302,14 @@ def _choice(stream: ValueStream, paths: Paths, step: steps.ChoiceStep) -> dict[s
 
 def _visible(stream: ValueStream, texts_of: Any) -> dict[str, Any]:
     """Return what a step's texts may see; of the steps before it only those that they name, to read no more."""
-    read = {
-        reference.path[1]
-        for _, text in texts(texts_of)
-        for reference in inspect(text)[0]
-        if reference.path[0] == "steps" and len(reference.path) > 1
-    }
+    names = [reference.path for _, text in texts(texts_of) for reference in inspect(text)[0]]
+    read = {path[1] for path in names if path[0] == "steps" and len(path) > 1}
     business = stream.business
+    # The business key is rendered for every step.
+    key = [reference.path for reference in inspect(business.key)[0]] if business.key else []
+    dated = any(path[0] == "business_date" for path in (*names, *key))
     return {
+        **({"dates": dates_of(stream.schedule, stream.calendars)} if dated else {}),
         "params": True,
         "steps": sorted(read),
         "business": {"domain": business.domain, "owner": business.owner, "criticality": business.criticality},

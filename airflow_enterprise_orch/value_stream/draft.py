@@ -13,8 +13,8 @@ from functools import cached_property
 from airflow_enterprise_orch.value_stream.beside import Beside
 from airflow_enterprise_orch.value_stream.problems import Path, closest, listed
 from airflow_enterprise_orch.value_stream.steps import Step
-from airflow_enterprise_orch.value_stream.working_days import WorkingDays
 from airflow_enterprise_orch.value_stream.yaml_source import Document
+from airflow_enterprise_orch.working_days import WorkingDays
 
 Link = tuple[Path, str]
 """The name of a step, and where it is written."""

@@ -13,6 +13,8 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from airflow_enterprise_orch.value_stream.model_types import (
+    ASSET_PATTERN,
+    ASSET_REFERENCE_PATTERN,
     CLASS_PATH,
     ID_PATTERN,
     MAX_PRIORITY,
@@ -51,6 +53,8 @@ _PATTERNS: Mapping[str, tuple[str, str]] = {
     CLASS_PATH: ("{input} is no class path", "write the module and the class, with dots"),
     XCOM_PATH: ("{input} is no way to a value", "write names and numbers with dots, such as files.0.name"),
     r"^[A-Za-z0-9_.\- ]+$": ("this is no name of a pool", "name an Airflow pool: letters, digits, spaces, _ . and -"),
+    ASSET_PATTERN: ("{input} is no name of an asset", "use letters, digits, _ . and -"),
+    ASSET_REFERENCE_PATTERN: ("{input} is no asset", "write its name or its URI, without spaces"),
     TIME_PATTERN: ("{input} is no time of the day", "write it as 18:00"),
     r"^[A-Za-z0-9_.\-]+$": ("this is no connection id", "name an Airflow connection: letters, digits, _ . and -"),
 }

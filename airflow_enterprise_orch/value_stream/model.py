@@ -34,7 +34,7 @@ from airflow_enterprise_orch.value_stream.model_types import (
 )
 from airflow_enterprise_orch.value_stream.schedule import Schedule
 from airflow_enterprise_orch.value_stream.steps import Step
-from airflow_enterprise_orch.value_stream.working_days import WorkingDays
+from airflow_enterprise_orch.working_days import WorkingDays
 
 if TYPE_CHECKING:
     from airflow_enterprise_orch.value_stream.beside import Beside

@@ -149,6 +149,10 @@ Day = Annotated[
     PlainSerializer(date.isoformat, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date"}),
 ]
+ASSET_PATTERN = r"^[A-Za-z0-9_.-]+$"
+ASSET_REFERENCE_PATTERN = r"^[!-~]+$"
+AssetName = Annotated[str, Field(pattern=ASSET_PATTERN, max_length=250)]
+AssetReference = Annotated[str, Field(pattern=ASSET_REFERENCE_PATTERN, max_length=1000)]
 Identifier = Annotated[str, Field(pattern=ID_PATTERN, max_length=100)]
 Line = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[^\r\n]*$")]
 Text = Annotated[str, Field(min_length=1)]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from airflow.sdk import DAG, CronTriggerTimetable, Param
+from airflow.sdk import DAG, Asset, AssetAll, AssetAny, CronTriggerTimetable, Param
 from airflow.sdk.definitions.param import ParamsDict
 
 from airflow_enterprise_orch import __version__
@@ -44,6 +44,7 @@ class TaskPlan:
     :param retry_delay: seconds; None for the operator's own.
     :param upstream: the tasks that it waits for.
     :param each: the task whose list it is done for, item by item; "" for a task that is done once.
+    :param publishes: names of assets of which its success is an event.
     """
 
     task_id: str
@@ -53,6 +54,7 @@ class TaskPlan:
     retry_delay: float | None = None
     upstream: tuple[str, ...] = ()
     each: str = ""
+    publishes: tuple[str, ...] = ()
 
     def make(self, dag: DAG) -> Any:
         """Return the operator, as a task of ``dag``."""
@@ -61,7 +63,8 @@ class TaskPlan:
         if self.each:
             return operator.for_each(dag, self.each, task_id=self.task_id, **delay, **self.arguments)
         maker = operator.from_step if self.delegated else operator
-        return maker(task_id=self.task_id, dag=dag, **delay, **self.arguments)
+        outlets = {"outlets": [Asset(name) for name in self.publishes]} if self.publishes else {}
+        return maker(task_id=self.task_id, dag=dag, **delay, **outlets, **self.arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,8 @@ class StreamPlan:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StreamPlan:
         """Read the plain JSON form."""
-        tasks = tuple(TaskPlan(**{**task, "upstream": tuple(task["upstream"])}) for task in data["tasks"])
+        lists = ("upstream", "publishes")
+        tasks = tuple(TaskPlan(**{**task, **{name: tuple(task[name]) for name in lists}}) for task in data["tasks"])
         return cls(data["dag"], data["params"], data["schedule"], tasks, data["seen"])
 
 
@@ -111,6 +115,11 @@ def _scheduled(schedule: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the DAG's arguments that say when it runs by itself."""
     if schedule is None:
         return {"schedule": None, "start_date": None, "catchup": False}
+    if "assets" in schedule:
+        # References: whose DAG defines the asset, and with which URI, is its own affair.
+        named = [Asset.ref(uri=one) if "://" in one else Asset.ref(name=one) for one in schedule["assets"]]
+        condition = AssetAny(*named) if schedule["match"] == "any" else AssetAll(*named)
+        return {"schedule": condition, "start_date": None, "catchup": False}
     if "recurrence" in schedule:
         # Only where it is needed: it brings Airflow's core, which a worker can do without.
         from airflow_enterprise_orch.value_stream.recurrence import Recurrence

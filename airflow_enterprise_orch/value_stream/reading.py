@@ -28,7 +28,7 @@ from airflow_enterprise_orch.value_stream.steps import (
 )
 from airflow_enterprise_orch.value_stream.yaml_source import MAX_BYTES, Document, decode, read_yaml
 
-DELEGATED_KEYS = ("outcome", "outputs", "retry", "time_limit", "resource", "at_once", "for_each")
+DELEGATED_KEYS = ("outcome", "outputs", "retry", "time_limit", "resource", "at_once", "for_each", "publishes")
 
 
 def load(

@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from airflow_enterprise_orch.value_stream.working_days import DAY, WorkingDays
+from airflow_enterprise_orch.working_days import DAY, WorkingDays
 
 OnClosed = Literal["skip", "next", "previous"]
 Period = Literal["week", "month", "quarter", "year"]

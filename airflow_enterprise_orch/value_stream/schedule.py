@@ -9,9 +9,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from airflow_enterprise_orch.value_stream.model_types import TIME_PATTERN, Day, Duration, Identifier, Line, Part
+from airflow_enterprise_orch.value_stream.model_types import (
+    TIME_PATTERN,
+    AssetReference,
+    Day,
+    Duration,
+    Identifier,
+    Line,
+    Part,
+)
 from airflow_enterprise_orch.value_stream.recurrence import OnClosed, Period, Recurrence
-from airflow_enterprise_orch.value_stream.working_days import WorkingDays
+from airflow_enterprise_orch.working_days import WorkingDays
 
 PERIODS = ("week", "month", "quarter", "year")
 DAY_WORDS: Mapping[str, Mapping[str, Any]] = {
@@ -75,6 +83,12 @@ class Schedule(Part):
     time: Annotated[str, Field(pattern=TIME_PATTERN)] | None = Field(
         None, description="With days the time of the day: 18:00."
     )
+    assets: Annotated[tuple[AssetReference, ...], Field(strict=False, min_length=1)] | None = Field(
+        None, description="Instead of a time the assets, by name or URI, whose events start a run."
+    )
+    match: Literal["all", "any"] | None = Field(
+        None, description="With assets: all (default) waits for an event of each, any starts a run for each event."
+    )
     timezone: Line = Field("UTC", description="An IANA time zone: Europe/Berlin.")
     calendar: Identifier | None = Field(
         None, description="The business calendar whose working days count: calendars/<name>.yaml beside the template."
@@ -117,8 +131,17 @@ def planned(schedule: Schedule, calendars: Mapping[str, WorkingDays]) -> dict[st
     found = recurrence(schedule, calendars)
     catch_up = schedule.catch_up or "latest"
     if found is None:
-        return {}
+        return {"assets": list(schedule.assets or ()), "match": schedule.match or "all"}
     if schedule.cron is not None and found.days is None and catch_up != "none":
         own = {"since": found.since} if schedule.since is not None else {}
         return {"cron": schedule.cron, "timezone": schedule.timezone, **own, "all": catch_up == "all"}
     return {"recurrence": found.to_json(), "catch_up": catch_up}
+
+
+def dates_of(schedule: Schedule | None, calendars: Mapping[str, WorkingDays]) -> dict[str, Any]:
+    """Return what tells the business date of a run; see :func:`airflow_enterprise_orch.business_date.business_date`."""
+    days = calendars.get(schedule.calendar) if schedule is not None and schedule.calendar is not None else None
+    return {
+        "timezone": schedule.timezone if schedule is not None else "UTC",
+        "days": days.to_json() if days is not None else None,
+    }

@@ -18,7 +18,9 @@ from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest
 from airflow_enterprise_orch.value_stream.schedule import LONGEST, Schedule, recurrence
 from airflow_enterprise_orch.value_stream.template_folder import CALENDARS
 
-STARTS = ("cron", "every", "days")
+STARTS = ("cron", "every", "days", "assets")
+TIMES = ("catch_up", "since")
+"""Keys that only a time gives a meaning."""
 HERE: Path = ("schedule",)
 
 
@@ -77,13 +79,23 @@ def _check_together(draft: Draft, schedule: Mapping[str, Any]) -> Iterator[Probl
                 yield document.problem(HERE, f"the key {key!r} is missing, which 'days' needs", remedy, key=True)
     elif "time" in schedule:
         yield document.problem((*HERE, "time"), f"has no effect with {start!r}", "remove it", key=True)
+    if start != "assets" and "match" in schedule:
+        yield document.problem((*HERE, "match"), f"has no effect with {start!r}", "remove it", key=True)
+    for key in TIMES if start == "assets" else ():
+        if key in schedule:
+            what = "has no effect with 'assets': their events start a run at any time"
+            yield document.problem((*HERE, key), what, "remove it", key=True)
+    assets = schedule["assets"] if isinstance(schedule.get("assets"), list) else []
+    for index, name in enumerate(assets):
+        if name in assets[:index]:
+            yield document.problem((*HERE, "assets", index), f"{name!r} is here twice", "remove one of them")
     if "on_closed" in schedule:
         if start != "cron":
             yield document.problem((*HERE, "on_closed"), f"has no effect with {start!r}", "remove it", key=True)
         elif "calendar" not in schedule:
             what = "has no effect without 'calendar'"
             yield document.problem((*HERE, "on_closed"), what, "add calendar, or remove it", key=True)
-    if schedule.get("catch_up") == "all" and "since" not in schedule:
+    if start != "assets" and schedule.get("catch_up") == "all" and "since" not in schedule:
         what = "all missed runs cannot be made up for without a first day"
         yield document.problem((*HERE, "catch_up"), what, "add since, such as since: 2026-01-01")
 

@@ -20,6 +20,7 @@ from airflow_enterprise_orch.value_stream.model_types import (
     STREAM_FACTS,
     TIME_PATTERN,
     XCOM_PATH,
+    AssetName,
     Connection,
     Duration,
     Identifier,
@@ -147,8 +148,10 @@ class DelegatedStep(BaseStep):
     at_once: int | None = Field(
         None, ge=1, le=100_000, description="In how many instances at once it may be at work; without it no limit."
     )
-
     for_each: ForEach | None = Field(None, description="Does the work once for each item of a list.")
+    publishes: Annotated[tuple[AssetName, ...], Field(strict=False)] = Field(
+        (), description="Assets of which the step's success is an event: streams that they start need no other link."
+    )
 
     @property
     def step_type(self) -> StepType:

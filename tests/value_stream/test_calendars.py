@@ -16,7 +16,7 @@ from airflow_enterprise_orch.errors import TemplateError
 from airflow_enterprise_orch.value_stream.beside import Beside, unchanged
 from airflow_enterprise_orch.value_stream.calendars import check_calendar, ends_soon, working_days
 from airflow_enterprise_orch.value_stream.model import ValueStream
-from airflow_enterprise_orch.value_stream.working_days import WorkingDays
+from airflow_enterprise_orch.working_days import WorkingDays
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "bad_calendars" / "calendars"

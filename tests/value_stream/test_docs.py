@@ -137,5 +137,8 @@ def test_the_example_of_a_calendar_is_right_and_its_schedules_run(tmp_path):
         stream = ValueStream.load(template)
         assert stream.schedule is not None
         found = recurrence(stream.schedule, stream.calendars)
+        if stream.schedule.assets:
+            assert found is None
+            continue
         assert isinstance(found, Recurrence)
         assert found.after(found.start) is not None

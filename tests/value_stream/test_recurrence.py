@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from airflow_enterprise_orch.value_stream.recurrence import Recurrence
 from airflow_enterprise_orch.value_stream.schedule_words import in_words
-from airflow_enterprise_orch.value_stream.working_days import DAY, WorkingDays
+from airflow_enterprise_orch.working_days import DAY, WorkingDays
 
 
 def days(

@@ -29,7 +29,7 @@ from airflow_enterprise_orch.value_stream.bundle import TemplateBundle
 from airflow_enterprise_orch.value_stream.loader import build, find_problems, load_template
 from airflow_enterprise_orch.value_stream.recurrence import Recurrence
 from airflow_enterprise_orch.value_stream.timetable import CatchUp, WorkingDayTimetable
-from airflow_enterprise_orch.value_stream.working_days import WorkingDays
+from airflow_enterprise_orch.working_days import WorkingDays
 
 CALENDAR = "calendar: banking\nfrom: 2026\nto: 2027\nholidays: {country: DE, subdivision: BY}\nclosed: [2026-12-24]\n"
 TEMPLATE = """\
