@@ -45,6 +45,9 @@ FILTERS = frozenset({
 })  # fmt: skip
 TESTS = frozenset({"defined", "undefined", "true", "false", "string", "number"})
 MAX_DEPTH = 40
+MAX_EXPRESSIONS = 500
+MAX_EXPRESSION = 2000
+_ENDLESS = re.compile(rf"\{{[{{%][^}}]{{{MAX_EXPRESSION}}}")
 MAX_RENDERED = 1024 * 1024
 
 _ALLOWED = (
@@ -121,6 +124,9 @@ def inspect(text: str) -> tuple[tuple[Reference, ...], tuple[Mistake, ...]]:
     Of names only the first part is checked here: what params, steps and values there are, the caller knows. The answer
     is kept, because a template is checked first and compiled then.
     """
+    if text.count("{{") + text.count("{%") > MAX_EXPRESSIONS or _ENDLESS.search(text):
+        what = f"the text holds more than {MAX_EXPRESSIONS} expressions, or one longer than {MAX_EXPRESSION} characters"
+        return (), (Mistake(what, "make it simpler", 1, 1),)
     try:
         tree = _environment().parse(text)
     except jinja2.TemplateSyntaxError as error:

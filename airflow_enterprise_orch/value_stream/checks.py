@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from airflow_enterprise_orch.value_stream.for_each_checks import check_for_each
 from airflow_enterprise_orch.value_stream.messages import kind_of
 from airflow_enterprise_orch.value_stream.model import Param
 from airflow_enterprise_orch.value_stream.model_types import format_duration
+from airflow_enterprise_orch.value_stream.patterns import compiled
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed
 from airflow_enterprise_orch.value_stream.steps import (
     FIRST_DELAY,
@@ -100,7 +100,7 @@ def _check_cycles(draft: Draft) -> Iterator[Problem]:
         told.update(circle)
         told.update(other for other in draft.ancestors(name) if name in draft.ancestors(other))
         path = draft.before[circle[1]][circle[0]]
-        way = " -> ".join(circle)
+        way = " -> ".join(circle if len(circle) <= 20 else [*circle[:10], "...", *circle[-5:]])
         yield draft.document.problem(path, f"the steps go round in a circle: {way}", "remove one of these links")
 
 
@@ -253,27 +253,14 @@ def _check_retry(draft: Draft, rules: Sequence[RetryRule], path: Path) -> Iterat
 
 
 def _check_match(draft: Draft, path: Path, text: str) -> Iterator[Problem]:
-    pattern, reason = _compiled(text)
+    pattern, what, remedy = compiled(text)
     if pattern is None:
-        yield draft.document.problem(path, f"this is no regular expression ({reason})", "correct it")
+        yield draft.document.problem(path, what, remedy)
     elif pattern.groups != 1:
         groups = pattern.groups
         yield draft.document.problem(
             path, f"the regular expression has {groups} groups", "put what is wanted in one pair of parentheses"
         )
-
-
-def _compiled(text: str) -> tuple[re.Pattern[str] | None, str]:
-    """Return the compiled regular expression, or None and why it is none.
-
-    What Python only warns about (it will mean something else in a later version) is refused too.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            return re.compile(text), ""
-    except (re.error, Warning, OverflowError, RecursionError) as error:
-        return None, str(error)
 
 
 def check_params(draft: Draft, params: Mapping[str, Param]) -> Iterator[Problem]:
@@ -299,8 +286,9 @@ def _check_param(draft: Draft, path: Path, param: Param) -> Iterator[Problem]:
                 (*path, field), f"a param of type {param.type!r} has no {field}", "remove it", key=True
             )
     if param.pattern is not None:
-        pattern, reason = _compiled(param.pattern)
+        pattern, what, remedy = compiled(param.pattern)
         if pattern is None:
+            yield document.problem((*path, "pattern"), what, remedy)
             yield document.problem((*path, "pattern"), f"this is no regular expression ({reason})", "correct it")
     if param.type == "list" and param.items is None:
         what = "a list needs the type of its items"

@@ -16,6 +16,8 @@ Hit = Literal["first", "unique"]
 OTHERWISE = "otherwise"
 MAX_COMBINATIONS = 50_000
 """How many combinations of inputs are looked at; a table with more cannot be checked for gaps."""
+MAX_COMPARISONS = 500_000
+"""How often a value of a row is compared with a value of its input."""
 MAX_FINDINGS = 10
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -201,6 +203,14 @@ def fitting(rows: Sequence[Row], values: Mapping[str, Any]) -> list[int]:
     return [number for number, row in enumerate(rows) if all(cell.holds(values[name]) for name, cell in row.items())]
 
 
+def _comparisons(rows: Sequence[Row], names: Sequence[str], values: Sequence[Sequence[Any]]) -> int:
+    """Return how many values have to be compared with one another to examine the rows."""
+    return sum(
+        len(some) * sum(max(len(row[name].values), 1) if name in row else 1 for row in rows)
+        for name, some in zip(names, values, strict=True)
+    )
+
+
 def examine(rows: Sequence[Row], domains: Mapping[str, Domain], hit: Hit, *, otherwise: bool) -> Iterator[Finding]:
     """Find gaps (unless there is an ``otherwise``), overlaps of ``unique`` rows, and rows that are never taken."""
     names = list(domains)
@@ -208,7 +218,7 @@ def examine(rows: Sequence[Row], domains: Mapping[str, Domain], hit: Hit, *, oth
     combinations = 1
     for some in values:
         combinations *= max(len(some), 1)
-    if combinations > MAX_COMBINATIONS:
+    if combinations > MAX_COMBINATIONS or _comparisons(rows, names, values) > MAX_COMPARISONS:
         yield Finding("too large")
         return
     everything = (1 << len(rows)) - 1

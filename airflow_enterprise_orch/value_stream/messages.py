@@ -21,7 +21,7 @@ from airflow_enterprise_orch.value_stream.model_types import (
     TIME_PATTERN,
     XCOM_PATH,
 )
-from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed
+from airflow_enterprise_orch.value_stream.problems import MAX_PROBLEMS, Path, Problem, closest, listed
 from airflow_enterprise_orch.value_stream.yaml_source import Document
 
 _BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
@@ -124,6 +124,8 @@ def translate(
     missing: list[tuple[Path, str]] = []
     errors = list(errors)
     for error in errors:
+        if len(found) + len(missing) >= MAX_PROBLEMS:
+            break
         loc = error["loc"]
         if error["type"] == "too_short" and any(other["loc"][:-1] == loc and other is not error for other in errors):
             continue  # the entries are there, and are told as wrong

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from airflow_enterprise_orch.value_stream.draft import Link
 from airflow_enterprise_orch.value_stream.messages import translate, unknown_key
-from airflow_enterprise_orch.value_stream.problems import Path, Problem
+from airflow_enterprise_orch.value_stream.problems import Path, Problem, ProblemList
 from airflow_enterprise_orch.value_stream.yaml_source import Document
 
 RESERVED = frozenset({
@@ -33,7 +33,7 @@ class Notes:
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self.problems: list[Problem] = list(document.problems)
+        self.problems = ProblemList()
         self.meant: set[Path] = set()
 
     def validate(

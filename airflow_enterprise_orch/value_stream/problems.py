@@ -51,6 +51,37 @@ class Problem:
         return asdict(self)
 
 
+MAX_PROBLEMS = 100
+"""How many problems of one template are told: nobody corrects more at once, and each one costs time to explain."""
+
+
+class TooMany(Exception):  # no error by itself: what was found is told, and the rest is not looked for
+    """There are as many problems as are told."""
+
+
+def too_many(problems: Iterable[Problem]) -> Problem:
+    """Return what is told last where there are enough problems."""
+    last = max(problems, key=lambda one: (one.line, one.column))
+    what = f"there are {MAX_PROBLEMS} problems or more, and no others are looked for"
+    return Problem(last.file, last.line, last.column, "template", what, "", "correct these first")
+
+
+class ProblemList(list[Problem]):
+    """The problems of one template; it ends the search when there are enough."""
+
+    def append(self, problem: Problem) -> None:
+        """Add one; :raises TooMany: when there are enough."""
+        super().append(problem)
+        if len(self) >= MAX_PROBLEMS:
+            super().append(too_many(self))
+            raise TooMany
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        """Add several, and look for no more than needed."""
+        for problem in problems:
+            self.append(problem)
+
+
 def template_error(problems: Iterable[Problem]) -> TemplateError:
     """Return the exception that carries ``problems``, each once, sorted by file and position."""
     ordered = sorted(
@@ -60,8 +91,14 @@ def template_error(problems: Iterable[Problem]) -> TemplateError:
     return TemplateError("\n".join(map(str, ordered)), ordered)
 
 
+MAX_GUESSED = 200
+"""Longer words are not compared with others: that takes long, and helps nobody."""
+
+
 def closest(word: str, known: Iterable[str]) -> str:
     """Return what was probably meant by ``word``, or ""."""
+    if len(word) > MAX_GUESSED:
+        return ""
     candidates = sorted(known)
     longer = [candidate for candidate in candidates if len(word) >= 3 and candidate.startswith(word)]
     if len(longer) == 1:

@@ -16,7 +16,7 @@ from airflow_enterprise_orch.value_stream.messages import kind_of, missing_key, 
 from airflow_enterprise_orch.value_stream.model import Header, Param, ValueStream
 from airflow_enterprise_orch.value_stream.model_types import CEL_TYPES, FOR_EACH_FACTS, ID_PATTERN
 from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS, Notes, links
-from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed, template_error
+from airflow_enterprise_orch.value_stream.problems import Path, Problem, TooMany, closest, listed, template_error
 from airflow_enterprise_orch.value_stream.reading_own import OWN_KINDS
 from airflow_enterprise_orch.value_stream.schedule_checks import check_schedule
 from airflow_enterprise_orch.value_stream.secret_texts import refuse_secrets, without_secrets
@@ -28,6 +28,10 @@ from airflow_enterprise_orch.value_stream.steps import (
 )
 from airflow_enterprise_orch.value_stream.yaml_source import MAX_BYTES, Document, decode, read_yaml
 
+MAX_STEPS = 1_000
+"""How many steps a stream may have: each is a task of one Airflow DAG."""
+MAX_PARAMS = 500
+MAX_JINJA = 5_000
 DELEGATED_KEYS = ("outcome", "outputs", "retry", "time_limit", "resource", "at_once", "for_each", "publishes")
 
 
@@ -67,8 +71,20 @@ class _Reader(Notes):
 
     def read(self) -> ValueStream:
         """Return the stream; :raises TemplateError: with everything that is wrong."""
+        try:
+            stream = self._stream()
+        except TooMany:
+            stream = None
+        if stream is None:
+            raise template_error(without_secrets(problem) for problem in self.problems if self.is_news(problem))
+        return stream
+
+    def _stream(self) -> ValueStream | None:
+        """Return the stream; None when something is wrong, which is noted."""
+        if not self._is_of_a_size_to_read():
+            return None
         refuse_secrets(self.document)
-        self.problems = list(self.document.problems)
+        self.problems.extend(self.document.problems)
         header = {key: value for key, value in self.data.items() if key != "steps"}
         self.validate(Header, header, {}, (), extra_keys=("steps",))
         params = self._params()
@@ -82,10 +98,22 @@ class _Reader(Notes):
         ):
             self.problems.extend(check)
         if self.problems:
-            raise template_error(without_secrets(problem) for problem in self.problems if self.is_news(problem))
+            return None
         steps = {name: step.model for name, step in draft.steps.items()}
         seen = dict(sorted(self.beside.seen.items())) if self.beside is not None else {}
         return ValueStream.model_validate({**header, "steps": steps, "calendars": draft.calendars, "seen": seen})
+
+    def _is_of_a_size_to_read(self) -> bool:
+        """Note what is so much of that checking it would take too long."""
+        for group, many in (("steps", MAX_STEPS), ("params", MAX_PARAMS)):
+            found = self.data.get(group)
+            if isinstance(found, dict) and len(found) > many:
+                what = f"there are {len(found):,} {group}, more than {many:,}"
+                self.add((group, list(found)[many]), what, "split the stream", key=True)
+        if sum(line.count("{{") + line.count("{%") for line in self.document.lines) > MAX_JINJA:
+            what = f"the template holds more than {MAX_JINJA:,} expressions of Jinja"
+            self.add((), what, "hand the data over in files")
+        return not self.problems
 
     # -------------------------------------------------------------------------------------------------- params
 

@@ -29,6 +29,8 @@ _PYTHON: Mapping[str, tuple[type, ...]] = {
     "double": (int, float),
     "bool": (bool,),
 }
+MAX_NAMED = 8
+"""How many rows one message names."""
 _SAID = {"string": "a text", "int": "a whole number", "double": "a number", "bool": "true or false"}
 
 
@@ -93,6 +95,8 @@ def _check_outputs(draft: Draft, table: DecisionStep, here: Path, then: Mapping[
 
 def _check_together(draft: Draft, step: DraftStep, table: DecisionStep, path: Path) -> Iterator[Problem]:
     kinds = _kinds(draft, step, table)
+    if "dyn" in kinds.values():
+        return  # a type that is wrong is told elsewhere, and what is to be compared cannot be told
     rows = cells(table, kinds)
     domains = {name: _domain(draft, kinds[name], reads) for name, reads in table.inputs.items()}
     for finding in examine(rows, domains, table.hit, otherwise=table.otherwise is not None):
@@ -110,7 +114,8 @@ def _told(draft: Draft, path: Path, finding: Finding) -> Problem:
         what = f"no row fits {finding.shown()}"
         return document.problem(path, what, "add a row, or '- otherwise: {...}' at the end", key=True)
     if finding.kind == "overlap":
-        numbers = listed([str(number + 1) for number in finding.rows])
+        more = len(finding.rows) - MAX_NAMED
+        numbers = listed([str(number + 1) for number in finding.rows[:MAX_NAMED]] + [f"{more} more"] * (more > 0))
         what = f"rows {numbers} both fit {finding.shown()}, but the hit policy is unique"
         if len(finding.rows) > 2:
             what = what.replace(" both fit ", " all fit ")
@@ -119,7 +124,7 @@ def _told(draft: Draft, path: Path, finding: Finding) -> Problem:
         number = finding.rows[0]
         what = f"row {number + 1} is never taken: the rows before it, or the values possible, leave nothing for it"
         return document.problem((*path, number), what, "remove it, or put it further up")
-    what = f"the table has more than {MAX_COMBINATIONS} combinations of inputs, too many to check for gaps"
+    what = f"the table has more than {MAX_COMBINATIONS} combinations of inputs, or too many rows, to check for gaps"
     return document.problem(path, what, "split it into two decisions", key=True)
 
 

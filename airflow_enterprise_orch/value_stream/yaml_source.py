@@ -16,10 +16,20 @@ from typing import Any
 
 import yaml
 
-from airflow_enterprise_orch.value_stream.problems import Path, Problem, dotted, template_error
+from airflow_enterprise_orch.value_stream.problems import (
+    MAX_PROBLEMS,
+    Path,
+    Problem,
+    dotted,
+    template_error,
+    too_many,
+)
 
 MAX_BYTES = 512 * 1024
 MAX_DEPTH = 24
+MAX_KEY = 500
+MAX_VALUES = 50_000
+"""How many keys, list items and values a file may hold."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
@@ -28,6 +38,11 @@ _CONSTANTS: dict[str, Any] = {"true": True, "True": True, "TRUE": True, "false":
 _CONSTANTS |= dict.fromkeys(("null", "Null", "NULL", "~", ""))
 # What YAML allows as a character (YAML 1.2, production c-printable), less the byte order mark.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+# Marks that turn the direction of what follows (Unicode Technical Standard 55, "Source code handling"): a reviewer
+# reads something else than the parser.
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+
+_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
 _SYNTAX = (
     ("cannot start any token", "this character cannot begin a value", "put the text in quotes"),
@@ -143,16 +158,17 @@ def decode(content: bytes, file: str) -> str:
 def read_yaml(text: str, file: str) -> Document:
     """Read one YAML document; :raises TemplateError: when nothing can be made of it."""
     text = text.removeprefix("\ufeff")
-    document = Document(file, lines=re.split("\r\n|[\n\r\x85\u2028\u2029]", text))
+    document = Document(file, lines=_BREAK.split(text))
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "replace")) > MAX_BYTES:
         raise template_error(
             [document.problem((), f"the file is larger than {MAX_BYTES // 1024} KB", "split the stream")]
         )
     if bad := _UNPRINTABLE.search(text):
-        line = text.count("\n", 0, bad.start()) + 1
-        at = (line, bad.start() - (text.rfind("\n", 0, bad.start()) + 1) + 1)
         what = f"the character U+{ord(bad[0]):04X} is not allowed in YAML"
-        raise template_error([document.problem((), what, "remove it", at=at)])
+        raise template_error([document.problem((), what, "remove it", at=_position(text, bad.start()))])
+    if turn := _TURNING.search(text):
+        what = f"the character U+{ord(turn[0]):04X} makes a text look different from what it says"
+        raise template_error([document.problem((), what, "remove it", at=_position(text, turn.start()))])
     builder = _Builder(document)
     try:
         builder.build(yaml.parse(text, Loader=_LOADER))
@@ -162,6 +178,12 @@ def read_yaml(text: str, file: str) -> Document:
     except _Stop:
         raise template_error(document.problems) from None
     return document
+
+
+def _position(text: str, offset: int) -> tuple[int, int]:
+    """Return line and column of a place in a file."""
+    lines = _BREAK.split(text[:offset])
+    return len(lines), len(lines[-1]) + 1
 
 
 def _syntax_problem(document: Document, error: yaml.MarkedYAMLError) -> Problem:
@@ -207,11 +229,18 @@ class _Builder:
             raise _Stop
 
     def _add(self, path: Path, event: Any, what: str, remedy: str) -> None:
-        self.document.problems.append(self.document.problem(path, what, remedy, at=_place(event)))
+        problems, at = self.document.problems, _place(event)
+        problems.append(self.document.problem(path, what, remedy, at=at))
+        if len(problems) >= MAX_PROBLEMS:
+            problems.append(too_many(problems))
+            raise _Stop
 
     def _value(self, event: Any, events: Iterator[Any], path: Path) -> Any:
         place = _place(event)
         self.document.values.setdefault(path, place)
+        if len(self.document.values) > MAX_VALUES:
+            self._add(path[:1], event, f"the file holds more than {MAX_VALUES:,} values", "split the stream")
+            raise _Stop
         if len(path) > MAX_DEPTH:
             self._add(path[:3], event, f"the file nests more than {MAX_DEPTH} levels", "make it flatter")
             raise _Stop
@@ -249,6 +278,10 @@ class _Builder:
                 self._add(path, event, "a key must be a plain word", "write 'key: value'; put {{ ... }} in quotes")
                 raise _Stop
             name, place = event.value, _place(event)
+            if len(name) > MAX_KEY:
+                what = f"a key has more than {MAX_KEY} characters"
+                self._add(path, event, what, "put long texts behind a key, not into it")
+                raise _Stop
             here = (*path, name)
             if event.tag is not None or event.anchor is not None:
                 self._add(here, event, "a key can have neither tag nor anchor", "remove it")

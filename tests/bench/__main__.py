@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tests.bench import conditions, delivery, polling, steps, submission, templates
+from tests.bench import bombs, conditions, delivery, polling, steps, submission, templates
 
 parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").splitlines()[0])
 parser.add_argument(
@@ -12,7 +12,7 @@ parser.add_argument(
 )
 options = parser.parse_args()
 
-for benchmark in (polling, submission, templates, conditions):
+for benchmark in (polling, submission, templates, conditions, bombs):
     print(f"\n{benchmark.__name__}: {(benchmark.__doc__ or '').splitlines()[0]}")
     benchmark.main()
 if options.all:

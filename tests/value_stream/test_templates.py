@@ -1,17 +1,22 @@
 """The corpus: what templates mean, and the exact messages for those that are wrong."""
 
+import copy
 import json
+import re
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from airflow_enterprise_orch.errors import TemplateError
 from airflow_enterprise_orch.value_stream.model import ValueStream
+from airflow_enterprise_orch.value_stream.yaml_source import read_yaml
 
 HERE = Path(__file__).parent
 BAD = sorted((HERE / "bad").glob("*.yaml"))
+EXAMPLES = Path(str(files("airflow_enterprise_orch.value_stream"))) / "examples"
 GOOD = sorted((HERE / "good").glob("*.yaml"))
 
 
@@ -37,7 +42,7 @@ def test_every_message_names_a_place_inside_the_file(path):
 
 
 def test_the_corpus_is_large_and_every_bad_template_has_its_messages():
-    assert len(BAD) >= 45
+    assert len(BAD) >= 150
     assert {path.stem for path in BAD} == {path.stem for path in (HERE / "bad").glob("*.expected")}
 
 
@@ -57,6 +62,10 @@ def load_or_refuse(text):
         ValueStream.load(text)
     except TemplateError as error:
         assert error.problems
+        lines = re.split("\r\n|[\n\r\x85\u2028\u2029]", text)
+        assert all(1 <= problem.line <= len(lines) for problem in error.problems)
+        assert all(1 <= problem.column <= len(lines[problem.line - 1]) + 1 for problem in error.problems)
+        assert all(problem.what and problem.remedy and "\n" not in str(problem) for problem in error.problems)
         assert all(str(problem) in str(error) for problem in error.problems)
 
 
@@ -86,6 +95,20 @@ def test_any_edit_of_a_good_template_is_a_stream_or_a_template_error(at, length,
     load_or_refuse(SPINE[:at] + text + SPINE[at + length :])
 
 
+def all_keys(data):
+    """Yield every key of a tree."""
+    for part in all_parts(data):
+        if isinstance(part, dict):
+            yield from part
+
+
+def all_parts(data):
+    """Yield a tree and everything below it."""
+    yield data
+    for part in data.values() if isinstance(data, dict) else data if isinstance(data, list) else ():
+        yield from all_parts(part)
+
+
 TREE = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
@@ -93,6 +116,50 @@ TREE = st.recursive(
 )
 SLOTS = ["business", "params", "schedule", "limits", "tags", "steps"]
 STEP_KEYS = ["after", "title", "mainframe.job", "unix.script", "branch", "approval", "outcome", "outputs", "retry"]
+
+
+FOLDERS = (HERE / "good", HERE.parents[1] / "dag_templates", EXAMPLES, *EXAMPLES.parents[1].glob("systems/*/examples"))
+GOOD_DATA = [
+    read_yaml(path.read_text(encoding="utf-8"), path.name).data
+    for folder in FOLDERS
+    for path in sorted(folder.glob("*.yaml"))
+    if not path.name.endswith(".cases.yaml")
+]
+KEYS = sorted({key for data in GOOD_DATA for key in all_keys(data)})
+PARTS = [part for data in GOOD_DATA for part in all_parts(data)]
+ODD = st.one_of(
+    TREE,
+    st.sampled_from(PARTS),
+    st.sampled_from(["", "  ", "{{", "{{ params.x }}", "{% if %}", "> 1", "[1..", "1h", "(a+)+", "\u202e", "a" * 3000]),
+    st.sampled_from([-1, 0, 1e308, 10**18]),
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.large_base_example])
+@given(st.data())
+def test_any_change_of_the_parts_of_a_good_template_is_a_stream_or_a_template_error(data):
+    """Values, keys and whole parts are taken away, exchanged, doubled and moved: in each step kind and each key."""
+    tree = copy.deepcopy(data.draw(st.sampled_from(GOOD_DATA), label="template"))
+    for _ in range(data.draw(st.integers(1, 4), label="changes")):
+        parents = [part for part in all_parts(tree) if isinstance(part, (dict, list)) and part]
+        if not parents:
+            break
+        parent = data.draw(st.sampled_from(parents), label="where")
+        places = list(parent) if isinstance(parent, dict) else list(range(len(parent)))
+        place = data.draw(st.sampled_from(places), label="what")
+        change = data.draw(st.sampled_from(["odd", "drop", "rename", "move", "double"]), label="change")
+        if change == "odd":
+            parent[place] = copy.deepcopy(data.draw(ODD))
+        elif change == "drop" or isinstance(parent, list):
+            parent.insert(0, parent[place]) if change == "double" else parent.pop(place)
+        elif change == "rename":
+            parent[data.draw(st.sampled_from(KEYS))] = parent.pop(place)
+        elif change == "double":
+            parent[f"{place}_2"] = copy.deepcopy(parent[place])
+        else:
+            other = data.draw(st.sampled_from([part for part in parents if isinstance(part, dict)]))
+            other[place] = copy.deepcopy(parent[place])
+    load_or_refuse(json.dumps(tree))
 
 
 @settings(max_examples=150, deadline=None)
