@@ -34,6 +34,7 @@ class Notes:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.problems = ProblemList()
+        self.problems.extend(document.problems)
         self.meant: set[Path] = set()
 
     def validate(

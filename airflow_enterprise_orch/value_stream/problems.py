@@ -55,8 +55,8 @@ MAX_PROBLEMS = 100
 """How many problems of one template are told: nobody corrects more at once, and each one costs time to explain."""
 
 
-class TooMany(Exception):  # no error by itself: what was found is told, and the rest is not looked for
-    """There are as many problems as are told."""
+class TooMany(TemplateError):
+    """There are as many problems as are told; the rest is not looked for."""
 
 
 def too_many(problems: Iterable[Problem]) -> Problem:
@@ -74,7 +74,8 @@ class ProblemList(list[Problem]):
         super().append(problem)
         if len(self) >= MAX_PROBLEMS:
             super().append(too_many(self))
-            raise TooMany
+            found = template_error(self)
+            raise TooMany(str(found), found.problems)
 
     def extend(self, problems: Iterable[Problem]) -> None:
         """Add several, and look for no more than needed."""

@@ -84,7 +84,7 @@ class _Reader(Notes):
         if not self._is_of_a_size_to_read():
             return None
         refuse_secrets(self.document)
-        self.problems.extend(self.document.problems)
+        self.problems.extend(problem for problem in self.document.problems if problem not in self.problems)
         header = {key: value for key, value in self.data.items() if key != "steps"}
         self.validate(Header, header, {}, (), extra_keys=("steps",))
         params = self._params()
