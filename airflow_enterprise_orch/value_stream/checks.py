@@ -289,7 +289,6 @@ def _check_param(draft: Draft, path: Path, param: Param) -> Iterator[Problem]:
         pattern, what, remedy = compiled(param.pattern)
         if pattern is None:
             yield document.problem((*path, "pattern"), what, remedy)
-            yield document.problem((*path, "pattern"), f"this is no regular expression ({reason})", "correct it")
     if param.type == "list" and param.items is None:
         what = "a list needs the type of its items"
         yield document.problem((*path, "type"), what, "add items: string, integer, number or boolean")

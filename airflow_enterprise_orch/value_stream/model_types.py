@@ -124,6 +124,8 @@ ParamValue = Annotated[
 GivenValue = Annotated[
     str | int | float | bool | tuple[str | int | float | bool, ...],
     PlainValidator(_given),
+    # pydantic's own way through the union warns of every list.
+    PlainSerializer(lambda value: list(value) if isinstance(value, tuple) else value),
     WithJsonSchema(
         {"type": ["string", "number", "boolean", "array"], "items": {"type": ["string", "number", "boolean"]}}
     ),
