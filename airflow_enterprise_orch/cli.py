@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow_enterprise_orch import __version__
 from airflow_enterprise_orch.errors import OrchestrationError, TemplateError
-from airflow_enterprise_orch.value_stream.problems import Problem
+from airflow_enterprise_orch.value_stream.problems import Problem, problems_of
 from airflow_enterprise_orch.value_stream.template_folder import (
     CALENDARS,
     CASES,
+    PROFILE,
+    SIDE,
     find_companions,
+    find_side_files,
     find_templates,
 )
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from airflow_enterprise_orch.template_tools.given import Params, Results
     from airflow_enterprise_orch.template_tools.lint import Hint
     from airflow_enterprise_orch.value_stream.model import ValueStream
+    from airflow_enterprise_orch.value_stream.surroundings import Surroundings
 
 OTHERS = {
     "lab": ("airflow_enterprise_orch.lab.server", "start a stand-in of every connected system on this machine"),
@@ -70,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=("human", "json"), default="human", help="one line, or one JSON object, a problem"
     )
     lint.add_argument("--strict", action="store_true", help="exit 1 for warnings too")
+    _add_profile(lint, "check with its values only; by default with those of every profile")
     lint.set_defaults(run=_lint)
 
     _add_template_tools(commands)
@@ -130,12 +135,23 @@ def _add_template_tools(commands: Any) -> None:
 
     for command, run in ((explain, _explain), (runs, _runs), (simulate, _simulate), (test, _test), (diff, _diff)):
         command.add_argument("--format", choices=("human", "json"), default="human", help="for people, or for tools")
+        _add_profile(command, "the environment whose values count; by default AIRFLOW__ENTERPRISE_ORCH__PROFILE")
         command.set_defaults(run=run)
 
     new = commands.add_parser("new", help="begin a template", description=_new.__doc__)
     new.add_argument("name", metavar="NAME", help="the value stream's id: a-z, 0-9 and _, beginning with a letter")
     new.add_argument("--folder", type=Path, default=Path(), help="where to put it; by default here")
     new.set_defaults(run=_new)
+
+
+def _add_profile(command: argparse.ArgumentParser, about: str) -> None:
+    command.add_argument("--profile", metavar="NAME", help=about)
+    command.add_argument(
+        "--root",
+        metavar="FOLDER",
+        type=Path,
+        help="the uppermost folder in which profiles and shared files are looked for: the one that Airflow is given",
+    )
 
 
 def _day(text: str) -> datetime:
@@ -223,11 +239,14 @@ def _lint(options: argparse.Namespace) -> int:
         from airflow_enterprise_orch.template_tools.timing import check_calendars
 
         problems, warnings = check_calendars(calendars, datetime.now(UTC).date())
+    for file in dict.fromkeys(_side_files(options.paths)):
+        problems.extend(_check_side_file(file))
     right: dict[Path, ValueStream] = {}
     for file in files:
-        wrong, doubtful = _check(file, right)
+        wrong, doubtful = _check(file, right, options)
         problems.extend(problem for problem in wrong if problem not in problems)
         warnings.extend(doubtful)
+    # What is wrong with a shared file is told once, however many templates use it.
     problems.extend(duplicates(files))
     problems.extend(check_neighbours(right))
     code = 1 if problems or (warnings and options.strict) else 0
@@ -261,21 +280,72 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
         elif path.name.endswith(CASES):
             raise OrchestrationError(f"{path} holds cases and is no template; enterprise-orch test checks and runs it")
         elif path.exists():
-            yield path
+            if not path.name.endswith(SIDE):
+                yield path
         else:
             raise OrchestrationError(f"{path}: there is no such file or folder; check the path")
 
 
-def _check(file: Path, right: dict[Path, ValueStream]) -> tuple[tuple[Problem, ...], list[Hint]]:
-    """Return what is wrong with a template, or what is probably not meant; one that is right is put to the others."""
+def _side_files(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from (file for _, file in find_side_files(path))
+        elif path.name.endswith(SIDE):
+            yield path
+
+
+def _check_side_file(file: Path) -> tuple[Problem, ...]:
+    """Check a profile or a shared file by itself, whether a template uses it or not."""
+    from airflow_enterprise_orch.value_stream.profiles import read_profile
+    from airflow_enterprise_orch.value_stream.shared import read_shared
+
+    ending = next(ending for ending in SIDE if file.name.endswith(ending))
+    read = read_profile if ending in PROFILE else read_shared
+    try:
+        read(file.read_bytes(), str(file), file.name.removesuffix(ending))
+    except TemplateError as error:
+        return problems_of(error)
+    return ()
+
+
+def _check(
+    file: Path, right: dict[Path, ValueStream], options: argparse.Namespace
+) -> tuple[tuple[Problem, ...], list[Hint]]:
+    """Return what is wrong with a template, or what is probably not meant; one that is right is put to the others.
+
+    It is checked with the values of one profile, or of each that there is when it names any.
+    """
     from airflow_enterprise_orch.template_tools.lint import hints
     from airflow_enterprise_orch.value_stream.model import ValueStream
 
-    try:
-        right[file] = ValueStream.load(file)
-        return (), hints(file, right[file])
-    except TemplateError as error:
-        return cast("tuple[Problem, ...]", error.problems), []
+    problems: list[Problem] = []
+    doubtful: list[Hint] = []
+    every: tuple[str, ...] = ("",) if options.profile is None else (options.profile,)
+    if options.profile is None:
+        every = _beside(file, options, "").known_profiles() or every
+    for profile in every:
+        beside = _beside(file, options, profile)
+        try:
+            right[file] = ValueStream.load(file, surroundings=beside)
+            doubtful += hints(file, right[file])
+        except TemplateError as error:
+            problems += problems_of(error)
+        if not beside.values_wanted:
+            break
+    if problems:
+        right.pop(file, None)
+    return tuple(dict.fromkeys(problems)), [] if problems else list(dict.fromkeys(doubtful))
+
+
+def _beside(file: Path, options: argparse.Namespace, profile: str | None) -> Surroundings:
+    """Return what lies beside a template, as Airflow would find it."""
+    from airflow_enterprise_orch.value_stream.surroundings import Surroundings
+
+    folders = [options.root] if options.root is not None else [*getattr(options, "paths", ()), Path()]
+    root = next((one for one in folders if one.is_dir() and file.resolve().is_relative_to(one.resolve())), None)
+    if root is None and options.root is not None:
+        raise OrchestrationError(f"--root: {file} is not below {options.root}; name a folder above it")
+    return Surroundings.on_disk(file, root, profile)
 
 
 def _explain(options: argparse.Namespace) -> int:
@@ -283,7 +353,7 @@ def _explain(options: argparse.Namespace) -> int:
     from airflow_enterprise_orch.template_tools.explain import explain, explain_json
     from airflow_enterprise_orch.template_tools.graph import draw
 
-    stream = _load(options.file)
+    stream = _load(options.file, options)
     if options.graph is not None:
         try:
             options.graph.write_text(draw(stream), encoding="utf-8", newline="\n")
@@ -301,7 +371,7 @@ def _runs(options: argparse.Namespace) -> int:
     """Tell the next runs of a stream by its schedule. Exit 0; 2 when the template is wrong or no time starts it."""
     from airflow_enterprise_orch.template_tools.timing import run_lines, runs_json
 
-    asked = _load(options.file), options.begin or datetime.now(UTC), options.next
+    asked = _load(options.file, options), options.begin or datetime.now(UTC), options.next
     if options.format == "json":
         _print_json(runs_json(*asked))
     else:
@@ -330,7 +400,7 @@ def _simulate(options: argparse.Namespace) -> int:
     from airflow_enterprise_orch.template_tools.report import walk_lines
     from airflow_enterprise_orch.template_tools.walk import walk
 
-    stream = _load(options.file)
+    stream = _load(options.file, options)
     params, results = _given(stream, options.params, options.results)
     walked = walk(stream, params, results, day=options.date or datetime.now(UTC))
     if options.format == "json":
@@ -374,7 +444,7 @@ def _test(options: argparse.Namespace) -> int:
     code = 0
     for template, cases in dict.fromkeys(pair for path in options.paths for pair in find_cases(path)):
         try:
-            report = run_cases(template, cases)
+            report = run_cases(template, cases, _beside(template, options, options.profile))
         except OrchestrationError as error:
             _complain(error)
             code = 2
@@ -391,7 +461,7 @@ def _diff(options: argparse.Namespace) -> int:
     """Say in business words what changed between two templates. Exit 0 when nothing did, 1 when it did, else 2."""
     from airflow_enterprise_orch.template_tools.diff import diff
 
-    changes = diff(_load(options.old), _load(options.new))
+    changes = diff(_load(options.old, options), _load(options.new, options))
     if options.format == "json":
         _print_json([change.to_json() for change in changes])
     else:
@@ -408,10 +478,10 @@ def _new(options: argparse.Namespace) -> int:
     return 0
 
 
-def _load(path: Path) -> ValueStream:
+def _load(path: Path, options: argparse.Namespace) -> ValueStream:
     from airflow_enterprise_orch.value_stream.model import ValueStream
 
-    return ValueStream.load(path)
+    return ValueStream.load(path, surroundings=_beside(path, options, options.profile))
 
 
 def _print_json(data: object) -> None:

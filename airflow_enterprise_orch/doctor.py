@@ -211,12 +211,14 @@ def check_bundles(configured: str) -> tuple[list[Finding], list[Path]]:
 def streams_of(folder: Path) -> tuple[list[ValueStream], list[Finding]]:
     """Return the templates of a folder, and which of them are wrong."""
     from airflow_enterprise_orch.value_stream.model import ValueStream
+    from airflow_enterprise_orch.value_stream.surroundings import Surroundings
     from airflow_enterprise_orch.value_stream.template_folder import find_templates
 
     streams, findings = [], []
     for name, path in find_templates(folder):
         try:
-            streams.append(ValueStream.load(path, name=name))
+            beside = Surroundings.on_disk(path, folder, shown=str)
+            streams.append(ValueStream.load(path, name=name, surroundings=beside))
         except TemplateError as error:
             first = str(error).splitlines()[0]
             findings.append(Finding(Level.FAIL, f"template {first}", f"see all: enterprise-orch lint {path}"))

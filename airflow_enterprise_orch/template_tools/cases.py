@@ -22,6 +22,7 @@ from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.model_types import GivenValue, Identifier, Line, Part, StepIds
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, template_error
 from airflow_enterprise_orch.value_stream.steps import BranchStep, ChoiceStep
+from airflow_enterprise_orch.value_stream.surroundings import Surroundings
 from airflow_enterprise_orch.value_stream.template_folder import CASES, SUFFIXES, find_templates
 from airflow_enterprise_orch.value_stream.yaml_source import Document
 
@@ -135,12 +136,13 @@ def _beside(template: FilePath) -> FilePath | None:
     return next((path for path in found if path.is_file()), None)
 
 
-def run_cases(template: FilePath, file: FilePath) -> FileReport:
+def run_cases(template: FilePath, file: FilePath, surroundings: Surroundings | None = None) -> FileReport:
     """Run the cases of a template.
 
+    :param surroundings: the profiles and shared files that the template may use; by default those beside it.
     :raises TemplateError: when the template or the file of cases is wrong.
     """
-    stream = ValueStream.load(template)
+    stream = ValueStream.load(template, surroundings=surroundings)
     document = read_sheet(file)
     cases = _read(stream, document)
     reports: list[CaseReport] = []

@@ -24,6 +24,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -32,19 +33,22 @@ from typing import Any
 from airflow.dag_processing.bundles.base import BaseDagBundle, BundleVersion
 
 from airflow_enterprise_orch.errors import OrchestrationError
+from airflow_enterprise_orch.value_stream.surroundings import chosen_profile
 from airflow_enterprise_orch.value_stream.template_folder import (
     TemplateFile,
     by_stream,
     duplicate_message,
     read_companions,
+    read_side_files,
     read_templates,
+    within_reach,
 )
 
 # Airflow skips a DAG file that does not hold the words "airflow" and "dag" (its safe mode).
 _STUB = """# Written by TemplateBundle for {name!r}: an airflow dag. Change the template, not this file.
 from pathlib import Path
 from airflow_enterprise_orch.value_stream.loader import load_template
-load_template(Path(__file__).with_name({file!r}), globals(), name={name!r}, removed={removed!r})
+load_template(Path(__file__).with_name({file!r}), globals(), name={name!r}, removed={removed!r}{more})
 """
 _REJECTED = """# Written by TemplateBundle for {name!r}: an airflow dag. Change the template, not this file.
 from airflow_enterprise_orch.value_stream.loader import reject_template
@@ -55,6 +59,34 @@ _CURRENT = "current.json"
 Companions = tuple[tuple[str, bytes], ...]
 """Name and text of the files that templates refer to; a snapshot holds them where they lie in the source."""
 _VERSION = re.compile(r"[0-9a-f]{20}(\.[A-Za-z0-9_\-]{1,200})?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a snapshot is made of.
+
+    :param companions: the files that templates refer to by name, such as calendars.
+    :param side_files: profiles and shared files: path below the folder to content.
+    :param profile: the environment whose values count; "" for none.
+    """
+
+    templates: tuple[TemplateFile, ...]
+    companions: Companions
+    side_files: Mapping[str, bytes]
+    profile: str
+
+    def beside(self, template: TemplateFile, work: Path) -> dict[str, Any]:
+        """Write what a template may use into a snapshot, and return what its DAG file must know; empty for nothing.
+
+        Files are named by their content, so that the DAG files of templates that see no change stay as they are.
+        """
+        names = within_reach(template.name, self.side_files)
+        files: dict[str, str] = {}
+        for name in names:
+            files[name] = f"{hashlib.sha256(self.side_files[name]).hexdigest()[:32]}.beside"
+            if not (work / files[name]).exists():
+                (work / files[name]).write_bytes(self.side_files[name])
+        return {"profile": self.profile, "files": files} if files else {}
 
 
 class TemplateBundle(BaseDagBundle):
@@ -68,6 +100,8 @@ class TemplateBundle(BaseDagBundle):
         is made again.
     :param keep_days: how long a snapshot that nothing uses is kept. Longer than the longest instance waits.
     :param removed_days: how long a template that was taken away is served on, for its running instances.
+    :param profile: the environment whose values count (``prod`` for ``prod.profile.yaml``); by default that of the
+        environment variable AIRFLOW__ENTERPRISE_ORCH__PROFILE. It is part of the snapshot: a run keeps it.
     """
 
     supports_versioning = True
@@ -80,6 +114,7 @@ class TemplateBundle(BaseDagBundle):
         store: str | None = None,
         keep_days: int = 90,
         removed_days: int = 7,
+        profile: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -99,6 +134,7 @@ class TemplateBundle(BaseDagBundle):
         self._store = Path(store) if store is not None else self.base_dir / "snapshots"
         self._keep = timedelta(days=keep_days)
         self._serve_removed = timedelta(days=removed_days)
+        self._profile = chosen_profile(profile)
         self._current = self.version
 
     def initialize(self) -> None:
@@ -117,7 +153,7 @@ class TemplateBundle(BaseDagBundle):
             raise OrchestrationError(f"bundle {self.name!r}: version {self.version} is pinned and cannot be refreshed")
         with self.lock():
             folder, origin = self._open_source(None)
-            self._current = self._take_snapshot(read_templates(folder), read_companions(folder), origin)
+            self._current = self._take_snapshot(self._read(folder), origin)
             self._prune()
 
     def get_current_version(self) -> BundleVersion | None:
@@ -175,23 +211,32 @@ class TemplateBundle(BaseDagBundle):
         with self.lock():
             if not target.is_dir():
                 folder, _ = self._open_source(origin)
-                self._write(target, read_templates(folder), read_companions(folder), {}, "")
+                self._write(target, self._read(folder), {}, {})
 
-    def _take_snapshot(self, templates: tuple[TemplateFile, ...], companions: Companions, origin: str) -> str:
-        """Write the snapshot of ``templates`` unless it is there, and return its name."""
+    def _read(self, folder: Path) -> _Content:
+        return _Content(read_templates(folder), read_companions(folder), read_side_files(folder), self._profile)
+
+    def _take_snapshot(self, content: _Content, origin: str) -> str:
+        """Write the snapshot of ``content`` unless it is there, and return its name."""
+        templates = content.templates
         before = self._read_current()
         removed = self._removed(templates, before)
         digest = hashlib.sha256()
-        parts = [*((template.name, template.text) for template in templates), *companions]
+        parts = [*((template.name, template.text) for template in templates), *content.companions]
+        if content.side_files:
+            parts += [*content.side_files.items(), ("profile", content.profile.encode())]
         for stream in sorted(removed):
             text = (self._store / before["version"] / f"{stream}.yaml").read_bytes()
             parts.append((f"{removed[stream]['removed']}/{stream}", text))
+            if stream in before.get("beside", {}):
+                used = json.dumps(before["beside"][stream], sort_keys=True)
+                parts.append((f"{removed[stream]['removed']}/{stream}/beside", used.encode()))
         for name, text in parts:
             digest.update(f"{len(name)} {len(text)} {name} ".encode() + text)
         version = digest.hexdigest()[:20] + (f".{origin}" if origin else "")
         target = self._store / version
         if not target.is_dir():
-            self._write(target, templates, companions, removed, before.get("version", ""))
+            self._write(target, content, removed, before)
         if before.get("version") != version:
             self._replace(self._store / _CURRENT, {"version": version})
         os.utime(target)
@@ -219,18 +264,18 @@ class TemplateBundle(BaseDagBundle):
     def _write(
         self,
         target: Path,
-        templates: tuple[TemplateFile, ...],
-        companions: Companions,
+        content: _Content,
         removed: Mapping[str, Mapping[str, str]],
-        before: str,
+        before: Mapping[str, Any],
     ) -> None:
         """Write one snapshot beside the others and move it to its name in one step."""
         self._store.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=".new-", dir=self._store))
         try:
-            groups = by_stream(templates)
+            groups = by_stream(content.templates)
             index: dict[str, Any] = {"live": {}, "removed": dict(removed)}
-            for template in templates:
+            beside: dict[str, Any] = {}
+            for template in content.templates:
                 if len(groups.get(template.stream, ())) > 1:
                     message = duplicate_message(template, groups[template.stream])
                     stub = _REJECTED.format(name=template.name, message=message, stream=template.stream)
@@ -238,18 +283,31 @@ class TemplateBundle(BaseDagBundle):
                     continue
                 stem = template.stream or _unnamed(template)
                 (work / f"{stem}.yaml").write_bytes(template.text)
-                (work / f"{stem}.py").write_text(_STUB.format(name=template.name, file=f"{stem}.yaml", removed=""))
+                used = content.beside(template, work)
+                stub = _STUB.format(name=template.name, file=f"{stem}.yaml", removed="", more=_more(used))
+                (work / f"{stem}.py").write_text(stub)
+                if template.stream and used:
+                    beside[template.stream] = used
                 if template.stream:
                     index["live"][template.stream] = template.name
             for stream, entry in removed.items():
-                shutil.copyfile(self._store / before / f"{stream}.yaml", work / f"{stream}.yaml")
-                stub = _STUB.format(name=entry["name"], file=f"{stream}.yaml", removed=entry["removed"])
+                old = self._store / before["version"]
+                shutil.copyfile(old / f"{stream}.yaml", work / f"{stream}.yaml")
+                used = before.get("beside", {}).get(stream, {})
+                for file in used.get("files", {}).values():
+                    shutil.copyfile(old / file, work / file)
+                beside |= {stream: used} if used else {}
+                stub = _STUB.format(
+                    name=entry["name"], file=f"{stream}.yaml", removed=entry["removed"], more=_more(used)
+                )
                 (work / f"{stream}.py").write_text(stub)
-            for name, text in companions:
+            for name, text in content.companions:
                 (work / name).parent.mkdir(parents=True, exist_ok=True)
                 (work / name).write_bytes(text)
             for folder in [entry for entry in work.rglob("*") if entry.is_dir()]:
                 folder.chmod(0o755)
+            if beside:
+                index["beside"] = beside
             (work / _INDEX).write_text(json.dumps(index, indent=1, sort_keys=True))
             work.chmod(0o755)  # made for its maker alone, but tasks may run as another user
             try:
@@ -281,6 +339,11 @@ class TemplateBundle(BaseDagBundle):
             unused = _VERSION.fullmatch(entry.name) and entry.name != self._current and age > self._keep
             if unused or half_written:
                 shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
+
+
+def _more(used: Mapping[str, Any]) -> str:
+    """Return the arguments of a DAG file that say what its template may use."""
+    return f", profile={used['profile']!r}, beside={used['files']!r}" if used else ""
 
 
 def _unnamed(template: TemplateFile) -> str:

@@ -266,10 +266,11 @@ def _check_match(draft: Draft, path: Path, text: str) -> Iterator[Problem]:
 def check_params(draft: Draft, params: Mapping[str, Param]) -> Iterator[Problem]:
     """Check each param's default, choices and bounds against its type."""
     for name, param in params.items():
-        yield from _check_param(draft, ("params", name), param)
+        yield from check_param(draft, ("params", name), param)
 
 
-def _check_param(draft: Draft, path: Path, param: Param) -> Iterator[Problem]:
+def check_param(draft: Draft, path: Path, param: Param) -> Iterator[Problem]:
+    """Check the default, choices and bounds of the param that stands at ``path``."""
     document = draft.document
     pattern: re.Pattern[str] | None = None
     for field, types in (

@@ -9,7 +9,7 @@ layout or a default that is written out makes no new version.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from airflow_enterprise_orch.value_stream.conditions import condition_variables
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.model_types import format_duration
 from airflow_enterprise_orch.value_stream.paths import Paths, Task, TaskKind
-from airflow_enterprise_orch.value_stream.plan import EMPTY, StreamPlan, TaskPlan
+from airflow_enterprise_orch.value_stream.plan import EMPTY, GroupPlan, StreamPlan, TaskPlan
 from airflow_enterprise_orch.value_stream.schedule import dates_of, planned
 
 if TYPE_CHECKING:
@@ -84,9 +84,24 @@ def plan_stream(stream: ValueStream, *, source_hash: str = "", source: str = "",
         dag,
         {name: _param(param) for name, param in stream.params.items()},
         planned(scheduled, stream.calendars) if scheduled is not None else None,
-        tuple(_task(stream, paths, task) for task in paths.tasks),
+        tuple(replace(_task(stream, paths, task), group=_group_of(stream, task)) for task in paths.tasks),
         stream.seen,
+        tuple(_groups(stream)),
     )
+
+
+def _groups(stream: ValueStream) -> Iterator[GroupPlan]:
+    """Yield the groups, each after the one that it stands in."""
+    waiting = dict(stream.groups)
+    while waiting:
+        name = next(name for name, group in waiting.items() if group.group not in waiting)
+        group = waiting.pop(name)
+        yield GroupPlan(name, group.title or name, group.group or "")
+
+
+def _group_of(stream: ValueStream, task: Task) -> str:
+    """Return the group of a task; what stands before a step stands where it does."""
+    return (stream.steps[task.step].group or "") if task.step else ""
 
 
 def _task(stream: ValueStream, paths: Paths, task: Task) -> TaskPlan:

@@ -36,7 +36,9 @@ from airflow_enterprise_orch.value_stream.template_folder import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, Mapping, MutableMapping
+
+    from airflow_enterprise_orch.value_stream.surroundings import Surroundings
 
 log = logging.getLogger(__name__)
 
@@ -53,30 +55,53 @@ class RejectedTemplate(DAG):
         raise TemplateError(self.description or self.dag_id)
 
 
-def build(text: bytes, name: str, *, removed: str = "", beside: Beside | None = None) -> DAG:
+def build(
+    text: bytes,
+    name: str,
+    *,
+    removed: str = "",
+    beside: Beside | None = None,
+    surroundings: Surroundings | None = None,
+) -> DAG:
     """Turn a template's text into its DAG.
 
     :param name: the file's name in messages.
     :param beside: the files that it may refer to.
     :param removed: the day on which the template was taken away, when only runs in flight still need it.
+    :param surroundings: the profiles and shared files that it may use; without it there are none.
     :raises TemplateError: with every problem found.
     """
-    return plan(text, name, removed=removed, beside=beside).build()
+    return plan(text, name, removed=removed, beside=beside, surroundings=surroundings).build()
 
 
-def plan(text: bytes, name: str, *, removed: str = "", beside: Beside | None = None) -> StreamPlan:
+def plan(
+    text: bytes,
+    name: str,
+    *,
+    removed: str = "",
+    beside: Beside | None = None,
+    surroundings: Surroundings | None = None,
+) -> StreamPlan:
     """Turn a template's text into the plan of its DAG; as :func:`build`."""
     # Not at the top: a worker that finds the plan, or a file that only reports errors, needs no compiler.
     from airflow_enterprise_orch.value_stream.compile import plan_stream
     from airflow_enterprise_orch.value_stream.model import ValueStream
     from airflow_enterprise_orch.value_stream.yaml_source import decode
 
-    model = ValueStream.load(decode(text, name), name=name, beside=beside, removed=bool(removed))
+    model = ValueStream.load(
+        decode(text, name), name=name, beside=beside, surroundings=surroundings, removed=bool(removed)
+    )
     return plan_stream(model, source=name, removed=removed)
 
 
 def load_template(
-    path: Path | str, namespace: MutableMapping[str, Any], *, name: str | None = None, removed: str = ""
+    path: Path | str,
+    namespace: MutableMapping[str, Any],
+    *,
+    name: str | None = None,
+    removed: str = "",
+    profile: str | None = None,
+    beside: Mapping[str, str] | None = None,
 ) -> None:
     """Put the DAG of one template into ``namespace``, or its problems, as the file's import error.
 
@@ -84,12 +109,23 @@ def load_template(
     :param namespace: ``globals()`` of the DAG file.
     :param name: its name in messages; by default the file's own.
     :param removed: the day on which the template was taken away.
+    :param profile: the environment whose values count; by default that of the setting.
+    :param beside: in a snapshot the profiles and shared files that it may use: path below the root to the file's name
+        in the snapshot. By default those in the template's own folder.
     """
     path = Path(path)
     text = path.read_bytes()
     name = name or path.name
+
+    def surroundings() -> Surroundings:
+        from airflow_enterprise_orch.value_stream.surroundings import Surroundings
+
+        if beside is None:
+            return Surroundings.on_disk(path, profile=profile)
+        return Surroundings.given(name, {key: path.with_name(file) for key, file in beside.items()}, profile or "")
+
     try:
-        dag = _planned(path, text, name, removed)
+        dag = _planned(path, text, name, removed, surroundings)
     except TemplateError as error:
         if removed:
             log.info("left out: %s", error)  # its file is gone: there is nothing left to correct
@@ -99,17 +135,18 @@ def load_template(
         namespace[dag.dag_id] = dag
 
 
-def _planned(path: Path, text: bytes, name: str, removed: str) -> DAG:
+def _planned(path: Path, text: bytes, name: str, removed: str, surroundings: Callable[[], Surroundings]) -> DAG:
     """Return the DAG: where a task starts, from the plan that the DAG processor left."""
     if get_parsing_context().dag_id is not None:
-        ready = kept(path, text, name=name, removed=removed)
+        ready = kept(path, text, name=name, removed=removed, surroundings=surroundings)
         if ready is not None:
             return ready.build()
         log.info("no plan lies beside %s: it is compiled", name)
-        return build(text, name, removed=removed, beside=Beside.named(path.parent, name))
-    made = plan(text, name, removed=removed, beside=Beside.named(path.parent, name))
+        return build(text, name, removed=removed, beside=Beside.named(path.parent, name), surroundings=surroundings())
+    around = surroundings()
+    made = plan(text, name, removed=removed, beside=Beside.named(path.parent, name), surroundings=around)
     dag = made.build()
-    if not keep(made, path, text, name=name, removed=removed):
+    if not keep(made, path, text, name=name, removed=removed, surroundings=around):
         log.info("no plan can be left beside %s: each task start compiles it", name)
     return dag
 
@@ -120,7 +157,7 @@ def reject_template(message: str, namespace: MutableMapping[str, Any], *, stream
     namespace[f"rejected_{dag_id}"] = RejectedTemplate(dag_id=dag_id, description=message, auto_register=False)
 
 
-def load_value_streams(folder: Path | str, namespace: MutableMapping[str, Any]) -> None:
+def load_value_streams(folder: Path | str, namespace: MutableMapping[str, Any], *, profile: str | None = None) -> None:
     """Put the DAG of every valid template below ``folder`` into ``namespace``; broken ones are left out.
 
     When a task starts, Airflow needs one DAG only: just that one is built. It is found at once when the file is named
@@ -128,11 +165,12 @@ def load_value_streams(folder: Path | str, namespace: MutableMapping[str, Any]) 
 
     :param folder: where the templates are, e.g. ``Path(__file__).parent / "value_streams"``.
     :param namespace: ``globals()`` of the DAG file.
+    :param profile: the environment whose values count; by default that of the setting.
     """
     folder = _existing(folder)
     wanted = get_parsing_context().dag_id
     if wanted is not None:
-        _load_one(folder, wanted, namespace)
+        _load_one(folder, wanted, namespace, profile)
         return
     templates = read_templates(folder)
     groups = by_stream(templates)
@@ -140,23 +178,31 @@ def load_value_streams(folder: Path | str, namespace: MutableMapping[str, Any]) 
         if len(groups.get(template.stream, ())) > 1:
             continue  # report_template_errors names them all
         try:
-            dag = build(template.text, template.name, beside=Beside.named(folder, template.name))
+            dag = build(
+                template.text,
+                template.name,
+                beside=Beside.named(folder, template.name),
+                surroundings=_surroundings(folder, template.name, profile),
+            )
         except TemplateError as error:
             log.warning("left out: %s", error)
             continue
         namespace[dag.dag_id] = dag
 
 
-def report_template_errors(folder: Path | str, namespace: MutableMapping[str, Any] | None = None) -> None:
+def report_template_errors(
+    folder: Path | str, namespace: MutableMapping[str, Any] | None = None, *, profile: str | None = None
+) -> None:
     """Make the problems of all broken templates below ``folder`` the import error of this DAG file.
 
     :param namespace: ``globals()`` of the DAG file; with it the import error holds no stack trace.
+    :param profile: the environment whose values count; by default that of the setting.
     :raises TemplateError: with every problem, when no ``namespace`` is given.
     """
     if get_parsing_context().dag_id is not None:
         return  # a task starts: nobody looks at import errors now
     folder = _existing(folder)
-    problems = find_problems(folder)
+    problems = find_problems(folder, profile=profile)
     if not problems:
         return
     message = "\n".join(problems)
@@ -165,7 +211,7 @@ def report_template_errors(folder: Path | str, namespace: MutableMapping[str, An
     reject_template(message, namespace, stream=f"{folder.name}_errors")
 
 
-def find_problems(folder: Path) -> tuple[str, ...]:
+def find_problems(folder: Path, *, profile: str | None = None) -> tuple[str, ...]:
     """Return what is wrong with the templates below ``folder``, one text per broken file, sorted by file."""
     templates = read_templates(folder)
     groups = by_stream(templates)
@@ -176,10 +222,21 @@ def find_problems(folder: Path) -> tuple[str, ...]:
             problems.append(duplicate_message(template, group))
             continue
         try:
-            build(template.text, template.name, beside=Beside.named(folder, template.name))
+            build(
+                template.text,
+                template.name,
+                beside=Beside.named(folder, template.name),
+                surroundings=_surroundings(folder, template.name, profile),
+            )
         except TemplateError as error:
             problems.append(str(error))
     return tuple(problems)
+
+
+def _surroundings(folder: Path, name: str, profile: str | None) -> Surroundings:
+    from airflow_enterprise_orch.value_stream.surroundings import Surroundings
+
+    return Surroundings.on_disk(folder / name, folder, profile, shown=str)
 
 
 def _existing(folder: Path | str) -> Path:
@@ -189,14 +246,19 @@ def _existing(folder: Path | str) -> Path:
     return folder
 
 
-def _load_one(folder: Path, stream: str, namespace: MutableMapping[str, Any]) -> None:
+def _load_one(folder: Path, stream: str, namespace: MutableMapping[str, Any], profile: str | None) -> None:
     """Build ``stream`` alone: from the file of its name, else from the one that declares it."""
     for suffix in SUFFIXES:
         path = folder / f"{stream}{suffix}"
         if path.is_file():
             text = path.read_bytes()
             if declared_stream(text) == stream:
-                namespace[stream] = build(text, path.name, beside=Beside.named(folder, path.name))
+                namespace[stream] = build(
+                    text,
+                    path.name,
+                    beside=Beside.named(folder, path.name),
+                    surroundings=_surroundings(folder, path.name, profile),
+                )
                 return
     for name, path in find_templates(folder):
         text = path.read_bytes()
@@ -204,7 +266,9 @@ def _load_one(folder: Path, stream: str, namespace: MutableMapping[str, Any]) ->
         if declared_stream(text) not in (stream, ""):
             continue
         try:
-            dag = build(text, name, beside=Beside.named(folder, name))
+            dag = build(
+                text, name, beside=Beside.named(folder, name), surroundings=_surroundings(folder, name, profile)
+            )
         except TemplateError as error:
             log.warning("left out: %s", error)
             continue

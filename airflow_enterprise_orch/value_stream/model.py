@@ -30,6 +30,7 @@ from airflow_enterprise_orch.value_stream.model_types import (
     ParamValue,
     Part,
     Priority,
+    StepIds,
     Text,
 )
 from airflow_enterprise_orch.value_stream.schedule import Schedule
@@ -38,6 +39,7 @@ from airflow_enterprise_orch.working_days import WorkingDays
 
 if TYPE_CHECKING:
     from airflow_enterprise_orch.value_stream.beside import Beside
+    from airflow_enterprise_orch.value_stream.surroundings import Surroundings
 
 
 class Param(Part):
@@ -93,6 +95,13 @@ class Limits(Part):
     steps: int = Field(100, ge=1, le=100_000, description="Steps of one run that may be active at the same time.")
 
 
+class Group(Part):
+    """Steps that belong together in the eyes of people; it changes nothing about when they run."""
+
+    title: Line | None = Field(None, description="The group's name for people.")
+    group: Identifier | None = Field(None, description="The group that it stands in.")
+
+
 class Header(Part):
     """All of a template but its steps."""
 
@@ -117,6 +126,15 @@ class Header(Part):
     tags: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=100)], ...], Field(strict=False)] = Field(
         (), description="Words to find the stream by."
     )
+    groups: dict[Identifier, Group] = Field(
+        default_factory=dict, description="Groups of steps, by id; a step says in which it is."
+    )
+    use: StepIds = Field(
+        (),
+        exclude=True,
+        description="The shared files whose defaults and fragments it uses; what a later one says counts before an "
+        "earlier one.",
+    )
 
 
 class ValueStream(Header):
@@ -132,19 +150,27 @@ class ValueStream(Header):
 
     @classmethod
     def load(
-        cls, source: Path | str, *, name: str | None = None, beside: Beside | None = None, removed: bool = False
+        cls,
+        source: Path | str,
+        *,
+        name: str | None = None,
+        beside: Beside | None = None,
+        surroundings: Surroundings | None = None,
+        removed: bool = False,
     ) -> ValueStream:
         """Read and check a template.
 
         :param source: a file's path (a ``Path``), or the YAML text itself (a ``str``).
         :param name: the file name in messages; by default the path, or ``<text>``.
         :param beside: the files that it may refer to; by default, for a path, those beside it.
+        :param surroundings: the profiles and shared files that it may use; by default those beside the file, and none
+            for a text.
         :param removed: it is served without its schedule, whose calendar may be gone.
         :raises TemplateError: with every problem found, sorted by position.
         """
         from airflow_enterprise_orch.value_stream.reading import load
 
-        return load(source, name=name, beside=beside, removed=removed)
+        return load(source, name=name, beside=beside, surroundings=surroundings, removed=removed)
 
     @cached_property
     def upstream(self) -> Mapping[str, tuple[str, ...]]:

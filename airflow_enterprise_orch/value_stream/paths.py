@@ -81,7 +81,7 @@ class Paths:
         self._conditional: dict[str, bool] = {}
         first: tuple[str, ...] = ()
         if stream.business.key and stream.business.duplicates != "allow":
-            first = (ADMIT if ADMIT not in stream.steps else f"{ADMIT}-instance",)
+            first = (ADMIT if ADMIT not in {*stream.steps, *stream.groups} else f"{ADMIT}-instance",)
             self._tasks.append(Task(first[0], TaskKind.ADMIT, "", ()))
         for step in stream.ordered():
             self._add(step.id, first)

@@ -13,21 +13,25 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from airflow.sdk import DAG, Asset, AssetAll, AssetAny, CronTriggerTimetable, Param
+from airflow.sdk import DAG, Asset, AssetAll, AssetAny, CronTriggerTimetable, Param, TaskGroup
 from airflow.sdk.definitions.param import ParamsDict
 
 from airflow_enterprise_orch import __version__
 from airflow_enterprise_orch.delegation.system import resolve
 from airflow_enterprise_orch.value_stream.beside import unchanged
 
-PLAN_VERSION = 2
+if TYPE_CHECKING:
+    from airflow_enterprise_orch.value_stream.surroundings import Surroundings
+
+PLAN_VERSION = 3
 EMPTY = "airflow.providers.standard.operators.empty:EmptyOperator"
 
 SCHEDULED_SINCE = datetime(2024, 1, 1, tzinfo=UTC)
@@ -45,6 +49,7 @@ class TaskPlan:
     :param upstream: the tasks that it waits for.
     :param each: the task whose list it is done for, item by item; "" for a task that is done once.
     :param publishes: names of assets of which its success is an event.
+    :param group: the group that it stands in; "" for none.
     """
 
     task_id: str
@@ -55,16 +60,31 @@ class TaskPlan:
     upstream: tuple[str, ...] = ()
     each: str = ""
     publishes: tuple[str, ...] = ()
+    group: str = ""
 
-    def make(self, dag: DAG) -> Any:
+    def make(self, dag: DAG, group: TaskGroup | None = None) -> Any:
         """Return the operator, as a task of ``dag``."""
         operator: Any = resolve(self.operator)
         delay = {} if self.retry_delay is None else {"retry_delay": timedelta(seconds=self.retry_delay)}
-        if self.each:
-            return operator.for_each(dag, self.each, task_id=self.task_id, **delay, **self.arguments)
         maker = operator.from_step if self.delegated else operator
         outlets = {"outlets": [Asset(name) for name in self.publishes]} if self.publishes else {}
-        return maker(task_id=self.task_id, dag=dag, **delay, **outlets, **self.arguments)
+        # Entered, because not every system's ``from_step`` hands a group on.
+        with group or nullcontext():
+            if self.each:
+                return operator.for_each(dag, self.each, task_id=self.task_id, **delay, **self.arguments)
+            return maker(task_id=self.task_id, dag=dag, **delay, **outlets, **self.arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPlan:
+    """One group of tasks.
+
+    :param parent: the group that it stands in; "" for none.
+    """
+
+    group_id: str
+    title: str = ""
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +96,7 @@ class StreamPlan:
     :param schedule: see ``schedule.planned``; None without.
     :param tasks: each after those that it waits for.
     :param seen: the files beside the template that it was made of too, see ``beside.unchanged``.
+    :param groups: each after the one that it stands in.
     """
 
     dag: Mapping[str, Any]
@@ -83,6 +104,7 @@ class StreamPlan:
     schedule: Mapping[str, Any] | None
     tasks: tuple[TaskPlan, ...]
     seen: Mapping[str, str] = field(default_factory=dict)
+    groups: tuple[GroupPlan, ...] = ()
 
     def build(self) -> DAG:
         """Make the DAG."""
@@ -91,8 +113,18 @@ class StreamPlan:
             auto_register=False,
             **self.dag,
         )
+        groups: dict[str, TaskGroup] = {}
+        for group in self.groups:
+            # Without the prefix: a task keeps its id, and with it its history, when it is put into a group.
+            groups[group.group_id] = TaskGroup(
+                group.group_id,
+                group_display_name=group.title,
+                prefix_group_id=False,
+                parent_group=groups.get(group.parent, dag.task_group),
+                dag=dag,
+            )
         for task in self.tasks:
-            made = task.make(dag)
+            made = task.make(dag, groups.get(task.group))
             for upstream in task.upstream:
                 dag.get_task(upstream).set_downstream(made)
         # Only now: Airflow would copy them for every task, which took half of the time.
@@ -108,7 +140,8 @@ class StreamPlan:
         """Read the plain JSON form."""
         lists = ("upstream", "publishes")
         tasks = tuple(TaskPlan(**{**task, **{name: tuple(task[name]) for name in lists}}) for task in data["tasks"])
-        return cls(data["dag"], data["params"], data["schedule"], tasks, data["seen"])
+        groups = tuple(GroupPlan(**group) for group in data["groups"])
+        return cls(data["dag"], data["params"], data["schedule"], tasks, data["seen"], groups)
 
 
 def _scheduled(schedule: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -135,13 +168,22 @@ def _scheduled(schedule: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"schedule": timetable, "start_date": start.astimezone(UTC), "catchup": schedule["all"]}
 
 
-def keep(plan: StreamPlan, template: Path, text: bytes, *, name: str, removed: str) -> bool:
+def keep(
+    plan: StreamPlan, template: Path, text: bytes, *, name: str, removed: str, surroundings: Surroundings | None = None
+) -> bool:
     """Write the plan beside its template for the workers, unless it is there; return whether it is there now.
 
     :param template: the template's file.
     :param text: what was compiled.
+    :param surroundings: the profiles and shared files that the template could use; what was looked at is written down.
     """
-    written = json.dumps({**_origin(text, name, removed), "plan": plan.to_json()}, separators=(",", ":"))
+    made = {**_origin(text, name, removed), "plan": plan.to_json()}
+    if surroundings is not None and surroundings.looked_at:
+        made["used"] = {
+            "files": dict(sorted(surroundings.looked_at.items())),
+            "profile": surroundings.profile if surroundings.values_wanted else None,
+        }
+    written = json.dumps(made, separators=(",", ":"))
     target = _place(template)
     if target.is_file() and target.read_text() == written:
         return True
@@ -156,13 +198,21 @@ def keep(plan: StreamPlan, template: Path, text: bytes, *, name: str, removed: s
     return True
 
 
-def kept(template: Path, text: bytes, *, name: str, removed: str) -> StreamPlan | None:
-    """Return the plan that lies beside a template; None when there is none, or it was made from something else."""
+def kept(
+    template: Path, text: bytes, *, name: str, removed: str, surroundings: Callable[[], Surroundings] | None = None
+) -> StreamPlan | None:
+    """Return the plan that lies beside a template; None when there is none, or it was made from something else.
+
+    :param surroundings: returns what the template can use now; asked only when the plan was made from such files.
+    """
     place = _place(template)
     if not place.is_file():
         return None
     data = json.loads(place.read_text())
-    if {key: value for key, value in data.items() if key != "plan"} != _origin(text, name, removed):
+    if {key: value for key, value in data.items() if key not in ("plan", "used")} != _origin(text, name, removed):
+        return None
+    used = data.get("used")
+    if used is not None and (surroundings is None or not surroundings().unchanged(used["files"], used["profile"])):
         return None
     found = StreamPlan.from_json(data["plan"])
     return found if unchanged(template.absolute().parent, found.seen) else None

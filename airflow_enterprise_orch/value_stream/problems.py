@@ -114,3 +114,8 @@ def closest(word: str, known: Iterable[str]) -> str:
 def listed(words: Sequence[str], last: str = "and") -> str:
     """Join words for people: ``a, b and c``."""
     return f"{', '.join(words[:-1])} {last} {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def problems_of(error: TemplateError) -> tuple[Problem, ...]:
+    """Return what an exception of :func:`template_error` carries."""
+    return tuple(problem for problem in error.problems if isinstance(problem, Problem))

@@ -11,7 +11,9 @@ from pydantic import ValidationError
 from airflow_enterprise_orch.delegation.system import StepType, step_types
 from airflow_enterprise_orch.value_stream import checks
 from airflow_enterprise_orch.value_stream.beside import Beside
+from airflow_enterprise_orch.value_stream.composing import compose
 from airflow_enterprise_orch.value_stream.draft import Draft, DraftStep
+from airflow_enterprise_orch.value_stream.grouping import check_groups
 from airflow_enterprise_orch.value_stream.messages import kind_of, missing_key, unknown_key
 from airflow_enterprise_orch.value_stream.model import Header, Param, ValueStream
 from airflow_enterprise_orch.value_stream.model_types import CEL_TYPES, FOR_EACH_FACTS, ID_PATTERN
@@ -26,6 +28,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     Step,
     output_model,
 )
+from airflow_enterprise_orch.value_stream.surroundings import Surroundings
 from airflow_enterprise_orch.value_stream.yaml_source import MAX_BYTES, Document, decode, read_yaml
 
 MAX_STEPS = 1_000
@@ -36,7 +39,12 @@ DELEGATED_KEYS = ("outcome", "outputs", "retry", "time_limit", "resource", "at_o
 
 
 def load(
-    source: FilePath | str, *, name: str | None = None, beside: Beside | None = None, removed: bool = False
+    source: FilePath | str,
+    *,
+    name: str | None = None,
+    beside: Beside | None = None,
+    surroundings: Surroundings | None = None,
+    removed: bool = False,
 ) -> ValueStream:
     """Read and check a template; see :meth:`ValueStream.load`."""
     if isinstance(source, FilePath):
@@ -57,7 +65,9 @@ def load(
         what = f"a template must hold keys, not {kind_of(document.data)}"
         problem = document.problem((), what, "begin with value_stream: and a name")
         raise template_error([*document.problems, problem])
-    return _Reader(document, beside, resolving=not removed).read()
+    if surroundings is None:
+        surroundings = Surroundings.on_disk(source) if isinstance(source, FilePath) else Surroundings()
+    return _Reader(compose(document, surroundings), beside, resolving=not removed).read()
 
 
 class _Reader(Notes):
@@ -93,6 +103,7 @@ class _Reader(Notes):
             checks.check_params(draft, params),
             checks.check_business(draft),
             check_schedule(draft, params),
+            check_groups(draft),
             checks.check_graph(draft),
             checks.check_steps(draft),
         ):

@@ -104,7 +104,10 @@ class BaseStep(Part):
 
     id: Identifier = Field(description="The step's name in the template.")
     title: Line | None = Field(None, description="The step's name for people.")
-    after: StepIds = Field((), description="The steps that come before it.")
+    after: StepIds = Field(
+        (), description="The steps that come before it; the name of a group stands for its last steps."
+    )
+    group: Identifier | None = Field(None, description="The group that it stands in.")
     priority: Priority | None = Field(
         None, description="Which steps go first where not all can; without it the stream's priority."
     )

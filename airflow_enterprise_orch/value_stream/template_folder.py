@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 SUFFIXES = (".yaml", ".yml")
+MAX_BYTES = 512 * 1024
+"""How large a template, a profile or a shared file may be."""
 CASES = (".cases.yaml", ".cases.yml")
 """How the name of a file ends that holds a template's cases (``enterprise-orch test``): YAML, but no template."""
+PROFILE = (".profile.yaml", ".profile.yml")
+"""How the name of a file ends that holds the values of an environment: YAML, but no template."""
+SHARED = (".shared.yaml", ".shared.yml")
+"""How the name of a file ends that holds defaults and fragments for several templates: YAML, but no template."""
+SIDE = (*PROFILE, *SHARED)
 CALENDARS = "calendars"
 """The folder beside the templates that holds business calendars: YAML, but no templates."""
 
@@ -41,17 +48,31 @@ def declared_stream(text: bytes) -> str:
 def find_templates(folder: Path) -> Iterator[tuple[str, Path]]:
     """Yield name and path of each template below ``folder``, sorted by name.
 
-    Files and folders whose name begins with ``.`` or ``_`` are left out, and so are calendars and files of cases.
+    Files and folders whose name begins with ``.`` or ``_`` are left out, and so are calendars, files of cases, profiles
+    and shared files.
     """
+    for name, path in _yaml_files(folder):
+        if not path.name.endswith((*CASES, *SIDE)):
+            yield name, path
+
+
+def find_side_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield name and path of each profile and each shared file below ``folder``, sorted by name."""
+    for name, path in _yaml_files(folder):
+        if path.name.endswith(SIDE):
+            yield name, path
+
+
+def _yaml_files(folder: Path) -> list[tuple[str, Path]]:
     found = []
     for path in folder.rglob("*"):
-        if path.suffix not in SUFFIXES or path.name.endswith(CASES):
+        if path.suffix not in SUFFIXES:
             continue
         name = PurePosixPath(path.relative_to(folder))
         hidden = any(part.startswith((".", "_")) for part in name.parts)
         if not hidden and CALENDARS not in name.parts[:-1] and path.is_file():
             found.append((str(name), path))
-    yield from sorted(found)
+    return sorted(found)
 
 
 def read_templates(folder: Path) -> tuple[TemplateFile, ...]:
@@ -77,6 +98,17 @@ def find_companions(folder: Path) -> Iterator[tuple[str, Path]]:
 def read_companions(folder: Path) -> tuple[tuple[str, bytes], ...]:
     """Read every file that :func:`find_companions` finds."""
     return tuple((name, path.read_bytes()) for name, path in find_companions(folder))
+
+
+def read_side_files(folder: Path) -> Mapping[str, bytes]:
+    """Read every profile and every shared file below ``folder``: path below it to content, sorted."""
+    return {name: path.read_bytes() for name, path in find_side_files(folder)}
+
+
+def within_reach(template: str, side_files: Iterable[str]) -> list[str]:
+    """Return those of some profiles and shared files that a template may use: beside it or in a folder above it."""
+    above = PurePosixPath(template).parents
+    return [name for name in side_files if PurePosixPath(name).parent in above]
 
 
 def by_stream(templates: tuple[TemplateFile, ...]) -> Mapping[str, tuple[TemplateFile, ...]]:

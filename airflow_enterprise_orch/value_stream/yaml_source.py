@@ -24,8 +24,8 @@ from airflow_enterprise_orch.value_stream.problems import (
     template_error,
     too_many,
 )
+from airflow_enterprise_orch.value_stream.template_folder import MAX_BYTES as MAX_BYTES
 
-MAX_BYTES = 512 * 1024
 MAX_DEPTH = 24
 MAX_KEY = 500
 MAX_VALUES = 50_000

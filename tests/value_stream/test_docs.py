@@ -31,6 +31,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     WaitStep,
     XcomOutput,
 )
+from airflow_enterprise_orch.value_stream.surroundings import Surroundings
 
 TEXT = (Path(__file__).parents[2] / "docs" / "templates.md").read_text(encoding="utf-8")
 MODELS = (
@@ -114,9 +115,15 @@ def test_the_steps_in_the_text_are_right_among_steps_that_do_work(snippet):
     assert ValueStream.load(HEAD + "".join(map(WORK.format, others)) + snippet).steps.keys() >= there
 
 
-def test_the_example_is_a_right_template():
+def test_the_examples_are_right_templates(tmp_path):
+    for kind, name in re.findall(r"```yaml\n(profile|shared): (\w+)\n", TEXT):
+        text = next(iter(re.findall(rf"```yaml\n({kind}: {name}\n.*?)```", TEXT, re.DOTALL)))
+        (tmp_path / f"{name}.{kind}.yaml").write_text(text)
     examples = re.findall(r"```yaml\n(value_stream: .*?)```", TEXT, re.DOTALL)
-    assert [ValueStream.load(example).id for example in examples] == ["order_to_certificate", "close_group"]
+    beside = Surroundings.on_disk(tmp_path / "example.yaml", profile="prod")
+    streams = [ValueStream.load(example, surroundings=beside) for example in examples]
+    assert [stream.id for stream in streams] == ["order_to_certificate", "close_account", "close_group"]
+    assert list(streams[1].steps) == ["settle", "letter_write", "letter_send", "archive"]
 
 
 def test_the_example_of_a_calendar_is_right_and_its_schedules_run(tmp_path):
