@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from airflow_enterprise_orch.value_stream.checks import compiled, wrong_value
+from airflow_enterprise_orch.value_stream.checks import wrong_value
 from airflow_enterprise_orch.value_stream.composed import Node, Run, count
 from airflow_enterprise_orch.value_stream.grouping import Groups, named, targets, with_names
 from airflow_enterprise_orch.value_stream.jinja_names import Block, Name, blocks, names_in
 from airflow_enterprise_orch.value_stream.messages import kind_of, unknown_key
 from airflow_enterprise_orch.value_stream.model import Param
 from airflow_enterprise_orch.value_stream.model_types import ID_PATTERN
+from airflow_enterprise_orch.value_stream.patterns import compiled
 from airflow_enterprise_orch.value_stream.problems import Problem, closest, listed
 from airflow_enterprise_orch.value_stream.reading_own import OWN_KINDS
 from airflow_enterprise_orch.value_stream.shared import Fragment, Shared

@@ -90,7 +90,7 @@ class _Reader(Notes):
     def read(self) -> Shared:
         data = self.document.data
         refuse_secrets(self.document)
-        self.problems = list(self.document.problems)
+        self.problems.extend(self.document.problems)
         self.unknown_keys((), data, ("shared", "defaults", "fragments"), {})
         for key in ("defaults", "fragments"):
             if key in data and not isinstance(data[key], dict):
