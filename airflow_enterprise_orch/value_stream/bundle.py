@@ -16,6 +16,7 @@ made again. One that nothing has used for ``keep_days`` is removed.
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 import os
@@ -33,6 +34,8 @@ from typing import Any
 from airflow.dag_processing.bundles.base import BaseDagBundle, BundleVersion
 
 from airflow_enterprise_orch.errors import OrchestrationError
+from airflow_enterprise_orch.value_stream.beside import unchanged
+from airflow_enterprise_orch.value_stream.plan import beside_template, seen_by
 from airflow_enterprise_orch.value_stream.surroundings import chosen_profile
 from airflow_enterprise_orch.value_stream.template_folder import (
     TemplateFile,
@@ -237,6 +240,8 @@ class TemplateBundle(BaseDagBundle):
         target = self._store / version
         if not target.is_dir():
             self._write(target, content, removed, before)
+        elif before and before["version"] != version:
+            _touch_changed(target, self._store / before["version"])
         if before.get("version") != version:
             self._replace(self._store / _CURRENT, {"version": version})
         os.utime(target)
@@ -309,6 +314,8 @@ class TemplateBundle(BaseDagBundle):
             if beside:
                 index["beside"] = beside
             (work / _INDEX).write_text(json.dumps(index, indent=1, sort_keys=True))
+            if before:
+                _link_unchanged(work, self._store / before["version"])
             work.chmod(0o755)  # made for its maker alone, but tasks may run as another user
             try:
                 work.rename(target)
@@ -339,6 +346,52 @@ class TemplateBundle(BaseDagBundle):
             unused = _VERSION.fullmatch(entry.name) and entry.name != self._current and age > self._keep
             if unused or half_written:
                 shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
+
+
+def _link_unchanged(work: Path, old: Path) -> None:
+    """Let what is as it was be the very file of the snapshot before, with its plan.
+
+    Airflow reads those DAG files first that are newer than its last look: so one changed template is seen at once,
+    however many there are. Nothing ever writes into a file of a snapshot, only new ones take its name.
+    """
+    for file in sorted(work.glob("*.py")):
+        if _as_before(file, old):
+            template = file.with_suffix(".yaml")
+            for name in (file.name, template.name, beside_template(template).name):
+                _link(old / name, work / name)
+
+
+def _touch_changed(target: Path, old: Path) -> None:
+    """Make Airflow look at what changes when an earlier snapshot is the current one again."""
+    for file in target.glob("*.py"):
+        if not _as_before(file, old):
+            os.utime(file)
+
+
+def _as_before(file: Path, old: Path) -> bool:
+    """Tell whether a DAG file, its template, and the calendars and tables that it was made of are as in ``old``.
+
+    A template without a plan there was not understood, and what it names may be right now: it counts as changed.
+    """
+    template = file.with_suffix(".yaml")
+    seen = seen_by(old / beside_template(template).name)
+    return (
+        seen is not None
+        and all(
+            (old / one.name).is_file() and filecmp.cmp(one, old / one.name, shallow=False) for one in (file, template)
+        )
+        and unchanged(file.parent, seen)
+    )
+
+
+def _link(source: Path, target: Path) -> None:
+    """Put ``source`` in the place of ``target``, with its times."""
+    new = target.with_name(f".new-{target.name}")
+    try:
+        new.hardlink_to(source)
+    except OSError:  # a file system without links
+        shutil.copy2(source, new)
+    new.replace(target)
 
 
 def _more(used: Mapping[str, Any]) -> str:

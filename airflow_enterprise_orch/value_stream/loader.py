@@ -25,7 +25,8 @@ from airflow.sdk import DAG, get_parsing_context
 
 from airflow_enterprise_orch.errors import TemplateError
 from airflow_enterprise_orch.value_stream.beside import Beside
-from airflow_enterprise_orch.value_stream.plan import StreamPlan, keep, kept
+from airflow_enterprise_orch.value_stream.plan import StreamPlan, beside_template, keep, kept
+from airflow_enterprise_orch.value_stream.plan_store import stored_plan
 from airflow_enterprise_orch.value_stream.template_folder import (
     SUFFIXES,
     by_stream,
@@ -125,7 +126,7 @@ def load_template(
         return Surroundings.given(name, {key: path.with_name(file) for key, file in beside.items()}, profile or "")
 
     try:
-        dag = _planned(path, text, name, removed, surroundings)
+        dag = _planned(beside_template(path), path.parent, text, name, removed, surroundings)
     except TemplateError as error:
         if removed:
             log.info("left out: %s", error)  # its file is gone: there is nothing left to correct
@@ -135,19 +136,24 @@ def load_template(
         namespace[dag.dag_id] = dag
 
 
-def _planned(path: Path, text: bytes, name: str, removed: str, surroundings: Callable[[], Surroundings]) -> DAG:
-    """Return the DAG: where a task starts, from the plan that the DAG processor left."""
+def _planned(
+    place: Path | None, folder: Path, text: bytes, name: str, removed: str, surroundings: Callable[[], Surroundings]
+) -> DAG:
+    """Return the DAG: where a task starts, from the plan that was kept when the DAG was last read here.
+
+    :param place: where the plan is kept.
+    :param folder: the folder of all templates, or the snapshot.
+    """
     if get_parsing_context().dag_id is not None:
-        ready = kept(path, text, name=name, removed=removed, surroundings=surroundings)
+        ready = kept(place, text, name=name, removed=removed, folder=folder, surroundings=surroundings)
         if ready is not None:
             return ready.build()
-        log.info("no plan lies beside %s: it is compiled", name)
-        return build(text, name, removed=removed, beside=Beside.named(path.parent, name), surroundings=surroundings())
+        log.info("no plan of %s is kept here: it is compiled", name)
     around = surroundings()
-    made = plan(text, name, removed=removed, beside=Beside.named(path.parent, name), surroundings=around)
+    made = plan(text, name, removed=removed, beside=Beside.named(folder, name), surroundings=around)
     dag = made.build()
-    if not keep(made, path, text, name=name, removed=removed, surroundings=around):
-        log.info("no plan can be left beside %s: each task start compiles it", name)
+    if not keep(made, place, text, name=name, removed=removed, surroundings=around):
+        log.info("no plan of %s can be kept here: each task start compiles it", name)
     return dag
 
 
@@ -178,12 +184,7 @@ def load_value_streams(folder: Path | str, namespace: MutableMapping[str, Any], 
         if len(groups.get(template.stream, ())) > 1:
             continue  # report_template_errors names them all
         try:
-            dag = build(
-                template.text,
-                template.name,
-                beside=Beside.named(folder, template.name),
-                surroundings=_surroundings(folder, template.name, profile),
-            )
+            dag = _stored(folder, template.name, template.text, profile)
         except TemplateError as error:
             log.warning("left out: %s", error)
             continue
@@ -239,6 +240,12 @@ def _surroundings(folder: Path, name: str, profile: str | None) -> Surroundings:
     return Surroundings.on_disk(folder / name, folder, profile, shown=str)
 
 
+def _stored(folder: Path, name: str, text: bytes, profile: str | None) -> DAG:
+    """Return the DAG of a template that lies in a folder which is not ours to write."""
+    place = stored_plan(folder / name)
+    return _planned(place, folder, text, name, "", lambda: _surroundings(folder, name, profile))
+
+
 def _existing(folder: Path | str) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
@@ -253,12 +260,7 @@ def _load_one(folder: Path, stream: str, namespace: MutableMapping[str, Any], pr
         if path.is_file():
             text = path.read_bytes()
             if declared_stream(text) == stream:
-                namespace[stream] = build(
-                    text,
-                    path.name,
-                    beside=Beside.named(folder, path.name),
-                    surroundings=_surroundings(folder, path.name, profile),
-                )
+                namespace[stream] = _stored(folder, path.name, text, profile)
                 return
     for name, path in find_templates(folder):
         text = path.read_bytes()
@@ -266,9 +268,7 @@ def _load_one(folder: Path, stream: str, namespace: MutableMapping[str, Any], pr
         if declared_stream(text) not in (stream, ""):
             continue
         try:
-            dag = build(
-                text, name, beside=Beside.named(folder, name), surroundings=_surroundings(folder, name, profile)
-            )
+            dag = _stored(folder, name, text, profile)
         except TemplateError as error:
             log.warning("left out: %s", error)
             continue

@@ -168,12 +168,23 @@ def _scheduled(schedule: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"schedule": timetable, "start_date": start.astimezone(UTC), "catchup": schedule["all"]}
 
 
-def keep(
-    plan: StreamPlan, template: Path, text: bytes, *, name: str, removed: str, surroundings: Surroundings | None = None
-) -> bool:
-    """Write the plan beside its template for the workers, unless it is there; return whether it is there now.
+def beside_template(template: Path) -> Path:
+    """Return where the plan of a template in a snapshot lies."""
+    return template.with_name(f".{template.name}.plan.json")
 
-    :param template: the template's file.
+
+def keep(
+    plan: StreamPlan,
+    place: Path | None,
+    text: bytes,
+    *,
+    name: str,
+    removed: str,
+    surroundings: Surroundings | None = None,
+) -> bool:
+    """Write the plan for those who build the DAG after us, unless it is there; return whether it is there now.
+
+    :param place: the file; None when there is no place for it.
     :param text: what was compiled.
     :param surroundings: the profiles and shared files that the template could use; what was looked at is written down.
     """
@@ -184,29 +195,37 @@ def keep(
             "profile": surroundings.profile if surroundings.values_wanted else None,
         }
     written = json.dumps(made, separators=(",", ":"))
-    target = _place(template)
-    if target.is_file() and target.read_text() == written:
+    if place is None:
+        return False
+    if place.is_file() and place.read_text() == written:
         return True
-    if not os.access(template.parent, os.W_OK):
+    if not os.access(place.parent, os.W_OK):
         return False
     # Replaced in one step: a worker never reads half of it.
-    handle, new = tempfile.mkstemp(prefix=".new-", dir=template.parent)
+    handle, new = tempfile.mkstemp(prefix=".new-", dir=place.parent)
     with os.fdopen(handle, "w") as file:
         file.write(written)
     Path(new).chmod(0o644)
-    Path(new).replace(target)
+    Path(new).replace(place)
     return True
 
 
 def kept(
-    template: Path, text: bytes, *, name: str, removed: str, surroundings: Callable[[], Surroundings] | None = None
+    place: Path | None,
+    text: bytes,
+    *,
+    name: str,
+    removed: str,
+    folder: Path,
+    surroundings: Callable[[], Surroundings] | None = None,
 ) -> StreamPlan | None:
-    """Return the plan that lies beside a template; None when there is none, or it was made from something else.
+    """Return the plan that was kept; None when there is none, or it was made from something else.
 
+    :param place: the file; None when there is no place for it.
+    :param folder: the folder of all templates, or the snapshot: the calendars and tables below it must be as they were.
     :param surroundings: returns what the template can use now; asked only when the plan was made from such files.
     """
-    place = _place(template)
-    if not place.is_file():
+    if place is None or not place.is_file():
         return None
     data = json.loads(place.read_text())
     if {key: value for key, value in data.items() if key not in ("plan", "used")} != _origin(text, name, removed):
@@ -215,11 +234,15 @@ def kept(
     if used is not None and (surroundings is None or not surroundings().unchanged(used["files"], used["profile"])):
         return None
     found = StreamPlan.from_json(data["plan"])
-    return found if unchanged(template.absolute().parent, found.seen) else None
+    return found if unchanged(folder.absolute(), found.seen) else None
 
 
-def _place(template: Path) -> Path:
-    return template.with_name(f".{template.name}.plan.json")
+def seen_by(place: Path) -> Mapping[str, str] | None:
+    """Return the files that a kept plan was made of, see ``beside.unchanged``; None where no plan is kept."""
+    if not place.is_file():
+        return None
+    seen: Mapping[str, str] = json.loads(place.read_text())["plan"]["seen"]
+    return seen
 
 
 def _origin(text: bytes, name: str, removed: str) -> dict[str, Any]:

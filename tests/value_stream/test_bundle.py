@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -315,3 +316,61 @@ def test_a_source_that_is_no_bundle_is_said() -> None:
     bundle = TemplateBundle(name="streams", source={"class": "x"})
     with pytest.raises(OrchestrationError, match="source must be"):
         bundle.initialize()
+
+
+def plan_of(stem: str) -> str:
+    return json.dumps({"of": stem, "plan": {"seen": {}}})
+
+
+def test_what_did_not_change_is_not_read_again_and_keeps_its_plan(folder: Path) -> None:
+    """Airflow reads DAG files whose time is newer than its last look before all others."""
+    bundle = ready(folder)
+    old = bundle.path
+    for stem in ("orders", "invoices"):
+        (old / f".{stem}.yaml.plan.json").write_text(plan_of(stem))
+        os.utime(old / f"{stem}.py", (1_700_000_000, 1_700_000_000))
+    (folder / "orders.yaml").write_text(template("orders", "description: changed\n"))
+    bundle.refresh()
+    assert bundle.path != old
+    assert (bundle.path / "invoices.py").stat().st_mtime == 1_700_000_000
+    assert (bundle.path / "orders.py").stat().st_mtime > 1_700_000_000
+    assert (bundle.path / ".invoices.yaml.plan.json").read_text() == json.dumps(
+        {"of": "invoices", "plan": {"seen": {}}}
+    )
+    assert not (bundle.path / ".orders.yaml.plan.json").exists()
+    # What the next reading leaves there is not written into the snapshot before.
+    (bundle.path / "new").write_text("another plan")
+    (bundle.path / "new").replace(bundle.path / ".invoices.yaml.plan.json")
+    assert (old / ".invoices.yaml.plan.json").read_text() == plan_of("invoices")
+
+
+def test_a_change_that_is_taken_back_is_seen_too(folder: Path) -> None:
+    bundle = ready(folder)
+    first = bundle.path
+    (folder / "orders.yaml").write_text(template("orders", "description: changed\n"))
+    bundle.refresh()
+    (bundle.path / ".invoices.yaml.plan.json").write_text(json.dumps({"plan": {"seen": {}}}))
+    for path in first.glob("*.py"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    (folder / "orders.yaml").write_text(template("orders"))
+    bundle.refresh()
+    assert bundle.path == first
+    assert (first / "orders.py").stat().st_mtime > 1_700_000_000
+    assert (first / "invoices.py").stat().st_mtime == 1_700_000_000
+
+
+def test_a_changed_calendar_makes_airflow_look_at_who_uses_it(folder: Path) -> None:
+    (folder / "calendars").mkdir()
+    calendar = folder / "calendars" / "office.yaml"
+    calendar.write_text("calendar: office\n")
+    bundle = ready(folder)
+    old = bundle.path
+    text = (old / "calendars" / "office.yaml").read_bytes()
+    uses = {"calendars/office.yaml": hashlib.sha256(text).hexdigest()}
+    for stem, seen in (("orders", uses), ("invoices", {})):
+        (old / f".{stem}.yaml.plan.json").write_text(json.dumps({"plan": {"seen": seen}}))
+        os.utime(old / f"{stem}.py", (1_700_000_000, 1_700_000_000))
+    calendar.write_text("calendar: office\ntitle: Changed\n")
+    bundle.refresh()
+    assert (bundle.path / "orders.py").stat().st_mtime > 1_700_000_000
+    assert (bundle.path / "invoices.py").stat().st_mtime == 1_700_000_000

@@ -152,7 +152,15 @@ def test_a_worker_takes_the_plan_only_while_all_that_was_looked_at_is_the_same(
 
     def kept(profile: str = "prod") -> plan.StreamPlan | None:
         around = Surroundings.on_disk(template, profile=profile)
-        return plan.kept(template, template.read_bytes(), name="uses.yaml", removed="", surroundings=lambda: around)
+        place = plan.beside_template(template)
+        return plan.kept(
+            place,
+            template.read_bytes(),
+            name="uses.yaml",
+            removed="",
+            folder=template.parent,
+            surroundings=lambda: around,
+        )
 
     assert kept() is not None
     assert kept("test") is None

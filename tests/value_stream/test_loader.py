@@ -68,8 +68,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def _nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+def _nobody_asks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(ASKED_FOR, raising=False)
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path / "storage"))
 
 
 @pytest.mark.usefixtures("test_system")
@@ -102,8 +103,8 @@ class TestLoadValueStreams:
         for number in range(20):
             (folder / f"s{number}.yaml").write_text(good(f"s{number}"))
         built: list[str] = []
-        build = loader.build
-        monkeypatch.setattr(loader, "build", lambda text, name, **more: built.append(name) or build(text, name, **more))
+        plan = loader.plan
+        monkeypatch.setattr(loader, "plan", lambda text, name, **more: built.append(name) or plan(text, name, **more))
         asked("s7")
         namespace: dict[str, Any] = {}
         load_value_streams(folder, namespace)

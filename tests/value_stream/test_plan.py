@@ -8,6 +8,7 @@ cannot be written stops everything.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 
-from airflow_enterprise_orch.value_stream import loader, plan
+from airflow_enterprise_orch.value_stream import loader, plan, plan_store
 
 TEMPLATE = Path(__file__).parents[2] / "dag_templates" / "order_to_certificate.yaml"
 PARSE = """
@@ -53,8 +54,29 @@ def parsed(template: Path, task: str = "") -> dict[str, object]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
+STORED = PARSE.replace("import load_template", "import load_value_streams as load").replace(
+    "load_template(template, namespace)", "load(template.parent, namespace)"
+)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Path:
+    return tmp_path / "bundles"
+
+
+def loaded(template: Path, storage: Path, task: str = "") -> dict[str, object]:
+    """As :func:`parsed`, through the loader file of a team that has a bundle of its own."""
+    settings = {**os.environ, "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(storage)}
+    command = [sys.executable, "-c", STORED, str(template), task]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=settings)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
 def kept_for(template: Path, *, name: str = TEMPLATE.name, removed: str = "") -> plan.StreamPlan | None:
-    return plan.kept(template, template.read_bytes(), name=name, removed=removed)
+    return plan.kept(
+        plan.beside_template(template), template.read_bytes(), name=name, removed=removed, folder=template.parent
+    )
 
 
 def test_a_worker_builds_the_same_dag_without_the_templates_schema_and_compiler(template: Path) -> None:
@@ -131,3 +153,25 @@ def test_a_comment_makes_no_new_version_of_the_dag_and_a_change_of_meaning_does(
     template.write_text(text.replace("delay: ", "delay: 1", 1))
     assert template.read_text() != text
     assert dag_hash() != first
+
+
+def test_the_loader_door_keeps_its_plans_too_and_writes_nothing_beside_the_templates(
+    template: Path, storage: Path
+) -> None:
+    first = loaded(template, storage, "book_order")
+    again = loaded(template, storage, "book_order")
+    assert first["dag"] == again["dag"] == loaded(template, storage)["dag"]
+    compiler = "airflow_enterprise_orch.value_stream.compile"
+    assert compiler in first["modules"]  # type: ignore[operator]
+    assert compiler not in again["modules"], "a worker compiles at each task start"  # type: ignore[operator]
+    assert [path.name for path in template.parent.iterdir() if path != storage] == [template.name]
+
+
+def test_a_plan_that_somebody_else_may_have_written_is_not_read(template: Path, storage: Path) -> None:
+    first = loaded(template, storage, "book_order")
+    (folder,) = storage.glob(f"{plan_store.FOLDER}*")
+    (kept,) = folder.iterdir()
+    kept.write_text(kept.read_text().replace("book_order", "rob_the_bank"))
+    assert loaded(template, storage, "book_order")["dag"] != first["dag"], "the test changes nothing"
+    folder.chmod(0o777)
+    assert loaded(template, storage, "book_order")["dag"] == first["dag"]

@@ -116,15 +116,20 @@ class TestInAirflow:
         assert built(folder).timetable.infer_manual_data_interval(run_after=at) == DataInterval.exact(at)
 
 
+def kept(template: Path) -> plan.StreamPlan | None:
+    place, folder = plan.beside_template(template), template.parent
+    return plan.kept(place, template.read_bytes(), name=template.name, removed="", folder=folder)
+
+
 class TestPlanAndSnapshot:
     def test_the_plan_counts_only_while_the_calendar_is_the_same(self, folder: Path) -> None:
         template = folder / "month_end.yaml"
         load_template(template, {})
-        found = plan.kept(template, template.read_bytes(), name=template.name, removed="")
+        found = kept(template)
         assert found is not None
         assert found.build().timetable == built(folder).timetable
         (folder / "calendars" / "banking.yaml").write_text(CALENDAR + "# a word\n")
-        assert plan.kept(template, template.read_bytes(), name=template.name, removed="") is None
+        assert kept(template) is None
 
     def test_a_snapshot_holds_the_calendars_and_a_changed_one_is_a_new_version(
         self, folder: Path, tmp_path: Path
