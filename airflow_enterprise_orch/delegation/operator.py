@@ -120,6 +120,7 @@ class DelegateOperator(BaseOperator):
         self.item = item
         self.retry_rules = rules
         self._stopped = False
+        self._asked = False
         self._unrendered: TemplateError | None = None
         self._business_key = ""
 
@@ -192,6 +193,7 @@ class DelegateOperator(BaseOperator):
 
     def answered(self, context: Context, event: dict[str, Any], asked: list[str], key: str = "") -> Any:
         """Go on with what a person answered."""
+        self._asked = True
         return self._live(context, lambda conduct: conduct.answered(event, asked, key))
 
     def on_kill(self) -> None:
@@ -248,10 +250,15 @@ class DelegateOperator(BaseOperator):
                 # A stream that runs this one sees by this which business case the instance is.
                 return {**value, "business_key": self._business_key} if self._business_key else dict(value)
             case Wait(attempt, deadline):
+                if self._asked and self._watched:
+                    told = self._told()
+                    told.released(context, told.alerts_of(context), "a person answered, and the step waits for its job")
                 self.defer(trigger=self.trigger_class(self._waiting(context, attempt, deadline)), method_name="collect")
             case Asked(subject, question, options, key):
                 self.log.warning("a person must answer in Required Actions: %s", question)
                 subject = f"{self.task_id}: {subject}"
+                if self._watched:
+                    self._told().parked(context, question, key)
                 parking.park(context, subject=subject, question=question, options=options, key=key)
             case Held(reason):
                 self.log.info("nothing is handed over: %s", reason)
@@ -263,6 +270,16 @@ class DelegateOperator(BaseOperator):
             case Failed(message):
                 raise AirflowFailException(message)
         assert_never(comes_next)
+
+    @property
+    def _watched(self) -> bool:
+        # What people want told rides in a callback; see alerts.callbacks, which few steps need.
+        return bool(self.on_failure_callback)
+
+    def _told(self) -> Any:
+        from airflow_enterprise_orch.alerts import callbacks
+
+        return callbacks
 
     def _waiting(self, context: Context, attempt: Attempt, deadline: datetime | None) -> trigger.Wait:
         ti = context["ti"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.plugins_manager import AirflowPlugin
 
 from airflow_enterprise_orch import preload
+from airflow_enterprise_orch.value_stream.deadline import DueReference
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -47,6 +48,7 @@ class EnterpriseOrchPlugin(AirflowPlugin):
     name = "enterprise_orch"
     fastapi_apps = [{"app": LazyApp(), "url_prefix": PREFIX, "name": "Enterprise orchestration"}]  # noqa: RUF012
     timetables = LazyTimetables()
+    deadline_references = [DueReference]  # noqa: RUF012
 
     @classmethod
     def on_load(cls, *_args: Any, **_kwargs: Any) -> None:

@@ -16,6 +16,7 @@ from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from airflow_enterprise_orch.instance import render_text
 from airflow_enterprise_orch.value_stream.asking import answered, check_answered
+from airflow_enterprise_orch.value_stream.waiting import TellsWhileItWaits
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,7 +28,7 @@ OnTimeout = Literal["fail", "approve", "reject"]
 OnReject = Literal["fail", "skip"]
 
 
-class ApprovalStep(ApprovalOperator):
+class ApprovalStep(TellsWhileItWaits, ApprovalOperator):
     """Waits for a person to approve or reject.
 
     What it leaves for later steps: ``approved`` (bool), ``outcome`` (``approved`` or ``rejected``), ``by`` (who, or
@@ -82,7 +83,7 @@ class ApprovalStep(ApprovalOperator):
         """Write the question, then wait without a worker."""
         self.subject = render_text(self.subject, context, self.stream)
         self.body = render_text(self.body, context, self.stream) if self.body is not None else None
-        super().execute(context)
+        self.ask(context, super().execute)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Record the answer, then let it have its effect."""

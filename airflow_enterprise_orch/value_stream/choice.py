@@ -19,6 +19,7 @@ from airflow_enterprise_orch.instance import render_text
 from airflow_enterprise_orch.value_stream.asking import Answered, answered, check_answered
 from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY, Decision, Override
 from airflow_enterprise_orch.value_stream.overriding import override_of
+from airflow_enterprise_orch.value_stream.waiting import TellsWhileItWaits
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 FAIL = "fail"
 
 
-class ChoiceStep(HITLOperator, BranchMixIn):
+class ChoiceStep(TellsWhileItWaits, HITLOperator, BranchMixIn):
     """Waits for a person to choose.
 
     What it leaves for later steps: ``outcome`` (the option's id), ``by`` (who, or ``nobody`` when the time limit
@@ -96,7 +97,7 @@ class ChoiceStep(HITLOperator, BranchMixIn):
             return self._go(context, way, who, Override(wish.by, wish.reason))
         self.subject = render_text(self.subject, context, self.stream)
         self.body = render_text(self.body, context, self.stream) if self.body is not None else None
-        return super().execute(context)
+        return self.ask(context, super().execute)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Keep the decision, then go the way that was chosen."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from airflow_enterprise_orch.due import in_words
 from airflow_enterprise_orch.expressions import compile_expression
 from airflow_enterprise_orch.restricted_jinja import inspect, texts
 from airflow_enterprise_orch.value_stream import model, steps
@@ -23,6 +24,7 @@ from airflow_enterprise_orch.value_stream.model_types import format_duration
 from airflow_enterprise_orch.value_stream.paths import Paths, Task, TaskKind
 from airflow_enterprise_orch.value_stream.plan import EMPTY, GroupPlan, StreamPlan, TaskPlan
 from airflow_enterprise_orch.value_stream.schedule import dates_of, planned
+from airflow_enterprise_orch.value_stream.watch_plan import plan_watch
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -87,6 +89,7 @@ def plan_stream(stream: ValueStream, *, source_hash: str = "", source: str = "",
         tuple(replace(_task(stream, paths, task), group=_group_of(stream, task)) for task in paths.tasks),
         stream.seen,
         tuple(_groups(stream)),
+        plan_watch(stream),
     )
 
 
@@ -356,6 +359,8 @@ def _param(param: model.Param) -> dict[str, Any]:
 
 def _documentation(stream: ValueStream, source_hash: str, source: str, removed: str) -> str:
     business = stream.business
+    zone = stream.schedule.timezone if stream.schedule is not None else "UTC"
+    due = stream.due.to_plan(zone) if stream.due is not None else None
     lines = [f"# {stream.title}", ""]
     if removed:
         lines += [f"**The template was taken away on {removed}.** It is here for its running instances only.", ""]
@@ -367,6 +372,7 @@ def _documentation(stream: ValueStream, source_hash: str, source: str, removed: 
         f"- criticality: {business.criticality}",
         f"- business key: `{business.key}`" if business.key else "- business key: the run's id",
         f"- a second live instance with the same key: {business.duplicates}",
+        *([f"- due: {in_words(due)}"] if due is not None else []),
         f"- template: {f'`{source}`, ' if source else ''}version `{source_hash}`",
     ]
     if not removed:

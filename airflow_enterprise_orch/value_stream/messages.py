@@ -13,11 +13,13 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from airflow_enterprise_orch.value_stream.model_types import (
+    ADDRESS,
     ASSET_PATTERN,
     ASSET_REFERENCE_PATTERN,
     CLASS_PATH,
     ID_PATTERN,
     MAX_PRIORITY,
+    PATH_ON_HOST,
     TIME_PATTERN,
     XCOM_PATH,
 )
@@ -57,6 +59,8 @@ _PATTERNS: Mapping[str, tuple[str, str]] = {
     ASSET_REFERENCE_PATTERN: ("{input} is no asset", "write its name or its URI, without spaces"),
     TIME_PATTERN: ("{input} is no time of the day", "write it as 18:00"),
     r"^[A-Za-z0-9_.\-]+$": ("this is no connection id", "name an Airflow connection: letters, digits, _ . and -"),
+    ADDRESS: ("{input} is no mail address", "write it as ops@example.com"),
+    PATH_ON_HOST: ("{input} is no path on the host", "begin it with /, without spaces"),
 }
 _TABLE: Mapping[str, tuple[str, str]] = {
     "string_type": ("must be a text, not {kind}", "put it in quotes"),

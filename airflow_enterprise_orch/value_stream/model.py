@@ -35,6 +35,7 @@ from airflow_enterprise_orch.value_stream.model_types import (
 )
 from airflow_enterprise_orch.value_stream.schedule import Schedule
 from airflow_enterprise_orch.value_stream.steps import Step
+from airflow_enterprise_orch.value_stream.watching import AlertRule, Due
 from airflow_enterprise_orch.working_days import WorkingDays
 
 if TYPE_CHECKING:
@@ -115,6 +116,10 @@ class Header(Part):
     business: Business = Field(description="What the stream is to the business.")
     params: dict[Identifier, Param] = Field(default_factory=dict, description="What a run is started with.")
     schedule: Schedule | None = Field(None, description="When runs start by themselves.")
+    due: Due | None = Field(None, description="By when an instance must be over; what is late is told by alerts.")
+    alerts: Annotated[tuple[AlertRule, ...], Field(strict=False)] = Field(
+        (), description="Who is told when a step fails, is late, waits for a person, or cannot be proven."
+    )
     limits: Limits = Field(
         default_factory=lambda: Limits.model_validate({}), description="How much may be live at once."
     )

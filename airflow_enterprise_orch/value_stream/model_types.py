@@ -14,6 +14,9 @@ CLASS_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"
 XCOM_PATH = r"^[A-Za-z0-9_\-]+(\.[A-Za-z0-9_\-]+)*$"
 ID_PATTERN = r"^[a-z][a-z0-9_]*$"
 TIME_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
+ADDRESS = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~\-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.\-]{0,250}[A-Za-z0-9])?$"
+"""A mail address as nearly everybody has one: nothing in it can end a header or begin another address."""
+PATH_ON_HOST = r"^/[^\s#]*$"
 
 ParamType = Literal["string", "integer", "number", "boolean"]
 ParamKind = Literal["string", "integer", "number", "boolean", "list"]

@@ -20,7 +20,7 @@ RESERVED = frozenset({
 """CEL's words (language definition, "Syntax"): no id can be one of them, because conditions could not name it."""
 
 
-COMMON_KEYS = ("title", "after", "group", "priority")
+COMMON_KEYS = ("title", "after", "group", "priority", "due")
 """What every step may have."""
 
 

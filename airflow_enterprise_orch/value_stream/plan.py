@@ -62,17 +62,21 @@ class TaskPlan:
     publishes: tuple[str, ...] = ()
     group: str = ""
 
-    def make(self, dag: DAG, group: TaskGroup | None = None) -> Any:
-        """Return the operator, as a task of ``dag``."""
+    def make(self, dag: DAG, watched: Mapping[str, Any], group: TaskGroup | None = None) -> Any:
+        """Return the operator, as a task of ``dag``.
+
+        :param watched: its callbacks; a task that no worker runs has none.
+        """
         operator: Any = resolve(self.operator)
         delay = {} if self.retry_delay is None else {"retry_delay": timedelta(seconds=self.retry_delay)}
         maker = operator.from_step if self.delegated else operator
         outlets = {"outlets": [Asset(name) for name in self.publishes]} if self.publishes else {}
+        callbacks = watched if self.operator != EMPTY else {}
         # Entered, because not every system's ``from_step`` hands a group on.
         with group or nullcontext():
             if self.each:
-                return operator.for_each(dag, self.each, task_id=self.task_id, **delay, **self.arguments)
-            return maker(task_id=self.task_id, dag=dag, **delay, **outlets, **self.arguments)
+                return operator.for_each(dag, self.each, task_id=self.task_id, **delay, **callbacks, **self.arguments)
+            return maker(task_id=self.task_id, dag=dag, **delay, **outlets, **callbacks, **self.arguments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,7 @@ class StreamPlan:
     :param tasks: each after those that it waits for.
     :param seen: the files beside the template that it was made of too, see ``beside.unchanged``.
     :param groups: each after the one that it stands in.
+    :param watch: its due times and alerts, as :func:`~.watch_plan.plan_watch` made them; None without any.
     """
 
     dag: Mapping[str, Any]
@@ -105,13 +110,16 @@ class StreamPlan:
     tasks: tuple[TaskPlan, ...]
     seen: Mapping[str, str] = field(default_factory=dict)
     groups: tuple[GroupPlan, ...] = ()
+    watch: Mapping[str, Any] | None = None
 
     def build(self) -> DAG:
         """Make the DAG."""
+        due, watched = self._watched()
         dag = DAG(
             **_scheduled(self.schedule),
             auto_register=False,
             **self.dag,
+            **due,
         )
         groups: dict[str, TaskGroup] = {}
         for group in self.groups:
@@ -124,12 +132,20 @@ class StreamPlan:
                 dag=dag,
             )
         for task in self.tasks:
-            made = task.make(dag, groups.get(task.group))
+            made = task.make(dag, watched, groups.get(task.group))
             for upstream in task.upstream:
                 dag.get_task(upstream).set_downstream(made)
         # Only now: Airflow would copy them for every task, which took half of the time.
         dag.params = ParamsDict({name: Param(**param) for name, param in self.params.items()})
         return dag
+
+    def _watched(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what due times and alerts add to the arguments of the DAG, and of its tasks."""
+        if self.watch is None:
+            return {}, {}
+        from airflow_enterprise_orch.value_stream import watch_plan
+
+        return watch_plan.dag_arguments(self.watch), watch_plan.task_arguments(self.watch)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain JSON form."""
@@ -141,7 +157,7 @@ class StreamPlan:
         lists = ("upstream", "publishes")
         tasks = tuple(TaskPlan(**{**task, **{name: tuple(task[name]) for name in lists}}) for task in data["tasks"])
         groups = tuple(GroupPlan(**group) for group in data["groups"])
-        return cls(data["dag"], data["params"], data["schedule"], tasks, data["seen"], groups)
+        return cls(data["dag"], data["params"], data["schedule"], tasks, data["seen"], groups, data["watch"])
 
 
 def _scheduled(schedule: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from airflow_enterprise_orch.value_stream import checks
 from airflow_enterprise_orch.value_stream.beside import Beside
 from airflow_enterprise_orch.value_stream.composing import compose
 from airflow_enterprise_orch.value_stream.draft import Draft, DraftStep
+from airflow_enterprise_orch.value_stream.due_checks import check_due
 from airflow_enterprise_orch.value_stream.grouping import check_groups
 from airflow_enterprise_orch.value_stream.messages import kind_of, missing_key, unknown_key
 from airflow_enterprise_orch.value_stream.model import Header, Param, ValueStream
@@ -106,6 +107,7 @@ class _Reader(Notes):
             check_groups(draft),
             checks.check_graph(draft),
             checks.check_steps(draft),
+            check_due(draft),
         ):
             self.problems.extend(check)
         if self.problems:

@@ -36,6 +36,7 @@ from airflow_enterprise_orch.value_stream.model_types import (
     format_duration,
 )
 from airflow_enterprise_orch.value_stream.moments import Day, IfPast
+from airflow_enterprise_orch.value_stream.watching import Due
 
 WAIT_FACTS: Mapping[str, str] = {"until": "string"}
 
@@ -111,6 +112,7 @@ class BaseStep(Part):
     priority: Priority | None = Field(
         None, description="Which steps go first where not all can; without it the stream's priority."
     )
+    due: Due | None = Field(None, description="By when the step must be over; what is late is told by alerts.")
 
     @property
     def facts(self) -> Mapping[str, str]:

@@ -32,6 +32,14 @@ from airflow_enterprise_orch.value_stream.steps import (
     XcomOutput,
 )
 from airflow_enterprise_orch.value_stream.surroundings import Surroundings
+from airflow_enterprise_orch.value_stream.watching import (
+    AlertRule,
+    AlertTargets,
+    Due,
+    EmailTarget,
+    SlackTarget,
+    WebhookTarget,
+)
 
 TEXT = (Path(__file__).parents[2] / "docs" / "templates.md").read_text(encoding="utf-8")
 MODELS = (
@@ -59,6 +67,12 @@ MODELS = (
     AirflowStep,
     XcomOutput,
     Resource,
+    Due,
+    AlertRule,
+    AlertTargets,
+    EmailTarget,
+    WebhookTarget,
+    SlackTarget,
 )
 KEYS = {field.alias or name for model in MODELS for name, field in model.model_fields.items()}
 INTERNAL = {"id", "step", "work"}
@@ -122,7 +136,7 @@ def test_the_examples_are_right_templates(tmp_path):
     examples = re.findall(r"```yaml\n(value_stream: .*?)```", TEXT, re.DOTALL)
     beside = Surroundings.on_disk(tmp_path / "example.yaml", profile="prod")
     streams = [ValueStream.load(example, surroundings=beside) for example in examples]
-    assert [stream.id for stream in streams] == ["order_to_certificate", "close_account", "close_group"]
+    assert [stream.id for stream in streams] == ["order_to_certificate", "close_account", "month_end", "close_group"]
     assert list(streams[1].steps) == ["settle", "letter_write", "letter_send", "archive"]
 
 
