@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from airflow_enterprise_orch.template_tools.words import in_words, retry_words
+from airflow_enterprise_orch.template_tools.words import alert_words, due_words, in_words, retry_words
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS
 from airflow_enterprise_orch.value_stream.problems import listed
@@ -52,6 +52,7 @@ _WORDS: Mapping[str, str] = {
     "steps": "steps of one instance at a time",
     "step": "step type",
     "run": "the value stream that it runs",
+    "alerts": "who is told of what",
 }
 _KINDS: Mapping[type[Step], str] = {
     ApprovalStep: "approval",
@@ -62,7 +63,7 @@ _KINDS: Mapping[type[Step], str] = {
 }
 _OWN_KINDS = (*_KINDS.values(), "airflow", "step", "stream")
 _CONDITIONS = ("when", "success", "warning")
-_SETS = ("after", "then", "otherwise", "tags", "on", "assignees")
+_SETS = ("after", "then", "otherwise", "tags", "on", "assignees", "alerts")
 """Lists whose order says nothing."""
 
 
@@ -98,6 +99,9 @@ def diff(old: ValueStream, new: ValueStream) -> tuple[Change, ...]:
 
 def _data(stream: ValueStream) -> dict[str, Any]:
     data = stream.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if "due" in data:
+        data["due"] = due_words(data["due"])
+    data["alerts"] = [alert_words(rule) for rule in data["alerts"]]
     data["steps"] = {name: _step(step, data["steps"][name]) for name, step in stream.steps.items()}
     return data
 
@@ -108,6 +112,8 @@ def _step(step: Step, data: dict[str, Any]) -> dict[str, Any]:
     for key in COMMON_KEYS:
         if key in data:
             common[key] = data.pop(key)
+    if "due" in common:
+        common["due"] = due_words(common["due"])
     data.pop("id")
     if isinstance(step, BranchStep):
         return {"kind": "branch", **common, **data}
@@ -173,7 +179,18 @@ def _with_names(data: dict[str, Any], renamed: Mapping[str, str]) -> dict[str, A
 
 
 def _head(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
-    for key in ("value_stream", "title", "description", "business", "schedule", "limits", "priority", "tags"):
+    for key in (
+        "value_stream",
+        "title",
+        "description",
+        "business",
+        "schedule",
+        "limits",
+        "due",
+        "alerts",
+        "priority",
+        "tags",
+    ):
         yield from _changes(before.get(key), after.get(key), (key,), "the stream")
 
 

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from airflow_enterprise_orch.template_tools.shape import PEOPLE, Shape, lane, ways
-from airflow_enterprise_orch.template_tools.words import counted, harmless, in_words, retry_words
+from airflow_enterprise_orch.template_tools.words import (
+    alert_words,
+    counted,
+    due_words,
+    harmless,
+    in_words,
+    retry_words,
+)
 from airflow_enterprise_orch.value_stream.model import Param, ValueStream
 from airflow_enterprise_orch.value_stream.model_types import format_duration
 from airflow_enterprise_orch.value_stream.problems import listed
@@ -92,6 +99,10 @@ def _head(stream: ValueStream) -> Iterator[str]:
         yield "started by people, the API or assets"
     if business.key is not None:
         yield f"an instance is known by {business.key}; {_DUPLICATES[business.duplicates]}"
+    if stream.due is not None:
+        yield f"due {due_words(stream.due.model_dump(mode='json'))}"
+    for rule in stream.alerts:
+        yield f"tells of {alert_words(rule.model_dump(mode='json', exclude_none=True))}"
     if stream.priority is not None:
         yield f"priority {stream.priority}"
     limits = stream.limits
@@ -241,6 +252,8 @@ def _says(shape: Shape, step: Step) -> Iterator[str]:
         yield f"waits {step.words()}"
     elif isinstance(step, FailStep):
         yield f"ends the path as failed: {step.message}"
+    if step.due is not None:
+        yield f"due {due_words(step.due.model_dump(mode='json'))}"
     if step.priority is not None:
         yield f"priority {step.priority}"
     facts = [*step.outputs] if isinstance(step, (DelegatedStep, AirflowStep, DecisionStep, SubStreamStep)) else []

@@ -16,6 +16,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from airflow_enterprise_orch.restricted_jinja import texts
+from airflow_enterprise_orch.template_tools import lint_alerts
 from airflow_enterprise_orch.template_tools.reach import Reach, reach
 from airflow_enterprise_orch.value_stream import secret_texts
 from airflow_enterprise_orch.value_stream.decision_table import shown
@@ -302,6 +303,9 @@ RULES: Mapping[str, Rule] = {
     ),
     "missing-due": Rule("A stream of high criticality, or with a schedule, without a due time.", _missing_due),
     "unprotected": Rule("A step that may run twice: an operator of Airflow.", _unprotected),
+    "missing-alerts": Rule("A stream of high criticality without alerts.", lint_alerts.missing_alerts),
+    "idle-alert": Rule("An alert on something that cannot happen in the stream.", lint_alerts.idle_alerts),
+    "missing-package": Rule("An alert whose notifier's package is not installed here.", lint_alerts.missing_packages),
     "wrong-comment": Rule("A comment that is to silence a rule, without a reason or without effect.", _nothing),
 }
 """All rules, by name."""

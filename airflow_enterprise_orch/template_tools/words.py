@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.problems import listed
@@ -84,6 +85,30 @@ def retry_words(kinds: Iterable[str], times: int, delay: str = "", backoff: floa
         later += f", each further wait {backoff:g} times as long" + (f", at most {max_delay}" if max_delay else "")
     named = listed([kind.replace("_", " ") for kind in kinds], "or")
     return f"if {named}: again, up to {counted(times, 'time')}{later}"
+
+
+def due_words(data: Mapping[str, Any]) -> str:
+    """Say a due time as a template has it."""
+    if data.get("within") is not None:
+        return f"within {data['within']} of the start"
+    days = int(data.get("days") or 0)
+    day = f", {counted(days, 'day')} after the business day" if days else ""
+    return f"by {data.get('time')}{' ' + data['timezone'] if data.get('timezone') else ''}{day}"
+
+
+def alert_words(data: Mapping[str, Any]) -> str:
+    """Say an alert rule as a template has it."""
+    told = listed(
+        [f"waiting for {data['after']}" if one == "waiting" and data.get("after") else one for one in data["on"]]
+    )
+    kinds = {"email": "mail", "webhook": "webhook", "slack": "Slack"}
+    targets = []
+    for kind, target in sorted(data["to"].items()):
+        where = " ".join([*target.get("to", ()), target.get("path") or "", target.get("channel") or ""])
+        targets.append(" ".join(f"{kinds[kind]} {where} by connection {target['connection']}".split()))
+    only = f", if its criticality is {listed(data['severity'], 'or')}" if data.get("severity") else ""
+    sent = f", sent as {data['send_as']}" if data.get("send_as") else ""
+    return f"{told}: {listed(targets)}{only}{sent}"
 
 
 def harmless(text: str) -> str:
