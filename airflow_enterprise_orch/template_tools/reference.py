@@ -253,7 +253,8 @@ def _limits(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
             found.append(one[MEANING_KEY])
         found += [text.format(one[name]) for name, text in _LIMITS if name in one]
         if one.get("pattern") and one["pattern"] not in _KNOWN_PATTERNS:
-            found.append(f"matches `{one['pattern']}`")
+            # A backtick would end the code; its number means the same in a pattern.
+            found.append("matches `" + one["pattern"].replace("`", r"\x60") + "`")
         for below in (one.get("items"), _by_name(one)):
             if below is not None and (each := _limits(below, definitions)):
                 found.append(f"each: {each}")

@@ -44,7 +44,7 @@ class TellsWhileItWaits:
 
         :param ask: Airflow's operator's own ``execute``, which writes the question and parks the task.
         """
-        stages = later(context, self.within)
+        stages, defaults = later(context, self.within), self.defaults
         if stages:
             # Airflow would answer with them when the first limit is up, which is only there to tell something.
             self.defaults = None
@@ -57,6 +57,8 @@ class TellsWhileItWaits:
                 parked.kwargs = {"subject": self.subject, "stages": stages}
                 parked.timeout = timedelta(seconds=stages[0])
             raise
+        finally:
+            self.defaults = defaults
         raise AssertionError("Airflow's operator parks the task")
 
     def still_waiting(self, context: Context, event: dict[str, Any], subject: str, stages: list[float]) -> Any:
