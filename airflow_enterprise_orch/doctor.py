@@ -233,8 +233,9 @@ def connections_of(streams: Iterable[ValueStream]) -> dict[str, set[str]]:
     needed: dict[str, set[str]] = {}
     for stream in streams:
         for step in stream.steps.values():
-            if isinstance(step, DelegatedStep):
-                needed.setdefault(step.connection, set()).add(step_type(step.step)[0].name)
+            for work in (step, step.compensation):
+                if isinstance(work, DelegatedStep):
+                    needed.setdefault(work.connection, set()).add(step_type(work.step)[0].name)
     return needed
 
 

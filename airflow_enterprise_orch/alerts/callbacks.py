@@ -145,16 +145,20 @@ def tell_of_step(
 
 def _alert(context: Context, alerts: Mapping[str, Any], event: str, **more: Any) -> Alert:
     from airflow_enterprise_orch.alerts.telling import Run, alert_of
+    from airflow_enterprise_orch.undoing import UNDO, UNDO_TITLE
 
     ti = context["ti"]
     task, run = ti.task, Run.of(context)
+    step, undoing, _ = ti.task_id.partition(UNDO)
     own = alerts.get("steps", {}).get(ti.task_id)
     return alert_of(
         alerts,
         run,
         event,
-        step=ti.task_id,
-        step_title=str(getattr(task, "task_display_name", "") or ti.task_id),
+        step=step,
+        step_title=str(getattr(task, "task_display_name", "") or step).removeprefix(UNDO_TITLE if undoing else ""),
+        undoing=bool(undoing),
+        task_id=ti.task_id,
         system=str(getattr(task, "step", "") or ""),
         connection=str(getattr(task, "connection", "") or ""),
         since=datetime.now(UTC),

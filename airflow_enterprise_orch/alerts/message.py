@@ -36,6 +36,18 @@ NEXT: Mapping[str, str] = {
     "released": "Nothing: it is told because you were told that it stood still.",
 }
 """What to do next, by event."""
+WORDS_UNDOING: Mapping[str, str] = {
+    "failed": "could not be undone",
+    "waiting": "is being undone, and waits for an answer",
+    "ambiguous": "is being undone, and needs a person to look",
+    "released": "is being undone, and goes on",
+}
+"""Of the task that undoes a step; the others that tell of steps have no such events."""
+NEXT_UNDOING = (
+    "What the step did still stands. Put right what the reason names, then clear in Airflow only the task that undoes "
+    "the step; or undo it by hand, and mark that task as a success."
+)
+"""What to do next when a step could not be undone."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]+")
 
@@ -49,6 +61,7 @@ class Alert:
     :param title: its name for people.
     :param key: the instance's business key.
     :param step: the step's id; "" for the instance as a whole.
+    :param undoing: it tells of the undoing of the step.
     :param system: the step type: ``mainframe.job``.
     :param job_id: what the remote system calls the job.
     :param since: since when it is so; aware.
@@ -77,6 +90,7 @@ class Alert:
     due: datetime | None = None
     timezone: str = "UTC"
     link: str = ""
+    undoing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +107,7 @@ def render(alert: Alert) -> Message:
     """Say an alert."""
     shown = {name: one_line(value) if isinstance(value, str) else value for name, value in asdict(alert).items()}
     shown["reason"] = clipped(" ".join(_CONTROL.sub(" ", alert.reason).split()), LONGEST_REASON)
-    what = WORDS[alert.event]
+    what = _words(alert)
     whose = f"{shown['title']} {shown['key']}"
     step = f": {shown['step_title'] or shown['step']}" if alert.step else ""
     subject = clipped(f"[{shown['severity']}] {whose}{step} {what}", LONGEST_SUBJECT)
@@ -123,9 +137,17 @@ def _lines(alert: Alert, shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Since", moment(alert.since, alert.timezone)
     if alert.due is not None:
         yield "Due", moment(alert.due, alert.timezone)
-    yield "What to do", NEXT[alert.event]
+    yield "What to do", _next(alert)
     if alert.link:
         yield "In Airflow", shown["link"]
+
+
+def _words(alert: Alert) -> str:
+    return (WORDS_UNDOING if alert.undoing else WORDS)[alert.event]
+
+
+def _next(alert: Alert) -> str:
+    return NEXT_UNDOING if alert.undoing and alert.event == "failed" else NEXT[alert.event]
 
 
 def _cell(name: str, value: str) -> str:
@@ -137,20 +159,20 @@ def _cell(name: str, value: str) -> str:
 
 
 def _data(alert: Alert, shown: Mapping[str, Any]) -> dict[str, Any]:
-    step = {name: shown[name] for name in ("system", "connection", "job_id")}
+    step = {name: shown[name] for name in ("system", "connection", "job_id", "undoing")}
     return {
         "version": MESSAGE_VERSION,
         "id": alert.alert_id,
         "event": alert.event,
         "severity": alert.severity,
-        "summary": f"{shown['title']} {shown['key']}{': ' + shown['step'] if alert.step else ''} {WORDS[alert.event]}",
+        "summary": f"{shown['title']} {shown['key']}{': ' + shown['step'] if alert.step else ''} {_words(alert)}",
         "stream": {"id": alert.stream, **{name: shown[name] for name in ("title", "domain", "owner")}},
         "instance": {"key": shown["key"], "run_id": shown["run_id"]},
         "step": {"id": alert.step, "title": shown["step_title"] or alert.step, **step} if alert.step else None,
         "reason": shown["reason"],
         "since": alert.since.astimezone(UTC).isoformat(),
         "due": alert.due.astimezone(UTC).isoformat() if alert.due is not None else None,
-        "next": NEXT[alert.event],
+        "next": _next(alert),
         "link": shown["link"],
     }
 

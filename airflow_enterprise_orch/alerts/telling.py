@@ -93,9 +93,9 @@ def alert_of(alerts: Mapping[str, Any], run: Run, event: str, *, what: str, **mo
     """Return an alert, all but its severity, which is each rule's.
 
     :param what: of this event, so that it is told once.
-    :param more: the other fields of :class:`Alert`.
+    :param more: the other fields of :class:`Alert`, and where the link leads: ``task_id``, else ``step``.
     """
-    step = more.get("step", "")
+    task_id = more.pop("task_id", more.get("step", ""))
     return Alert(
         event=event,
         severity="",
@@ -107,7 +107,7 @@ def alert_of(alerts: Mapping[str, Any], run: Run, event: str, *, what: str, **mo
         run_id=run.run_id,
         alert_id="/".join((run.dag_id, run.run_id, what)),
         timezone=alerts["timezone"],
-        link=link(run.dag_id, run.run_id, step, more.pop("map_index", -1)),
+        link=link(run.dag_id, run.run_id, task_id, more.pop("map_index", -1)),
         **{"due": run.due(alerts["due"]), **more},
     )
 

@@ -14,13 +14,14 @@ from pydantic import Field, JsonValue, ValidationError
 
 from airflow_enterprise_orch.errors import OrchestrationError
 from airflow_enterprise_orch.template_tools.given import check_params, check_required, check_results, read_sheet
-from airflow_enterprise_orch.template_tools.walk import NotGiven, Walk, walk
+from airflow_enterprise_orch.template_tools.walk import NotGiven, walk
+from airflow_enterprise_orch.template_tools.walked import Walk
 from airflow_enterprise_orch.value_stream.decision_record import Fired
 from airflow_enterprise_orch.value_stream.decision_table import OTHERWISE
 from airflow_enterprise_orch.value_stream.messages import translate
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.model_types import GivenValue, Identifier, Line, Part, StepIds
-from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, template_error
+from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed, template_error
 from airflow_enterprise_orch.value_stream.steps import BranchStep, ChoiceStep
 from airflow_enterprise_orch.value_stream.surroundings import Surroundings
 from airflow_enterprise_orch.value_stream.template_folder import CASES, SUFFIXES, find_templates
@@ -36,6 +37,7 @@ class Case(Part):
     results: StepResults = Field(default_factory=dict, description="What its steps come to.")
     takes: StepIds = Field(description="The steps that run, all of them, branches included.")
     skips: StepIds = Field((), description="Steps that must not run.")
+    compensates: StepIds = Field((), description="The steps that are undone, all of them.")
     ends: Literal["success", "failed"] = Field("success", description="How the instance ends.")
 
 
@@ -179,6 +181,7 @@ def _read(stream: ValueStream, document: Document) -> Cases:
         problems += check_required(stream, document, (*here, "params"), {**cases.params, **case.params})
         problems += check_results(stream, document, (*here, "results"), case.results)
         problems += _check_path(stream, document, here, case)
+        problems += _check_compensates(stream, document, here, case)
     if problems:
         raise template_error(problems)
     return cases
@@ -201,6 +204,16 @@ def _check_path(stream: ValueStream, document: Document, path: Path, case: Case)
             seen[name] = group
 
 
+def _check_compensates(stream: ValueStream, document: Document, path: Path, case: Case) -> Iterator[Problem]:
+    undone = [name for name, step in stream.steps.items() if step.compensation is not None]
+    for index, name in enumerate(case.compensates):
+        if name not in undone:
+            what = f"nothing undoes step {name!r}" if name in stream.steps else f"there is no step {name!r}"
+            known = f"use {listed(undone, 'or')}" if undone else "remove it"
+            close = closest(name, undone)
+            yield document.problem((*path, "compensates", index), what, known, suggestion=close)
+
+
 def _together(common: StepResults, own: StepResults) -> dict[str, Mapping[str, Any]]:
     """Return the results of a case: its own before the common ones, key by key."""
     return {step: {**common.get(step, {}), **own.get(step, {})} for step in {**common, **own}}
@@ -215,6 +228,12 @@ def _differences(case: Case, walked: Walk) -> Iterator[str]:
         if name not in walked.takes:
             why = became[name].why
             yield f"{name} does not run: {'skipped' if became[name].state == 'skipped' else 'stopped'}, {why}"
+    for name in walked.compensates:
+        if name not in case.compensates:
+            yield f"{name} is undone, but is not in compensates"
+    for name in case.compensates:
+        if name not in walked.compensates:
+            yield f"{name} is in compensates, but is not undone"
     if walked.ends != case.ends:
         failed = "; ".join(f"{step.id} failed: {step.why}" for step in walked.steps if step.state == "failed")
         yield f"ends: {walked.ends}, not {case.ends}" + (f" ({failed})" if failed else "")

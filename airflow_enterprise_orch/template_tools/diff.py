@@ -124,6 +124,9 @@ def _step(step: Step, data: dict[str, Any]) -> dict[str, Any]:
         else:
             kind = data.pop("step")
             work = {"connection": data.pop("connection"), **data.pop("work")}
+            if step.compensate is not None:
+                undo = _step(step.compensate, data.pop("compensate"))
+                data["compensate"] = {name: undo[name] for name in undo if name not in ("kind", "title", "after")}
         return {"kind": kind, **common, kind: work, **data, **({"retry": retry} if retry else {})}
     if isinstance(step, SubStreamStep):
         retry = [{**rule, "on": sorted(rule["on"])} for rule in data.pop("retry")]

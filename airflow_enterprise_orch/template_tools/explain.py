@@ -224,6 +224,9 @@ def _says(shape: Shape, step: Step) -> Iterator[str]:
         if step.time_limit is not None:
             ends = "cancelled" if isinstance(step, DelegatedStep) else "fails"
             yield f"{ends} after {format_duration(step.time_limit)}"
+        if step.compensation is not None:
+            undo = step.compensation
+            yield f"undone when a step after it fails: {undo.step}, connection {undo.connection}"
         if isinstance(step, DelegatedStep) and step.publishes:
             yield f"its success is an event of {listed(step.publishes)}"
         if step.resource is not None:
@@ -259,7 +262,8 @@ def _says(shape: Shape, step: Step) -> Iterator[str]:
     facts = [*step.outputs] if isinstance(step, (DelegatedStep, AirflowStep, DecisionStep, SubStreamStep)) else []
     used = {value: users for (name, value), users in shape.used_by.items() if name == step.id}
     for value in dict.fromkeys([*facts, *used]):
-        users = f"used by {listed(used[value])}" if value in used else "used by no step"
+        readers = ["what undoes it" if user == step.id else user for user in used.get(value, ())]
+        users = f"used by {listed(readers)}" if readers else "used by no step"
         yield f"leaves {value}: {users}"
 
 

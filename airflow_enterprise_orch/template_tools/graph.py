@@ -143,7 +143,8 @@ def _box(step: Step, box: Box) -> str:
     kind = {PEOPLE: "person", DECISIONS: "branch"}.get(lane(step), "work")
     details = [_DONE_BY.get(type(step), step.id), ""]
     if isinstance(step, DelegatedStep):
-        details = [step.step, f"{step.connection}, for each item" if step.for_each else step.connection]
+        told = ", for each item" if step.for_each else ", can be undone" if step.compensate is not None else ""
+        details = [step.step, f"{step.connection}{told}"]
     elif isinstance(step, SubStreamStep):
         details = ["value stream", step.run]
     full = f"{step.id}: {_title(step)} ({' on '.join(filter(None, details))})"

@@ -212,7 +212,8 @@ def _missing_values(template: Template) -> Iterator[Hint]:
         step = template.stream.steps[name]
         for path, value in _needed(step, other):
             when = f" when {shown(example)}" if example else ""
-            what = f"{name!r} runs although {other!r} does not{when}: then it fails, because {value} has no value"
+            fails = "it cannot be undone" if "compensate" in path else "it fails"
+            what = f"{name!r} runs although {other!r} does not{when}: then {fails}, because {value} has no value"
             remedy = "read it where it is always there, or allow for it with | default(...)"
             yield template.hint("missing-value", path, what, remedy, key=False)
             break
@@ -224,6 +225,9 @@ def _needed(step: Step, other: str) -> Iterator[tuple[Path, str]]:
     found: list[tuple[Path, str]] = []
     if isinstance(step, DelegatedStep):
         found = [((*path, step.step, *below), text) for below, text in texts(step.work)]
+        if step.compensate is not None:
+            undo = (*path, "compensate", step.compensate.step)
+            found += [((*undo, *below), text) for below, text in texts(step.compensate.work)]
     elif isinstance(step, SubStreamStep):
         found = [((*path, "stream", "params", *below), text) for below, text in texts(step.params)]
     elif isinstance(step, AirflowStep):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from airflow_enterprise_orch.template_tools.cases import FileReport
-from airflow_enterprise_orch.template_tools.walk import Walk
+from airflow_enterprise_orch.template_tools.walked import Walk
 from airflow_enterprise_orch.template_tools.words import counted
 
 _SAID = {"ran": "runs", "failed": "FAILS", "skipped": "skipped", "stopped": "stopped"}
@@ -18,6 +18,8 @@ def walk_lines(walk: Walk) -> Iterator[str]:
     for step in walk.steps:
         left = ", ".join(f"{name} = {value!r}" for name, value in step.values.items()) if not step.why else step.why
         yield f"  {_SAID[step.state]:8} {step.id:{width}}  {left}".rstrip()
+    if walk.compensates:
+        yield f"undone, in this order: {', '.join(walk.compensates)}"
     yield f"ends: {walk.ends}"
     if walk.unfilled:
         yield "not given, so the texts that need them were not filled in:"

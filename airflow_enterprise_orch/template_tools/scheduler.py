@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from airflow_enterprise_orch.value_stream.paths import ALL_SUCCESS, MEETING, NEVER, Task
+from airflow_enterprise_orch.value_stream.paths import ALL_SUCCESS, ENDED, FAILED, MEETING, NEVER, Task
 
 
 def verdict(task: Task, states: Mapping[str, str]) -> str:
@@ -13,6 +13,10 @@ def verdict(task: Task, states: Mapping[str, str]) -> str:
     bad = any(state in ("failed", "upstream_failed") for state in before)
     if task.rule == NEVER:
         return "skipped" if bad or "success" in before else "success"
+    if task.rule == ENDED:
+        return "success"
+    if task.rule == FAILED:
+        return "success" if bad else "skipped"
     if bad:
         return "upstream_failed"
     if task.rule == ALL_SUCCESS and "skipped" in before:

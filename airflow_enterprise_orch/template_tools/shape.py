@@ -89,7 +89,7 @@ def lane(step: Step) -> str:
 def texts_of(step: Step) -> Any:
     """Return what of a step may hold Jinja."""
     if isinstance(step, DelegatedStep):
-        return step.work
+        return [step.work, step.compensate.work] if step.compensate is not None else step.work
     if isinstance(step, AirflowStep):
         return step.arguments
     if isinstance(step, SubStreamStep):

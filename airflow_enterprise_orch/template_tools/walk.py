@@ -9,7 +9,6 @@ rules that a stream uses, and whom a branch or a rejection skips.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from typing import Any, Literal
 
@@ -23,6 +22,8 @@ from airflow_enterprise_orch.restricted_jinja import ITEM, inspect, render, run_
 from airflow_enterprise_orch.template_tools.given import Params, Results, with_defaults
 from airflow_enterprise_orch.template_tools.scheduler import behind, verdict
 from airflow_enterprise_orch.template_tools.shape import Shape, texts_of
+from airflow_enterprise_orch.template_tools.walked import Choice, State, Walk, WalkedStep
+from airflow_enterprise_orch.undoing import HELPER
 from airflow_enterprise_orch.value_stream.choosing import ChoiceImpossible, row_that_counts, rules_that_hold
 from airflow_enterprise_orch.value_stream.conditions import condition_variables
 from airflow_enterprise_orch.value_stream.decision_record import RULES, Decision, Fired, Override, ways_of_rules
@@ -41,9 +42,6 @@ from airflow_enterprise_orch.value_stream.steps import (
     WaitStep,
 )
 
-State = Literal["ran", "failed", "skipped", "stopped"]
-"""``failed``: it ran, and not well. ``skipped``: on a path not taken. ``stopped``: something before it failed."""
-
 ANY_DAY = datetime(2000, 1, 3, tzinfo=UTC)
 """The day of an instance where none is given, so that its texts are the same every time."""
 
@@ -57,71 +55,6 @@ _TASK_STATES: Mapping[str, State] = {
 
 class NotGiven(OrchestrationError):
     """What comes next depends on a value that the author did not give."""
-
-
-@dataclass(frozen=True, slots=True)
-class WalkedStep:
-    """What became of one step.
-
-    :param why: why it failed, was skipped or stopped; of a decision what it chose and why.
-    :param values: what it left, as far as that is known.
-    """
-
-    id: str
-    state: State
-    why: str = ""
-    values: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What a branch chose.
-
-    :param fired: the numbers of the rules from 1, or ``otherwise``; none when a person decided against the rules.
-    """
-
-    branch: str
-    fired: tuple[Fired, ...]
-    chosen: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Walk:
-    """One instance.
-
-    :param key: its business key; "" without one.
-    :param steps: in an order in which they can run.
-    :param unfilled: values that texts of steps on the path need and that were not given: these were not filled in.
-    """
-
-    stream: str
-    key: str
-    steps: tuple[WalkedStep, ...]
-    choices: tuple[Choice, ...]
-    ends: Literal["success", "failed"]
-    unfilled: Mapping[str, tuple[str, ...]]
-
-    @property
-    def takes(self) -> tuple[str, ...]:
-        """The steps that run, well or not."""
-        return tuple(step.id for step in self.steps if step.state in ("ran", "failed"))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it for tools."""
-        return {
-            "stream": self.stream,
-            "key": self.key,
-            "ends": self.ends,
-            "takes": list(self.takes),
-            "steps": [
-                {"step": step.id, "state": step.state, "why": step.why, "values": dict(step.values)}
-                for step in self.steps
-            ],
-            "choices": [
-                {"branch": one.branch, "fired": list(one.fired), "chosen": list(one.chosen)} for one in self.choices
-            ],
-            "unfilled": {name: list(steps) for name, steps in self.unfilled.items()},
-        }
 
 
 def walk(stream: ValueStream, params: Params, results: Results, *, day: datetime | None = None) -> Walk:
@@ -161,6 +94,7 @@ class _Walker:
         self.whys: dict[str, str] = {}
         self.left: dict[str, dict[str, Any]] = {}
         self.day = day
+        self.undone: list[str] = []
         self.choices: list[Choice] = []
         self.unfilled: dict[str, list[str]] = {}
         self.behind = behind(self.paths.tasks)
@@ -200,18 +134,29 @@ class _Walker:
         ends: Literal["success", "failed"] = "failed" if {"failed", "upstream_failed"} & {*last} else "success"
         unfilled = {name: tuple(who) for name, who in self.unfilled.items()}
         key = self.key if self.stream.business.key is not None else ""
-        return Walk(self.stream.id, key, steps, tuple(self.choices), ends, unfilled)
+        return Walk(self.stream.id, key, steps, tuple(self.choices), ends, unfilled, tuple(self.undone))
 
     def _run(self, task: Task) -> None:
         try:
             if task.kind is TaskKind.ADMIT and not self.key.strip():
                 raise _Failure(f"the business key {self.stream.business.key!r} came out empty")
+            if task.kind is TaskKind.UNDO:
+                self._undo(task.step)
             if task.kind is TaskKind.STEP:
                 self._step(self.stream.steps[task.step], self.results.get(task.step, {}))
         except _Failure as failure:
             self.states[task.task_id] = "failed"
+            if task.kind is TaskKind.UNDO:
+                self.whys[task.step] = f"it could not be undone: {failure}"
+                return
             self.whys[task.step] = str(failure)
             self.left.pop(task.step, None)
+
+    def _undo(self, step: str) -> None:
+        work = self.stream.steps[step].compensation
+        if work is not None:
+            self._fill(f"{step} (undone)", work.work)
+        self.undone.append(step)
 
     def _step(self, step: Step, result: Mapping[str, Any]) -> None:
         if isinstance(step, BranchStep):
@@ -350,7 +295,7 @@ class _Walker:
 
     def _job(self, step: Step, result: Mapping[str, Any]) -> None:
         for names in self._names_of(step):
-            self._fill(step.id, texts_of(step), names)
+            self._fill(step.id, step.work if isinstance(step, DelegatedStep) else texts_of(step), names)
         if result.get("outcome") == "failed":
             raise _Failure("given as failed")
         outcome = result.get("outcome", "success")
@@ -452,6 +397,8 @@ class _Walker:
 
     def _skip(self, tasks: Iterable[str], why: str = "") -> None:
         for name in tasks:
+            if HELPER in name:
+                continue
             self.states.setdefault(name, "skipped")
             if why:
                 self.whys.setdefault(name, why)

@@ -6,7 +6,7 @@ before it has any effect, because Airflow pushes no return value when the effect
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from airflow_enterprise_orch.instance import render_text
+from airflow_enterprise_orch.undoing import HELPER
 from airflow_enterprise_orch.value_stream.asking import answered, check_answered
 from airflow_enterprise_orch.value_stream.waiting import TellsWhileItWaits
 
@@ -99,6 +100,10 @@ class ApprovalStep(TellsWhileItWaits, ApprovalOperator):
             )
         super().execute_complete(context, event)
         return answer
+
+    def skip(self, ti: Any, tasks: Iterable[Any]) -> None:
+        """Skip steps, but nothing that undoes other steps: another one may have failed."""
+        super().skip(ti, [task for task in tasks if HELPER not in task.node_id])
 
     def _answer(self, event: Mapping[str, Any]) -> dict[str, Any]:
         approved = event["chosen_options"] == [self.APPROVE]

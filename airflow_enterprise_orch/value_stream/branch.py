@@ -39,6 +39,7 @@ class BranchStep(BranchPythonOperator):
     :param otherwise: the steps when none does.
     :param variables: what the conditions read, qualified name to CEL type.
     :param routes: of each step that can be chosen, the task that stands for the choice.
+    :param always: tasks right after it that no choice skips.
     """
 
     # Nothing here is for Airflow's Jinja, which would have connections and variables in reach.
@@ -52,6 +53,7 @@ class BranchStep(BranchPythonOperator):
         variables: Mapping[str, str],
         match: Match = "first",
         routes: Mapping[str, str] | None = None,
+        always: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         plan = {
@@ -60,6 +62,7 @@ class BranchStep(BranchPythonOperator):
             "otherwise": list(otherwise),
             "variables": dict(variables),
             "routes": dict(routes or {}),
+            "always": list(always),
         }
         super().__init__(python_callable=decide, op_kwargs={"plan": plan}, **kwargs)
 
@@ -96,7 +99,7 @@ def decide(*, plan: Mapping[str, Any], **context: Any) -> list[str]:
     )
     context["task_state_store"].set(DECISION_KEY, decision.to_json(), retention=NEVER_EXPIRE)
     log.info("%s", decision.sentence())
-    return [plan["routes"].get(step, step) for step in decision.chosen]
+    return [*(plan["routes"].get(step, step) for step in decision.chosen), *plan["always"]]
 
 
 def _rules_that_hold(

@@ -148,6 +148,7 @@ def check_steps(draft: Draft) -> Iterator[Problem]:
             yield from check_stream(draft, step, path)
         elif step.kind == "delegated":
             yield from _check_delegated(draft, step, path)
+            yield from _check_compensation(draft, step, (*path, "compensate"))
         if isinstance(step.model, (DelegatedStep, AirflowStep, SubStreamStep)):
             yield from _check_retry(draft, step.model.retry, (*path, "retry"))
 
@@ -208,6 +209,23 @@ def _check_texts(draft: Draft, step: str, path: Path, fields: tuple[str, ...]) -
     for field in fields:
         for _, jinja in texts(body.get(field) if isinstance(body, dict) else None):
             yield from check_text(draft, step, (*path, field), jinja)
+
+
+def _check_compensation(draft: Draft, step: DraftStep, path: Path) -> Iterator[Problem]:
+    """Check the work that undoes a step: it sees what a step right after it would."""
+    if step.undo is None:
+        return
+    if draft.document.get((*path[:-1], "for_each")) is not None:
+        what = "what a step with for_each did cannot be undone: each item would need another undoing"
+        yield draft.document.problem(path, what, "remove compensate, or for_each", key=True)
+        return
+    if not any(step.id in draft.before[name] for name in draft.steps):
+        what = f"no step comes after {step.id!r}, so it would never be undone"
+        yield draft.document.problem(path, what, "remove it, or let the steps that may fail come after it", key=True)
+    seen = Draft(draft.document, draft.params, {**draft.steps, step.undo.id: step.undo})
+    yield from _check_delegated(seen, step.undo, path)
+    if isinstance(step.undo.model, DelegatedStep):
+        yield from _check_retry(draft, step.undo.model.retry, (*path, "retry"))
 
 
 def _check_delegated(draft: Draft, step: DraftStep, path: Path) -> Iterator[Problem]:

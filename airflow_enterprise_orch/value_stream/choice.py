@@ -41,6 +41,7 @@ class ChoiceStep(TellsWhileItWaits, HITLOperator, BranchMixIn):
     :param within: seconds to wait; None means for as long as it takes.
     :param on_timeout: ``fail``, or the id of the option that is taken when nobody answered in time.
     :param routes: of each step that can be chosen, the task that stands for the choice.
+    :param always: tasks right after it that no choice skips.
     :param stream: what the texts may see.
     """
 
@@ -58,6 +59,7 @@ class ChoiceStep(TellsWhileItWaits, HITLOperator, BranchMixIn):
         within: float | None = None,
         on_timeout: str = FAIL,
         routes: Mapping[str, str] | None = None,
+        always: Sequence[str] = (),
         stream: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -74,6 +76,7 @@ class ChoiceStep(TellsWhileItWaits, HITLOperator, BranchMixIn):
         self.ways = [{**option, "then": list(option["then"])} for option in options]
         self.within = within
         self.routes = dict(routes or {})
+        self.always = list(always)
         self.stream = dict(stream or {})
 
     def execute(self, context: Context) -> Any:
@@ -126,5 +129,5 @@ class ChoiceStep(TellsWhileItWaits, HITLOperator, BranchMixIn):
         # Airflow pushes no return value when something is skipped.
         context["ti"].xcom_push(key="return_value", value={"outcome": way["id"], **who.to_json()})
         self.log.info("%s", decision.sentence())
-        self.do_branch(context, [self.routes.get(step, step) for step in way["then"]])
+        self.do_branch(context, [self.routes.get(step, step) for step in way["then"]] + self.always)
         return {"outcome": way["id"], **who.to_json()}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_enterprise_orch.due import in_words
 from airflow_enterprise_orch.expressions import compile_expression
 from airflow_enterprise_orch.restricted_jinja import inspect, texts
+from airflow_enterprise_orch.undoing import UNDO_TITLE
 from airflow_enterprise_orch.value_stream import model, steps
 from airflow_enterprise_orch.value_stream.branch import OTHERWISE
 from airflow_enterprise_orch.value_stream.conditions import condition_variables
@@ -82,11 +83,12 @@ def plan_stream(stream: ValueStream, *, source_hash: str = "", source: str = "",
         },
     }
     paths = Paths(stream)
+    tasks = (_guarded(stream, task, _task(stream, paths, task)) for task in paths.tasks)
     return StreamPlan(
         dag,
         {name: _param(param) for name, param in stream.params.items()},
         planned(scheduled, stream.calendars) if scheduled is not None else None,
-        tuple(replace(_task(stream, paths, task), group=_group_of(stream, task)) for task in paths.tasks),
+        tuple(replace(made, group=_group_of(stream, task)) for made, task in zip(tasks, paths.tasks, strict=True)),
         stream.seen,
         tuple(_groups(stream)),
         plan_watch(stream),
@@ -118,6 +120,8 @@ def _task(stream: ValueStream, paths: Paths, task: Task) -> TaskPlan:
         return _own(task, ADMIT_STEP, {**admission, "task_display_name": "Admission", **rule})
     if task.kind in (TaskKind.ITEMS, TaskKind.EACH):
         return _each(stream, task, rule)
+    if task.kind is TaskKind.UNDO:
+        return _undo(stream, task, rule)
     if task.kind is not TaskKind.STEP:
         # An empty operator is done by the scheduler alone.
         title = {"task_display_name": _helper_title(stream, task)}
@@ -206,6 +210,30 @@ def _airflow(stream: ValueStream, step: steps.AirflowStep) -> dict[str, Any]:
     }
 
 
+def _undo(stream: ValueStream, task: Task, rule: Mapping[str, Any]) -> TaskPlan:
+    step = stream.steps[task.step]
+    work = step.compensation
+    if work is None:
+        raise AssertionError(f"nothing undoes {step.id!r}")
+    arguments = {
+        **work.operator_arguments(),
+        "stream": _visible(stream, work.work),
+        "task_display_name": f"{UNDO_TITLE}{step.title or step.id}",
+        **rule,
+    }
+    operator, upstream = work.step_type.operator, tuple(task.upstream)
+    return TaskPlan(task.task_id, operator, arguments, delegated=True, upstream=upstream, undoes=step.id)
+
+
+def _guarded(stream: ValueStream, task: Task, plan: TaskPlan) -> TaskPlan:
+    """Let a step look whether what was done before it is undone; of one with a list each item, to be cleared alone."""
+    if task.kind not in (TaskKind.STEP, TaskKind.ITEMS, TaskKind.EACH):
+        return plan
+    before = stream.ancestors(task.step)
+    undone = tuple(sorted(name for name in before if stream.steps[name].compensation is not None))
+    return replace(plan, guards=undone) if undone else plan
+
+
 def _settings(stream: ValueStream, step: steps.Step) -> dict[str, Any]:
     """Return what Airflow's scheduler is told of a step."""
     told: dict[str, Any] = {}
@@ -240,6 +268,7 @@ def _branch(stream: ValueStream, paths: Paths, step: steps.BranchStep) -> dict[s
         "otherwise": list(step.otherwise),
         "variables": {name: declared[name] for name in sorted(read)},
         "routes": {target: task for target, task in paths.routes(step.id).items() if target != task},
+        **_always(paths, step),
         "doc_md": "\n".join(
             [
                 *(["All rules that hold are taken.", ""] if match else []),
@@ -248,6 +277,11 @@ def _branch(stream: ValueStream, paths: Paths, step: steps.BranchStep) -> dict[s
             ]
         ),
     }
+
+
+def _always(paths: Paths, step: steps.Step) -> dict[str, Any]:
+    helpers = paths.helpers(step.id)
+    return {"always": list(helpers)} if helpers else {}
 
 
 def _decision(stream: ValueStream, step: steps.DecisionStep) -> dict[str, Any]:
@@ -313,6 +347,7 @@ def _choice(stream: ValueStream, paths: Paths, step: steps.ChoiceStep) -> dict[s
         "within": step.within.total_seconds() if step.within is not None else None,
         "on_timeout": step.on_timeout,
         "routes": {target: task for target, task in paths.routes(step.id).items() if target != task},
+        **_always(paths, step),
         "stream": _visible(stream, [step.subject, step.body]),
         "doc_md": "\n".join([_waits(step), "", *lines]),
     }
@@ -381,8 +416,12 @@ def _documentation(stream: ValueStream, source_hash: str, source: str, removed: 
 
 
 def _helper_title(stream: ValueStream, task: Task) -> str:
+    if task.kind is TaskKind.END:
+        return "end of the instance"
     title = stream.steps[task.step].title or task.step
     return {
+        TaskKind.FAILURE: f"something failed after: {title}",
+        TaskKind.SETTLED: f"all over after: {title}",
         TaskKind.CHOICE: f"go to: {title}",
         TaskKind.MEETING: f"paths meet before: {title}",
         TaskKind.OVER: f"all else over before: {title}",

@@ -29,6 +29,7 @@ class DraftStep:
     :param facts: what it leaves for later steps, name to CEL type; None when it cannot be told.
     :param links: its ``after``.
     :param targets: of what chooses, such as a branch, the steps that it can choose.
+    :param undo: the work that undoes it, as if that were a step after it.
     :param model: the step itself, when nothing is wrong with its own keys.
     """
 
@@ -38,6 +39,7 @@ class DraftStep:
     facts: Mapping[str, str] | None = None
     links: list[Link] = field(default_factory=list)
     targets: list[Link] = field(default_factory=list)
+    undo: DraftStep | None = None
     model: Step | None = None
 
 

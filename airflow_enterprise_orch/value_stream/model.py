@@ -197,6 +197,12 @@ class ValueStream(Header):
                 waiting.extend(self.upstream[name])
         return frozenset(found)
 
+    def concerned(self, step: str) -> tuple[str, ...]:
+        """Return the steps for whose failure ``step`` is undone: those after it, and what these wait for; sorted."""
+        before = self.ancestors(step)
+        after = {name for name in self.steps if step in self.ancestors(name)}
+        return tuple(sorted((after | {one for name in after for one in self.ancestors(name)}) - before - {step}))
+
     def ordered(self) -> Iterator[Step]:
         """Yield the steps so that each comes after all of its predecessors; the same order every time."""
         done: set[str] = set()

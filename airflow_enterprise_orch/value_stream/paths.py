@@ -17,6 +17,13 @@ How Airflow does it
     for steps beside that branch, three more empty tasks keep "which path" apart from "all else is over", and hold
     the first back until the second is known. With that nothing is decided before all that comes before it is, and so a
     rejection can skip everything behind the approval, at once and by name: none of it has run.
+
+What undoes steps
+    A step is undone when it ran and a step failed that comes after it, or one that such a step waits for: once all of
+    these are over, and what comes after it is undone. One empty task sees a failure (``one_failed``), another that all
+    is over (``all_done``), and behind them and the step stands the task that undoes; when nothing failed the first is
+    skipped and so is the last, without a worker. An instance ends as its last task does, so a last empty one waits for
+    all steps and fails with them.
 """
 
 from __future__ import annotations
@@ -26,6 +33,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
+from airflow_enterprise_orch.undoing import HELPER, UNDO
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.steps import DelegatedStep
 
@@ -33,7 +41,11 @@ ALL_SUCCESS = "all_success"
 MEETING = "none_failed_min_one_success"
 OVER = "none_failed"
 NEVER = "all_skipped"
+FAILED = "one_failed"
+ENDED = "all_done"
 ADMIT = "admit"
+
+END = "stream--end"
 
 
 class TaskKind(StrEnum):
@@ -54,6 +66,14 @@ class TaskKind(StrEnum):
     """Does the work of such a step, once for each item; the step's own task comes after all of them."""
     HOLD = "hold"
     """Holds a meeting back until the other things are over; it is always skipped, so that it counts for no path."""
+    FAILURE = "failure"
+    """A step failed for which the step is to be undone; skipped when none did."""
+    SETTLED = "settled"
+    """Nothing is at work any more that comes after the step, and what comes after it is undone."""
+    UNDO = "undo"
+    """Undoes the step."""
+    END = "end"
+    """Fails when any step failed: what undoes ends well, and an instance ends as its last task does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +105,7 @@ class Paths:
             self._tasks.append(Task(first[0], TaskKind.ADMIT, "", ()))
         for step in stream.ordered():
             self._add(step.id, first)
+        self._add_undoing()
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -103,6 +124,25 @@ class Paths:
     def _lists(self, step: str) -> bool:
         of = self._stream.steps[step]
         return isinstance(of, DelegatedStep) and of.for_each is not None
+
+    def helpers(self, step: str) -> tuple[str, ...]:
+        """Return the tasks right after a step that no choice may skip."""
+        return tuple(task.task_id for task in self._tasks if HELPER in task.task_id and step in task.upstream)
+
+    def _add_undoing(self) -> None:
+        """Add what undoes steps, the last ones first."""
+        undone = [step.id for step in self._stream.ordered() if step.compensation is not None]
+        for step in reversed(undone):
+            concerned = self._stream.concerned(step)
+            later = [f"{other}{UNDO}" for other in undone if step in self._stream.ancestors(other)]
+            failure = self._helper(f"{step}--failure", TaskKind.FAILURE, step, concerned, FAILED)
+            # A step with a list has failed as soon as one item has, and others of its items may still be at work.
+            each = [f"{other}-each" for other in concerned if self._lists(other)]
+            settled = self._helper(f"{step}--settled", TaskKind.SETTLED, step, [*concerned, *each, *later], ENDED)
+            self._helper(f"{step}{UNDO}", TaskKind.UNDO, step, [step, failure, settled], ALL_SUCCESS)
+        if undone:
+            every = [*self._stream.steps, *(f"{step}{UNDO}" for step in undone)]
+            self._helper(END, TaskKind.END, "", every, OVER)
 
     @cached_property
     def _behind(self) -> Mapping[str, frozenset[str]]:

@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -31,7 +33,7 @@ from airflow_enterprise_orch.value_stream.beside import unchanged
 if TYPE_CHECKING:
     from airflow_enterprise_orch.value_stream.surroundings import Surroundings
 
-PLAN_VERSION = 3
+PLAN_VERSION = 4
 EMPTY = "airflow.providers.standard.operators.empty:EmptyOperator"
 
 SCHEDULED_SINCE = datetime(2024, 1, 1, tzinfo=UTC)
@@ -50,6 +52,8 @@ class TaskPlan:
     :param each: the task whose list it is done for, item by item; "" for a task that is done once.
     :param publishes: names of assets of which its success is an event.
     :param group: the group that it stands in; "" for none.
+    :param undoes: the step whose work it undoes; "" for other tasks.
+    :param guards: the steps before it that something can undo; it does not run on work that was undone.
     """
 
     task_id: str
@@ -61,6 +65,8 @@ class TaskPlan:
     each: str = ""
     publishes: tuple[str, ...] = ()
     group: str = ""
+    undoes: str = ""
+    guards: tuple[str, ...] = ()
 
     def make(self, dag: DAG, watched: Mapping[str, Any], group: TaskGroup | None = None) -> Any:
         """Return the operator, as a task of ``dag``.
@@ -70,13 +76,27 @@ class TaskPlan:
         operator: Any = resolve(self.operator)
         delay = {} if self.retry_delay is None else {"retry_delay": timedelta(seconds=self.retry_delay)}
         maker = operator.from_step if self.delegated else operator
+        hooks = self._hooks()
         outlets = {"outlets": [Asset(name) for name in self.publishes]} if self.publishes else {}
         callbacks = watched if self.operator != EMPTY else {}
         # Entered, because not every system's ``from_step`` hands a group on.
         with group or nullcontext():
             if self.each:
-                return operator.for_each(dag, self.each, task_id=self.task_id, **delay, **callbacks, **self.arguments)
-            return maker(task_id=self.task_id, dag=dag, **delay, **outlets, **callbacks, **self.arguments)
+                given = {**delay, **callbacks, **hooks, **self.arguments}
+                return operator.for_each(dag, self.each, task_id=self.task_id, **given)
+            return maker(task_id=self.task_id, dag=dag, **delay, **outlets, **callbacks, **hooks, **self.arguments)
+
+    def _hooks(self) -> dict[str, Any]:
+        """Return what runs before and after the task; nothing in a stream that undoes nothing."""
+        if not self.undoes and not self.guards:
+            return {}
+        compensating = import_module("airflow_enterprise_orch.value_stream.compensating")
+        if self.undoes:
+            return {
+                "pre_execute": partial(compensating.before_undoing, self.undoes),
+                "post_execute": partial(compensating.after_undoing, self.undoes),
+            }
+        return {"pre_execute": partial(compensating.refuse_undone, self.guards)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +174,7 @@ class StreamPlan:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StreamPlan:
         """Read the plain JSON form."""
-        lists = ("upstream", "publishes")
+        lists = ("upstream", "publishes", "guards")
         tasks = tuple(TaskPlan(**{**task, **{name: tuple(task[name]) for name in lists}}) for task in data["tasks"])
         groups = tuple(GroupPlan(**group) for group in data["groups"])
         return cls(data["dag"], data["params"], data["schedule"], tasks, data["seen"], groups, data["watch"])

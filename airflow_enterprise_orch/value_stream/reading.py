@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from airflow_enterprise_orch.delegation.system import StepType, step_types
+from airflow_enterprise_orch.undoing import UNDO
 from airflow_enterprise_orch.value_stream import checks
 from airflow_enterprise_orch.value_stream.beside import Beside
 from airflow_enterprise_orch.value_stream.composing import compose
@@ -18,7 +19,7 @@ from airflow_enterprise_orch.value_stream.grouping import check_groups
 from airflow_enterprise_orch.value_stream.messages import kind_of, missing_key, unknown_key
 from airflow_enterprise_orch.value_stream.model import Header, Param, ValueStream
 from airflow_enterprise_orch.value_stream.model_types import CEL_TYPES, FOR_EACH_FACTS, ID_PATTERN
-from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS, Notes, links
+from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS, COMPENSATE_KEYS, Notes, links
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, TooMany, closest, listed, template_error
 from airflow_enterprise_orch.value_stream.reading_own import OWN_KINDS
 from airflow_enterprise_orch.value_stream.schedule_checks import check_schedule
@@ -36,7 +37,9 @@ MAX_STEPS = 1_000
 """How many steps a stream may have: each is a task of one Airflow DAG."""
 MAX_PARAMS = 500
 MAX_JINJA = 5_000
-DELEGATED_KEYS = ("outcome", "outputs", "retry", "time_limit", "resource", "at_once", "for_each", "publishes")
+DELEGATED_KEYS = tuple(
+    ["outcome", "outputs", "retry", "time_limit", "resource", "at_once", "for_each", "publishes", "compensate"]
+)
 
 
 def load(
@@ -246,14 +249,40 @@ class _Reader(Notes):
                     )
             body = work
         outputs = self._outputs(raw.get("outputs", {}), (*path, "outputs"), step_type.output_key)
-        data = {key: raw[key] for key in (*COMMON_KEYS, *DELEGATED_KEYS) if key in raw and key != "outputs"}
+        data = {
+            key: raw[key]
+            for key in (*COMMON_KEYS, *DELEGATED_KEYS)
+            if key in raw and key not in ("outputs", "compensate")
+        }
         places: dict[str, Path] = {key: (*path, key) for key in data}
         places["connection"] = (*path, kind, "connection")
         data |= {"id": "step", "step": kind, "connection": connection, "work": {}}
         found: DelegatedStep | None = self.validate(DelegatedStep, data, places, path)
-        if found is None or outputs is None or not clean:
+        undo = self._compensation(step, (*path, "compensate"), raw["compensate"]) if "compensate" in raw else None
+        if found is None or outputs is None or not clean or ("compensate" in raw and undo is None):
             return None
-        return found.model_copy(update={"id": step.id, "work": body, "outputs": outputs})
+        more = {} if undo is None else {"compensate": undo}
+        return found.model_copy(update={"id": step.id, "work": body, "outputs": outputs, **more})
+
+    def _compensation(self, step: DraftStep, path: Path, raw: Any) -> Step | None:
+        """Read the work that undoes a step."""
+        if not isinstance(raw, dict):
+            remedy = "say what undoes the step, such as mainframe.job: {...}"
+            self.add(path, f"must hold keys, not {kind_of(raw)}", remedy, key=raw is None)
+            return None
+        kinds = [key for key in raw if key in step_types()]
+        if len(kinds) != 1:
+            known = listed(sorted(step_types()), "or")
+            what = f"one work undoes a step, this has {listed(kinds) or 'none'}"
+            close = "" if kinds else next((found for key in raw if (found := closest(key, step_types()))), "")
+            self.add(path, what, f"write one of {known}", suggestion=close, key=True)
+            return None
+        kind, before = kinds[0], len(self.problems)
+        self.unknown_keys(path, raw, (*COMPENSATE_KEYS, kind), {})
+        known_keys = {key: value for key, value in raw.items() if key in (*COMPENSATE_KEYS, kind)}
+        step.undo = DraftStep(f"{step.id}{UNDO}", "delegated", kind, links=[(path, step.id)])
+        step.undo.model = self._delegated(DraftStep(step.id), path, known_keys, step_types()[kind][1])
+        return step.undo.model if len(self.problems) == before else None
 
     def _outputs(self, raw: Any, path: Path, output_key: str) -> dict[str, Output] | None:
         """Return the outputs; None after noting what is wrong. Every system calls their source differently."""

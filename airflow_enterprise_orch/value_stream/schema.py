@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 from airflow_enterprise_orch.delegation.system import StepType, step_types
 from airflow_enterprise_orch.value_stream.model import Header
 from airflow_enterprise_orch.value_stream.model_types import ID_PATTERN
-from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS
+from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS, COMPENSATE_KEYS
 from airflow_enterprise_orch.value_stream.reading import DELEGATED_KEYS
 from airflow_enterprise_orch.value_stream.reading_airflow import AIRFLOW_KEYS, BESIDE_AIRFLOW
 from airflow_enterprise_orch.value_stream.reading_stream import BESIDE_STREAM, STREAM_KEYS
@@ -83,7 +83,7 @@ def _step(key: str, title: str, description: str, body: dict[str, Any], more: di
 
 def _delegated(step: StepType, definitions: dict[str, Any]) -> dict[str, Any]:
     own = _schema(DelegatedStep)
-    definitions |= {name: value for name, value in own.pop("$defs").items() if name != "Output"}
+    definitions |= {name: value for name, value in own.pop("$defs").items() if name not in ("Output", "DelegatedStep")}
     work = _schema(step.work_model())
     prefix = step.name.replace(".", "_")
     body = _renamed({key: value for key, value in work.items() if key != "$defs"}, prefix)
@@ -92,6 +92,16 @@ def _delegated(step: StepType, definitions: dict[str, Any]) -> dict[str, Any]:
     body["required"] = ["connection", *body.get("required", [])]
     output = {key: value for key, value in _schema(output_model(step.output_key)).items() if key != "$defs"}
     more = {name: own["properties"][name] for name in DELEGATED_KEYS}
+    more["compensate"] = {
+        "type": "object",
+        "description": own["properties"]["compensate"]["description"],
+        "properties": {name: own["properties"][name] for name in COMPENSATE_KEYS},
+        "patternProperties": {
+            r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$": {"type": "object", "description": "The work, as in a step."}
+        },
+        "additionalProperties": False,
+        "minProperties": 1,
+    }
     more["outputs"] = {
         "type": "object",
         "description": "Values taken from the job's output for later steps.",

@@ -15,7 +15,7 @@ from airflow_enterprise_orch.value_stream.draft import Draft
 from airflow_enterprise_orch.value_stream.messages import kind_of
 from airflow_enterprise_orch.value_stream.model import Header, Param
 from airflow_enterprise_orch.value_stream.model_types import ID_PATTERN
-from airflow_enterprise_orch.value_stream.notes import Notes
+from airflow_enterprise_orch.value_stream.notes import COMPENSATE_KEYS, Notes
 from airflow_enterprise_orch.value_stream.problems import Path, closest, listed, template_error
 from airflow_enterprise_orch.value_stream.secret_texts import refuse_secrets
 from airflow_enterprise_orch.value_stream.side_source import read_side_file
@@ -28,9 +28,9 @@ STEPS, STREAM = "steps", "stream"
 WORK_KEYS = tuple(
     name
     for name in DelegatedStep.model_fields
-    if name not in ("id", "title", "after", "group", "step", "connection", "work")
+    if name not in ("id", "title", "after", "group", "step", "connection", "work", "compensate")
 )
-"""What stands in a step beside its work."""
+"""What stands in a step beside its work and can be the same in others; what undoes a step is its own."""
 STEPS_KEYS = tuple(name for name in WORK_KEYS if name != "outputs")
 """What can be the same for all steps; outputs cannot, each system has its own word for where they stand."""
 STREAM_KEYS = tuple(
@@ -209,7 +209,10 @@ class Defaults:
         return root if found is None else found
 
     def for_step(self, step: Node) -> Node:
-        """Return a step with what it does not say itself: its type's defaults, then those of all steps."""
+        """Return a step with what it does not say itself: its type's defaults, then those of all steps.
+
+        So does the work that undoes it.
+        """
         if not isinstance(step.value, dict):
             return step
         kinds = [key for key in step.value if key in step_types() or key in OWN_BODIES]
@@ -225,5 +228,10 @@ class Defaults:
         laid: Any = merged(everywhere, step.at(beside))
         if body:
             laid = merged(laid, step.at({kind: step.value[kind].at(body)}))
-        found = merged(laid, step)
-        return step if found is None else found
+        found = merged(laid, step) or step
+        undo = found.child("compensate")
+        if undo is None or not isinstance(undo.value, dict):
+            return found
+        known = {*undo.value, *step_types(), *COMPENSATE_KEYS}
+        told = {key: node for key, node in self.for_step(undo).value.items() if key in known}
+        return found.at({**found.value, "compensate": undo.at(told)})

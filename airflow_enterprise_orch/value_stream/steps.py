@@ -28,7 +28,6 @@ from airflow_enterprise_orch.value_stream.model_types import (
     ParamType,
     ParamValue,
     Part,
-    PoolName,
     Priority,
     RetryKind,
     StepIds,
@@ -36,16 +35,10 @@ from airflow_enterprise_orch.value_stream.model_types import (
     format_duration,
 )
 from airflow_enterprise_orch.value_stream.moments import Day, IfPast
+from airflow_enterprise_orch.value_stream.step_parts import ForEach, Outcome, Resource
 from airflow_enterprise_orch.value_stream.watching import Due
 
 WAIT_FACTS: Mapping[str, str] = {"until": "string"}
-
-
-class Outcome(Part):
-    """What counts as success: conditions over the job's facts, such as ``rc <= 4``."""
-
-    success: Text = Field(description="A condition over rc and code; true makes the ended job a success.")
-    warning: Text | None = Field(None, description="A condition; true marks the success as one with a warning.")
 
 
 class Output(Part):
@@ -93,13 +86,6 @@ class RetryRule(Part):
         return {"on": list(self.on), "times": self.times, **waits, **backoff}
 
 
-class Resource(Part):
-    """What a step takes of something that there is little of, from its start to its end."""
-
-    pool: PoolName = Field(description="The Airflow pool; it must count deferred tasks (include_deferred).")
-    slots: int = Field(1, ge=1, le=10_000, description="How many of its slots.")
-
-
 class BaseStep(Part):
     """What every step has."""
 
@@ -124,15 +110,10 @@ class BaseStep(Part):
         """Every step that it can choose, each once, in the order written; only what chooses has any."""
         return ()
 
-
-class ForEach(Part):
-    """The work of a step is done once for each item of a list, side by side."""
-
-    item: Line = Field(description="The list: params.<param> of type list. The work reads its item as {{ item }}.")
-    max: int = Field(
-        ge=1, le=1000, description="How many items there may be; for a longer list nothing is handed over at all."
-    )
-    at_once: int | None = Field(None, ge=1, le=1000, description="How many of them at the same time; all without it.")
+    @property
+    def compensation(self) -> DelegatedStep | None:
+        """The work that undoes it; only work has any."""
+        return None
 
 
 class DelegatedStep(BaseStep):
@@ -157,6 +138,16 @@ class DelegatedStep(BaseStep):
     publishes: Annotated[tuple[AssetName, ...], Field(strict=False)] = Field(
         (), description="Assets of which the step's success is an event: streams that they start need no other link."
     )
+    compensate: DelegatedStep | None = Field(
+        None,
+        description="The work that undoes this step, when a step after it failed for good: a step type with its "
+        "fields, and outcome, retry and time_limit.",
+    )
+
+    @property
+    def compensation(self) -> DelegatedStep | None:
+        """The work that undoes it."""
+        return self.compensate
 
     @property
     def step_type(self) -> StepType:

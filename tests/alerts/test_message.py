@@ -100,6 +100,7 @@ def test_a_webhook_gets_documented_json():
             "system": "mainframe.job",
             "connection": "zos_prod",
             "job_id": "JOB00042",
+            "undoing": False,
         },
         "reason": "JOB00042 BOOKORD ended with CC 0012",
         "since": "2026-07-01T06:05:00+00:00",

@@ -13,6 +13,7 @@ from airflow_enterprise_orch.value_stream.model import Business, Header, Limits,
 from airflow_enterprise_orch.value_stream.reading_own import OWN_KINDS
 from airflow_enterprise_orch.value_stream.recurrence import Recurrence
 from airflow_enterprise_orch.value_stream.schedule import NthWorkingDay, recurrence
+from airflow_enterprise_orch.value_stream.step_parts import ForEach, Resource
 from airflow_enterprise_orch.value_stream.steps import (
     AirflowStep,
     ApprovalStep,
@@ -23,8 +24,6 @@ from airflow_enterprise_orch.value_stream.steps import (
     DecisionStep,
     DelegatedStep,
     FailStep,
-    ForEach,
-    Resource,
     RetryRule,
     StreamValue,
     SubStreamStep,

@@ -11,8 +11,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from streams_for_tests import stream, test_system  # noqa: F401  # the fixture
 
+from airflow_enterprise_orch.undoing import HELPER, UNDO
 from airflow_enterprise_orch.value_stream.model import ValueStream
-from airflow_enterprise_orch.value_stream.paths import ALL_SUCCESS, MEETING, NEVER, OVER, Paths, Task, TaskKind
+from airflow_enterprise_orch.value_stream.paths import (
+    ALL_SUCCESS,
+    END,
+    ENDED,
+    FAILED,
+    MEETING,
+    NEVER,
+    OVER,
+    Paths,
+    Task,
+    TaskKind,
+)
 from airflow_enterprise_orch.value_stream.steps import ApprovalStep
 
 pytestmark = pytest.mark.usefixtures("test_system")
@@ -57,6 +69,12 @@ def meant(model: ValueStream, world: World) -> set[str]:
 
 
 def airflow(model: ValueStream, world: World, shuffle: random.Random) -> tuple[set[str], list[str]]:
+    """Return the steps that ran, and all tasks that ran in their order."""
+    _, ran = played(model, world, shuffle)
+    return {name for name in ran if name in model.steps}, ran
+
+
+def played(model: ValueStream, world: World, shuffle: random.Random) -> tuple[dict[str, str], list[str]]:
     """Play Airflow's scheduler: trigger rules, and what branches and approvals skip, in any order of running."""
     paths = Paths(model)
     tasks = {task.task_id: task for task in paths.tasks}
@@ -95,14 +113,14 @@ def airflow(model: ValueStream, world: World, shuffle: random.Random) -> tuple[s
                 state[name] = "failed"
                 continue
             if step is not None and step.targets:
-                follow = {paths.routes(name)[target] for target in world.choices[name]}
+                follow = {paths.routes(name)[target] for target in world.choices[name]} | {*paths.helpers(name)}
                 follow |= {other for chosen in follow for other in behind(chosen)}
                 for other in down[name]:
                     if other not in follow:
                         assert state.get(other) in (None, "skipped", "upstream_failed"), f"{other} ran already"
                         state.setdefault(other, "skipped")
             if name in world.rejects:
-                for other in behind(name):
+                for other in (one for one in behind(name) if HELPER not in one):
                     # Where another step has failed, an empty task may be through: what it leads to is stopped anyway.
                     early = other not in model.steps and "failed" in state.values()
                     assert early or state.get(other) in (None, "skipped", "upstream_failed"), f"{other} ran already"
@@ -112,7 +130,7 @@ def airflow(model: ValueStream, world: World, shuffle: random.Random) -> tuple[s
         if not changed:
             break
     assert set(state) == set(tasks), "every task comes to an end"
-    return {name for name in ran if name in model.steps}, ran
+    return state, ran
 
 
 def rule(task: Task, state: Mapping[str, str]) -> str:
@@ -123,6 +141,10 @@ def rule(task: Task, state: Mapping[str, str]) -> str:
     if task.rule == NEVER:
         if bad or "success" in ups:
             return "skipped"
+        return "run" if done else "wait"
+    if task.rule == FAILED:
+        return "run" if bad else "skipped" if done else "wait"
+    if task.rule == ENDED:
         return "run" if done else "wait"
     if bad:
         return "upstream_failed"
@@ -354,6 +376,9 @@ def worlds(draw: st.DrawFn) -> tuple[str, World]:
             parts.append("approval: {subject: ok, on_reject: skip}")
         else:
             parts.append("test.job: {connection: c}")
+            followed = any(name in before for before in after.values())
+            if followed and draw(st.booleans()):
+                parts.append("compensate: {test.job: {connection: c, text: undo}}")
         lines.append(f"{name}: {{{', '.join(parts)}}}")
     choices = {name: tuple(draw(st.sampled_from(ways))) for name, ways in targets.items()}
     approvals = [name for name, kind in zip(names, kinds, strict=True) if kind == "approval"]
@@ -376,3 +401,79 @@ def test_whatever_the_template_airflow_runs_what_it_means(drawn: tuple[str, Worl
     assert len(ran) == len(set(ran))
     assert got == meant(model, world)
     assert all(isinstance(model.steps[name], ApprovalStep) for name in world.rejects)
+
+
+def undone(model: ValueStream, world: World) -> set[str]:
+    """Return the steps that are undone, by the words of the reference."""
+    ran = meant(model, world)
+    found = set()
+    for name, step in model.steps.items():
+        after = {other for other in model.steps if name in model.ancestors(other)}
+        needed = after | {one for other in after for one in model.ancestors(other)}
+        failed = needed & ran & world.fails - model.ancestors(name) - {name}
+        if step.compensation is not None and name in ran - world.fails and failed:
+            found.add(name)
+    return found
+
+
+def check_undoing(model: ValueStream, world: World, seed: int) -> set[str]:
+    state, ran = played(model, world, random.Random(seed))
+    can = {name for name, step in model.steps.items() if step.compensation is not None}
+    expected = undone(model, world)
+    assert {name for name in can if f"{name}{UNDO}" in ran} == expected
+    for name in expected:
+        here = ran.index(f"{name}{UNDO}")
+        concerned = [ran.index(one) for one in model.concerned(name) if one in ran]
+        assert here > max(concerned), "nothing is undone while something that is concerned is at work"
+        for other in expected:
+            if name in model.ancestors(other):
+                assert ran.index(f"{other}{UNDO}") < here, "the last steps are undone first"
+    if can:
+        failed = {name for name, found in state.items() if found == "failed"}
+        assert (state[END] == "upstream_failed") == bool(failed), "the failure stays to be seen"
+        assert all(name == END or any(name in task.upstream for task in Paths(model).tasks) for name in state)
+    return expected
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(drawn=worlds(), seed=st.integers(0, 1000), undo_fails=st.booleans())
+def test_whatever_fails_what_was_done_before_is_undone_in_reverse(
+    drawn: tuple[str, World], seed: int, undo_fails: bool
+) -> None:
+    text, world = drawn
+    model = stream(text)
+    broken = {f"{name}{UNDO}" for name, step in model.steps.items() if step.compensation is not None and undo_fails}
+    check_undoing(model, World(world.choices, world.rejects, world.fails | broken), seed)
+
+
+TRIP = """
+flight: J, compensate: {test.job: {connection: c, text: cancel}}}
+hotel: J, compensate: {test.job: {connection: c, text: cancel}}}
+ask: {after: [flight], approval: {subject: ok, on_reject: skip}}
+route: {after: [hotel], branch: [{when: params.n > 1, then: [car]}, {otherwise: []}]}
+car: J, compensate: {test.job: {connection: c, text: cancel}}}
+pay: J, after: [ask, hotel, car]}
+tell: J}
+"""
+
+
+@pytest.mark.parametrize(
+    ("chosen", "fails", "rejects", "undoes"),
+    [
+        ((), {"pay"}, (), {"flight", "hotel"}),
+        (("car",), {"pay"}, (), {"flight", "hotel", "car"}),
+        (("car",), {"hotel"}, (), {"flight"}),
+        (("car",), {"car"}, (), {"flight", "hotel"}),
+        (("car",), {"tell"}, (), set()),
+        (("car",), {"route"}, (), {"flight", "hotel"}),
+        (("car",), set(), ("ask",), set()),
+        (("car",), {"car"}, ("ask",), {"flight", "hotel"}),
+        (("car",), {"pay", f"car{UNDO}"}, (), {"flight", "hotel", "car"}),
+    ],
+)
+def test_a_trip_that_cannot_be_paid_is_given_back(
+    chosen: tuple[str, ...], fails: set[str], rejects: tuple[str, ...], undoes: set[str]
+) -> None:
+    model = stream(TRIP)
+    for seed in range(10):
+        assert check_undoing(model, World({"route": chosen}, frozenset(rejects), frozenset(fails)), seed) == undoes
