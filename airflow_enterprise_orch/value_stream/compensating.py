@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,39 @@ from airflow_enterprise_orch.undoing import UNDO
 UNDO_KEY = "orch.undo"
 """Of the XCom that later steps read, and of the record in the task state store, which no clear takes away."""
 UNDO_VERSION = 1
+
+
+# Airflow writes the source of what it calls into the serialized DAG, once for each task: so these say little.
+
+
+@dataclass(frozen=True)
+class BeforeUndoing:
+    """The ``pre_execute`` of what undoes a step."""
+
+    step: str
+
+    def __call__(self, context: Mapping[str, Any]) -> None:  # noqa: D102
+        before_undoing(self.step, context)
+
+
+@dataclass(frozen=True)
+class AfterUndoing:
+    """The ``post_execute`` of what undoes a step."""
+
+    step: str
+
+    def __call__(self, context: Mapping[str, Any], result: Any = None) -> None:  # noqa: D102
+        after_undoing(self.step, context)
+
+
+@dataclass(frozen=True)
+class RefuseUndone:
+    """The ``pre_execute`` of a step that comes after others that can be undone."""
+
+    steps: tuple[str, ...]
+
+    def __call__(self, context: Mapping[str, Any]) -> None:  # noqa: D102
+        refuse_undone(self.steps, context)
 
 
 def before_undoing(step: str, context: Mapping[str, Any]) -> None:
@@ -40,7 +74,7 @@ def before_undoing(step: str, context: Mapping[str, Any]) -> None:
         raise AirflowSkipException(f"what step {step!r} did is undone already, since {record['done']}")
 
 
-def after_undoing(step: str, context: Mapping[str, Any], _result: Any = None) -> None:
+def after_undoing(step: str, context: Mapping[str, Any]) -> None:
     """Keep that it is undone."""
     record = {**context["task_state_store"].get(UNDO_KEY), "done": _now()}
     context["task_state_store"].set(UNDO_KEY, record, retention=NEVER_EXPIRE)

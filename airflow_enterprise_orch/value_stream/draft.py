@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from airflow_enterprise_orch.undoing import UNDO
 from airflow_enterprise_orch.value_stream.beside import Beside
 from airflow_enterprise_orch.value_stream.problems import Path, closest, listed
 from airflow_enterprise_orch.value_stream.steps import Step
@@ -129,10 +130,11 @@ class Draft:
         if name == step:
             return f"step {name!r} reads its own result, which is not there yet", "", "read an earlier step"
         if name not in before:
-            remedy = f"add {name!r} to the after list of {step!r} or of a step before it"
-            if step in self.ancestors(name):
+            own = step.removesuffix(UNDO)  # of what undoes a step: that step
+            remedy = f"add {name!r} to the after list of {own!r} or of a step before it"
+            if own in self.ancestors(name):
                 remedy = "it runs later: read an earlier step"
-            return f"step {name!r} does not come before {step!r}, so its result may not be there", "", remedy
+            return f"step {name!r} does not come before {own!r}, so its result may not be there", "", remedy
         facts = self.steps[name].facts
         if facts is None:
             return None

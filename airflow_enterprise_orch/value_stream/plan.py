@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,10 +92,10 @@ class TaskPlan:
         compensating = import_module("airflow_enterprise_orch.value_stream.compensating")
         if self.undoes:
             return {
-                "pre_execute": partial(compensating.before_undoing, self.undoes),
-                "post_execute": partial(compensating.after_undoing, self.undoes),
+                "pre_execute": compensating.BeforeUndoing(self.undoes),
+                "post_execute": compensating.AfterUndoing(self.undoes),
             }
-        return {"pre_execute": partial(compensating.refuse_undone, self.guards)}
+        return {"pre_execute": compensating.RefuseUndone(self.guards)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput
 
 from airflow_enterprise_orch.alerts import callbacks, late, telling
 from airflow_enterprise_orch.alerts.callbacks import StepFailed, StepWentOn
-from airflow_enterprise_orch.alerts.message import Alert
+from airflow_enterprise_orch.alerts.message import NEXT_UNDOING, Alert
 from airflow_enterprise_orch.value_stream.approval import ApprovalStep
 
 RUN_AFTER = datetime(2026, 7, 1, 6, 0, tzinfo=UTC)
@@ -94,6 +94,21 @@ def test_a_failure_is_told_with_what_a_business_owner_asks_for(world: World):
     assert data["reason"] == "JOB00042 ended with CC 0012"
     assert data["due"] == "2026-07-01T06:01:00+00:00"  # the step's own
     assert data["step"]["title"] == "Book it"
+
+
+def test_an_undoing_that_failed_names_the_step_and_says_that_what_it_did_still_stands(world: World, monkeypatch):
+    monkeypatch.setattr("airflow_enterprise_orch.alerts.telling.link", lambda *where: "/".join(map(str, where)))
+    found = context(FAILED, error=AirflowFailException("exit code 8"))
+    found["ti"].task_id, found["ti"].task.task_display_name = "book--undo", "undo: Book it"
+    StepFailed(FAILED)(found)
+    StepFailed(FAILED)(context(FAILED, error=AirflowFailException("exit code 8")))
+    undoing, failed = (data for data, _ in world.sent)
+    assert undoing["summary"] == "Stream O-7: book could not be undone"
+    assert (undoing["step"]["id"], undoing["step"]["title"], undoing["step"]["undoing"]) == ("book", "Book it", True)
+    assert undoing["next"] == NEXT_UNDOING
+    assert undoing["link"] == "s/one/book--undo/-1"
+    assert undoing["id"] != failed["id"]
+    assert (failed["summary"], failed["step"]["undoing"]) == ("Stream O-7: book failed", False)
 
 
 def test_many_parts_of_a_mapped_step_are_told_once_and_a_new_failure_anew(world: World):

@@ -16,7 +16,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_enterprise_orch.alerts.message import LONGEST_REASON, LONGEST_SUBJECT, NEXT, WORDS, Alert, render
+from airflow_enterprise_orch.alerts.message import (
+    LONGEST_REASON,
+    LONGEST_SUBJECT,
+    NEXT,
+    NEXT_UNDOING,
+    WORDS,
+    WORDS_UNDOING,
+    Alert,
+    render,
+)
 
 ALERT = Alert(
     event="failed",
@@ -148,3 +157,10 @@ def test_hostile_words_stay_words(key, reason, title, job):
     assert page.links == [ALERT.link]
     assert len(message.data["reason"]) <= LONGEST_REASON
     assert len(message.html) < 40_000
+
+
+@pytest.mark.parametrize("event", WORDS_UNDOING)
+def test_an_undoing_has_words_of_its_own(event: str):
+    message = render(replace(ALERT, event=event, undoing=True))
+    assert message.subject == f"[high] Order to certificate ORD-100017: Book the order {WORDS_UNDOING[event]}"
+    assert (NEXT_UNDOING if event == "failed" else NEXT[event]) in message.text

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,14 +15,25 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.serialization.serialized_objects import DagSerialization
 from streams_for_tests import Store
 
+from airflow_enterprise_orch.doctor import connections_of
+from airflow_enterprise_orch.errors import TemplateError
 from airflow_enterprise_orch.template_tools.diff import diff
 from airflow_enterprise_orch.template_tools.explain import explain
 from airflow_enterprise_orch.template_tools.graph import draw
+from airflow_enterprise_orch.template_tools.lint import hints
 from airflow_enterprise_orch.template_tools.walk import walk
-from airflow_enterprise_orch.value_stream.compensating import UNDO_KEY, after_undoing, before_undoing, refuse_undone
+from airflow_enterprise_orch.value_stream.compensating import (
+    UNDO_KEY,
+    BeforeUndoing,
+    RefuseUndone,
+    after_undoing,
+    before_undoing,
+    refuse_undone,
+)
 from airflow_enterprise_orch.value_stream.compile import compile_stream, plan_stream
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.plan import StreamPlan
+from airflow_enterprise_orch.value_stream.surroundings import Surroundings
 
 TEMPLATE = """
 value_stream: orders
@@ -139,8 +154,8 @@ def test_the_dag_has_a_task_that_undoes_and_looks_before_it_does() -> None:
     assert undo.stream["steps"] == ["reserve"]
     assert undo.upstream_task_ids == {"reserve", "reserve--failure", "reserve--settled"}
     assert "book--undo" in dag.get_task("reserve--settled").upstream_task_ids
-    assert undo._pre_execute_hook.args == ("reserve",)
-    assert dag.get_task("ship")._pre_execute_hook.args == (("book", "reserve"),)
+    assert undo._pre_execute_hook == BeforeUndoing("reserve")
+    assert dag.get_task("ship")._pre_execute_hook == RefuseUndone(("book", "reserve"))
     assert dag.get_task("reserve")._pre_execute_hook is None
     assert isinstance(dag.get_task("reserve--failure"), EmptyOperator)
     assert [task.task_id for task in dag.leaves] == ["stream--end"]
@@ -149,7 +164,7 @@ def test_the_dag_has_a_task_that_undoes_and_looks_before_it_does() -> None:
 def test_it_is_the_same_from_the_plan_and_in_every_process() -> None:
     plan = plan_stream(STREAM, source_hash="h")
     again = StreamPlan.from_json(json.loads(json.dumps(plan.to_json())))
-    assert again.build().get_task("ship")._pre_execute_hook.args == (("book", "reserve"),)
+    assert again.build().get_task("ship")._pre_execute_hook == RefuseUndone(("book", "reserve"))
     text = json.dumps(DagSerialization.to_dict(plan.build()), sort_keys=True)
     assert text == json.dumps(DagSerialization.to_dict(again.build()), sort_keys=True)
     assert " at 0x" not in text
@@ -178,3 +193,171 @@ def test_it_is_explained_drawn_and_compared() -> None:
     assert [change.text for change in diff(STREAM, other)] == [
         "step book: compensate.unix.script.command changed from '/cancel' to '/storno'"
     ]
+
+
+ITEMS = """
+value_stream: payments
+title: Payments
+business: {domain: Tests, owner: tests, criticality: high}
+params: {banks: {type: list, items: string, default: [a, b]}}
+alerts: [{on: [failed], to: {webhook: {connection: desk}}}]
+groups: {money: {title: Money}}
+steps:
+  reserve:
+    title: Reserve the sum
+    group: money
+    unix.script: {connection: host, command: /reserve}
+    publishes: [reserved]
+    compensate: {unix.script: {connection: other, command: /release, args: ["{{ steps.reserve.job_id }}"]}}
+  pay:
+    group: money
+    after: [reserve]
+    for_each: {item: params.banks, max: 5}
+    unix.script: {connection: host, command: /pay, args: ["{{ item }}"]}
+  ship: {after: [pay], unix.script: {connection: host, command: /ship}}
+"""
+
+
+def test_a_step_with_a_list_looks_before_each_item_and_all_are_over_before_anything_is_undone() -> None:
+    stream = ValueStream.load(ITEMS)
+    dag = compile_stream(stream, source_hash="h")
+    looks = RefuseUndone(("reserve",))
+    assert dag.get_task("pay-items")._pre_execute_hook == looks
+    # An item that is cleared alone would otherwise be paid although its sum is released.
+    mapped: Any = dag.get_task("pay-each")
+    assert mapped.unmap({"item": "a"})._pre_execute_hook == looks
+    # The step has failed when its first item has, and the others may still be at work.
+    assert dag.get_task("reserve--settled").upstream_task_ids == {"pay", "pay-each", "ship"}
+    told = walk(stream, {}, {"pay": {"outcome": "failed"}})
+    assert (told.compensates, told.ends) == (("reserve",), "failed")
+
+
+def test_what_undoes_stands_in_the_group_of_its_step_is_watched_and_publishes_nothing() -> None:
+    dag = compile_stream(ValueStream.load(ITEMS), source_hash="h")
+    undo = dag.get_task("reserve--undo")
+    assert undo.task_group is not None
+    assert undo.task_group.group_id == "money"
+    assert (undo._pre_execute_hook, undo.outlets) == (BeforeUndoing("reserve"), [])
+    assert isinstance(undo.on_failure_callback, list)
+    assert dag.get_task("reserve").outlets
+    mapped: Any = dag.get_task("pay-each")
+    assert mapped.unmap({"item": "a"}).on_failure_callback == undo.on_failure_callback
+
+
+def test_the_code_that_looks_makes_no_new_version_of_a_dag() -> None:
+    """Airflow writes the source of a hook into the serialized DAG."""
+    text = json.dumps(DagSerialization.to_dict(compile_stream(ValueStream.load(ITEMS), source_hash="h")))
+    assert "_pre_execute_hook" in text
+    assert "raise AirflowFailException" not in text
+    assert " at 0x" not in text
+
+
+def test_a_worker_that_looks_needs_no_model_of_templates() -> None:
+    code = (
+        "import sys; import airflow_enterprise_orch.value_stream.compensating\n"
+        "print([name for name in sys.modules if name.startswith('airflow_enterprise_orch')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "airflow_enterprise_orch.undoing" in done.stdout
+    assert "value_stream.model" not in done.stdout
+
+
+SHARED = """
+shared: bank
+defaults:
+  steps: {retry: [{on: [lost], times: 1}], at_once: 3}
+  unix.script: {connection: "{{ values.host }}", time_limit: 2h, env: {A: "1"}}
+fragments:
+  book:
+    params: {order: {type: string}}
+    steps:
+      reserve:
+        unix.script: {command: /reserve}
+        outputs: {number: {log: log, match: "(.)"}}
+        compensate:
+          unix.script: {command: /release, args: ["{{ steps.reserve.number }} {{ params.order }}"]}
+          time_limit: 1m
+      check: {after: [reserve], unix.script: {command: /check}}
+"""
+USING = """
+value_stream: s
+title: S
+business: {domain: D, owner: o}
+params: {id: {type: string, default: O}}
+use: [bank]
+steps:
+  first: {use: {fragment: book, with: {order: "{{ params.id }}"}}}
+  last: {after: [first], unix.script: {command: /last}}
+"""
+
+
+def composed(root: Path, shared: str, text: str) -> ValueStream:
+    (root / "bank.shared.yaml").write_text(shared)
+    (root / "prod.profile.yaml").write_text("profile: prod\nvalues: {host: h1}\n")
+    beside = Surroundings.on_disk(root / "s.yaml", root, "prod", shown=str)
+    return ValueStream.load(text, name="s.yaml", surroundings=beside)
+
+
+def test_a_fragment_takes_what_undoes_its_steps_along_and_the_defaults_hold_for_it(tmp_path: Path) -> None:
+    stream = composed(tmp_path, SHARED, USING)
+    undo = stream.steps["first_reserve"].compensation
+    assert undo is not None
+    assert undo.connection == "h1"
+    assert undo.work == {
+        "command": "/release",
+        "args": ["{{ steps.first_reserve.number }} {{ params.id }}"],
+        "env": {"A": "1"},
+    }
+    assert (undo.time_limit, undo.retry[0].on, undo.at_once) == (timedelta(minutes=1), ("lost",), None)
+    assert compile_stream(stream, source_hash="h").get_task("first_reserve--undo").task_group.group_id == "first"
+
+
+def test_a_mistake_in_what_undoes_a_fragments_step_is_told_where_it_stands(tmp_path: Path) -> None:
+    with pytest.raises(TemplateError) as caught:
+        composed(tmp_path, SHARED.replace("steps.reserve.number", "steps.resreve.number"), USING)
+    assert str(caught.value).startswith("bank.shared.yaml:14:")
+    assert "the fragment 'book' has no step 'resreve', did you mean 'steps.reserve'" in str(caught.value)
+
+
+@pytest.mark.parametrize("of", ["steps", "unix.script"])
+def test_what_undoes_a_step_is_no_default(tmp_path: Path, of: str) -> None:
+    shared = f"shared: bank\ndefaults: {{{of}: {{compensate: {{unix.script: {{command: /x}}}}}}}}\n"
+    with pytest.raises(TemplateError, match=r"compensate: there is no key 'compensate' here"):
+        composed(tmp_path, shared, USING)
+
+
+UNDONE_WITH = """
+value_stream: orders
+title: Orders
+business: {domain: Tests, owner: tests}
+params: {reason: {type: string, default: none}, big: {type: boolean, default: false}}
+steps:
+  route: {branch: [{when: params.big, then: [quote]}, {otherwise: [reserve]}]}
+  quote: {unix.script: {connection: host, command: /quote}, outputs: {price: {log: log, match: "(.)"}}}
+  reserve:
+    after: [quote]
+    unix.script: {connection: host, command: /reserve}
+    outputs: {number: {log: log, match: "(.)"}}
+    compensate:
+      unix.script: {connection: host, command: /release, args: ["{{ steps.reserve.number }}", "{{ params.reason }}"]}
+  ship: {after: [reserve], unix.script: {connection: host, command: /ship}}
+"""
+
+
+def test_warnings_know_what_an_undoing_reads(tmp_path: Path) -> None:
+    path = tmp_path / "orders.yaml"
+
+    def told(text: str) -> list[tuple[str, str]]:
+        path.write_text(text)
+        return [(hint.rule, hint.problem.what) for hint in hints(path, ValueStream.load(path))]
+
+    assert told(UNDONE_WITH) == [("unread-output", "no step reads the output 'price'")]
+    ((rule, what),) = told(UNDONE_WITH.replace("steps.reserve.number", "steps.quote.price").replace(
+        '    outputs: {number: {log: log, match: "(.)"}}\n', ""
+    ))  # fmt: skip
+    assert rule == "missing-value"
+    assert "then it cannot be undone, because steps.quote.price has no value" in what
+
+
+def test_the_doctor_asks_for_the_connection_that_undoes() -> None:
+    assert connections_of([ValueStream.load(ITEMS)]) == {"host": {"unix"}, "other": {"unix"}}
