@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from airflow_enterprise_orch.undoing import UNDO
+
+log = logging.getLogger(__name__)
 
 UNDO_KEY = "orch.undo"
 """Of the XCom that later steps read, and of the record in the task state store, which no clear takes away."""
@@ -79,7 +82,7 @@ def after_undoing(step: str, context: Mapping[str, Any]) -> None:
     record = {**context["task_state_store"].get(UNDO_KEY), "done": _now()}
     context["task_state_store"].set(UNDO_KEY, record, retention=NEVER_EXPIRE)
     context["ti"].xcom_push(key=UNDO_KEY, value=record)
-    context["ti"].log.info("What step %r did is undone", step)
+    log.info("What step %r did is undone", step)
 
 
 def refuse_undone(steps: Sequence[str], context: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Runs a stream by Airflow's own ``dag.test()``; started by test_on_airflow.py in a process and a database of its own.
 
-Arguments: the stream's id, and where to write the results. Standard input: a JSON list of the params of each run.
+Arguments: the stream's id, where to write the results, and tasks that are cleared and run again at the end of each run.
+Standard input: a JSON list of the params of each run.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from airflow.sdk import BaseOperator
 from airflow_enterprise_orch.delegation import system
 from airflow_enterprise_orch.value_stream.approval import ApprovalStep
 
+HOOKS = ("pre_execute", "post_execute")
+
 
 class Working(BaseOperator):
     """A system's operator that is done at once and leaves what its text says, as JSON."""
 
     @classmethod
     def from_step(cls, **arguments: Any) -> Working:
-        own = ("task_id", "dag", "trigger_rule", "task_display_name", *streams_for_tests.SCHEDULED_BY)
+        own = (*("task_id", "dag", "trigger_rule", "task_display_name"), *streams_for_tests.SCHEDULED_BY, *HOOKS)
         operator = cls(**{name: arguments[name] for name in own if name in arguments})
         operator.left = json.loads(arguments["work"].get("text") or "{}")
         return operator
@@ -46,8 +49,25 @@ def answer(self: ApprovalStep, context: Any) -> Any:
     )
 
 
+def run_again(dag: Any, instance: Any) -> str:
+    """Do one task anew, as after a clear; return what becomes of it."""
+    from airflow.models.taskinstance import clear_task_instances
+    from airflow.sdk.definitions.dag import _run_task
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        instance = session.merge(instance)
+        clear_task_instances([instance], session, dag_run_state=False)
+        session.flush()
+        session.commit()
+        session.expunge_all()
+    done = _run_task(ti=instance, task=dag.get_task(instance.task_id))
+    state = instance.state.value
+    return f"{state}: {done.error}" if done is not None and done.error is not None else state
+
+
 def main() -> None:
-    stream, result = sys.argv[1:]
+    stream, result, *again = sys.argv[1:]
     system.entry_points = lambda group: [SimpleNamespace(load=lambda: streams_for_tests.TEST_SYSTEM)]
     streams_for_tests.Delegate = Working
     ApprovalStep.execute = answer
@@ -62,8 +82,12 @@ def main() -> None:
     found = []
     for params in json.load(sys.stdin):
         run = dag.test(run_conf=params)
-        states = {instance.task_id: str(instance.state) for instance in run.get_task_instances()}
-        found.append({"state": str(run.state), "tasks": states, "file": bundle.name and dag.relative_fileloc})
+        instances = {instance.task_id: instance for instance in run.get_task_instances()}
+        states = {name: str(instance.state) for name, instance in instances.items()}
+        order = sorted((one for one in instances.values() if one.start_date), key=lambda one: one.start_date)
+        told = {"state": str(run.state), "tasks": states, "order": [one.task_id for one in order]}
+        told["again"] = {name: run_again(dag, instances[name]) for name in again}
+        found.append({**told, "file": bundle.name and dag.relative_fileloc})
     Path(result).write_text(json.dumps(found))
 
 

@@ -72,7 +72,6 @@ class Instance:
 
         class TaskInstance:
             task_id, dag_id = task, "orders"
-            log = __import__("logging").getLogger("test")
 
             def xcom_pull(self, *, task_ids: str, key: str) -> Any:
                 return instance.xcom.get((task_ids, key))

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +55,28 @@ RUNS: dict[str, tuple[dict[str, Any], set[str]]] = {
 }
 
 
+UNDONE = """\
+value_stream: undone
+title: What is undone
+business: {domain: D, owner: o}
+params: {fails: {type: boolean, default: false}}
+steps:
+  reserve: {test.job: {connection: c}, compensate: {test.job: {connection: c, text: '{"undid": "reserve"}'}}}
+  book: {after: [reserve], test.job: {connection: c}, compensate: {test.job: {connection: c}}}
+  beside: {test.job: {connection: c}}
+  route: {after: [book], branch: [{when: params.fails, then: [stop]}, {otherwise: [ship]}]}
+  stop: {fail: {message: no}}
+  ship: {test.job: {connection: c}}
+"""
+
+
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Run all of them one after the other, with the same business key."""
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[str, Any]]]:
+    """Return what runs a stream in an Airflow of its own, once for each of some params."""
     root = tmp_path_factory.mktemp("airflow")
     (root / "templates").mkdir()
     (root / "templates" / "any_name.yaml").write_text(STREAM)
+    (root / "templates" / "undone.yaml").write_text(UNDONE)
     bundles = [
         {
             "name": "streams",
@@ -81,11 +98,21 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         done = subprocess.run(command, input=given, capture_output=True, text=True, env=environment, check=False)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
+    def runs(stream: str, params: list[dict[str, Any]], *again: str) -> list[dict[str, Any]]:
+        result = root / f"{stream}.json"
+        command = (sys.executable, str(HERE / "run_on_airflow.py"), stream, str(result), *again)
+        run(*command, given=json.dumps(params))
+        found: list[dict[str, Any]] = json.loads(result.read_text())
+        return found
+
     run(sys.executable, "-m", "airflow", "db", "migrate")
-    result = root / "result.json"
-    params = json.dumps([given for given, _ in RUNS.values()])
-    run(sys.executable, str(HERE / "run_on_airflow.py"), "whole", str(result), given=params)
-    return dict(zip(RUNS, json.loads(result.read_text()), strict=True))
+    return runs
+
+
+@pytest.fixture(scope="module")
+def found(airflow: Callable[..., list[dict[str, Any]]]) -> dict[str, Any]:
+    """Run all of them one after the other, with the same business key."""
+    return dict(zip(RUNS, airflow("whole", [given for given, _ in RUNS.values()]), strict=True))
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -103,3 +130,18 @@ def test_the_same_key_is_let_in_again_once_the_run_before_is_over(found: dict[st
 
 def test_the_dag_file_is_named_after_the_stream(found: dict[str, Any]) -> None:
     assert {run["file"] for run in found.values()} == {"whole.py"}
+
+
+def test_what_was_done_is_undone_in_reverse_and_no_step_runs_on_it(
+    airflow: Callable[..., list[dict[str, Any]]],
+) -> None:
+    well, failed = airflow("undone", [{}, {"fails": True}], "book", "reserve--undo")
+    undoing = ("book--undo", "reserve--undo")
+    assert (well["state"], {well["tasks"][name] for name in undoing}) == ("success", {"skipped"})
+    assert well["again"]["book"] == "success"
+    assert (failed["state"], {failed["tasks"][name] for name in undoing}) == ("failed", {"success"})
+    assert [name for name in failed["order"] if name in undoing] == ["book--undo", "reserve--undo"]
+    assert failed["tasks"]["ship"] == "skipped"
+    # What a person clears afterwards.
+    assert failed["again"]["book"].startswith("failed: step 'book': what step 'reserve' did is undone, since ")
+    assert failed["again"]["reserve--undo"].startswith("skipped")
