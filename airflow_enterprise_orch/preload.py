@@ -25,6 +25,7 @@ STEPS = (
     "airflow_enterprise_orch.value_stream.approval",
     "airflow_enterprise_orch.value_stream.branch",
     "airflow_enterprise_orch.value_stream.choice",
+    "airflow_enterprise_orch.value_stream.compensating",
     "airflow_enterprise_orch.value_stream.decision",
     "airflow_enterprise_orch.value_stream.for_each",
     "airflow_enterprise_orch.value_stream.fail",

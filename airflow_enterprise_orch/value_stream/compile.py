@@ -230,7 +230,8 @@ def _guarded(stream: ValueStream, task: Task, plan: TaskPlan) -> TaskPlan:
     if task.kind not in (TaskKind.STEP, TaskKind.ITEMS, TaskKind.EACH):
         return plan
     before = stream.ancestors(task.step)
-    undone = tuple(sorted(name for name in before if stream.steps[name].compensation is not None))
+    # The first ones first: a person is told to clear from there on.
+    undone = tuple(one.id for one in stream.ordered() if one.id in before and one.compensation is not None)
     return replace(plan, guards=undone) if undone else plan
 
 

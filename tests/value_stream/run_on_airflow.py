@@ -15,8 +15,10 @@ from typing import Any
 
 import streams_for_tests
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_enterprise_orch.delegation import system
+from airflow_enterprise_orch.delegation.operator import DelegateOperator
 from airflow_enterprise_orch.value_stream.approval import ApprovalStep
 
 HOOKS = ("pre_execute", "post_execute")
@@ -34,6 +36,12 @@ class Working(BaseOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         return {"rc": 0, **self.left}
+
+
+def pay(self: DelegateOperator, context: Any) -> Any:
+    """Do the work of one item at once."""
+    if self.work["text"] == "broke":
+        raise AirflowFailException("there is no money")
 
 
 def answer(self: ApprovalStep, context: Any) -> Any:
@@ -71,6 +79,7 @@ def main() -> None:
     system.entry_points = lambda group: [SimpleNamespace(load=lambda: streams_for_tests.TEST_SYSTEM)]
     streams_for_tests.Delegate = Working
     ApprovalStep.execute = answer
+    DelegateOperator.execute = pay
 
     from airflow.dag_processing.bundles.manager import DagBundlesManager
     from airflow.dag_processing.dagbag import BundleDagBag

@@ -59,11 +59,12 @@ UNDONE = """\
 value_stream: undone
 title: What is undone
 business: {domain: D, owner: o}
-params: {fails: {type: boolean, default: false}}
+params: {fails: {type: boolean, default: false}, banks: {type: list, items: string, default: [A, B]}}
 steps:
   reserve: {test.job: {connection: c}, compensate: {test.job: {connection: c, text: '{"undid": "reserve"}'}}}
   book: {after: [reserve], test.job: {connection: c}, compensate: {test.job: {connection: c}}}
   beside: {test.job: {connection: c}}
+  pay: {after: [book], for_each: {item: params.banks, max: 3}, test.job: {connection: c, text: "{{ item }}"}}
   route: {after: [book], branch: [{when: params.fails, then: [stop]}, {otherwise: [ship]}]}
   stop: {fail: {message: no}}
   ship: {test.job: {connection: c}}
@@ -135,7 +136,8 @@ def test_the_dag_file_is_named_after_the_stream(found: dict[str, Any]) -> None:
 def test_what_was_done_is_undone_in_reverse_and_no_step_runs_on_it(
     airflow: Callable[..., list[dict[str, Any]]],
 ) -> None:
-    well, failed = airflow("undone", [{}, {"fails": True}], "book", "reserve--undo")
+    runs = [{}, {"fails": True}, {"fails": False, "banks": ["A", "broke", "C"]}]
+    well, failed, unpaid = airflow("undone", runs, "book", "pay-each", "reserve--undo")
     undoing = ("book--undo", "reserve--undo")
     assert (well["state"], {well["tasks"][name] for name in undoing}) == ("success", {"skipped"})
     assert well["again"]["book"] == "success"
@@ -145,3 +147,10 @@ def test_what_was_done_is_undone_in_reverse_and_no_step_runs_on_it(
     # What a person clears afterwards.
     assert failed["again"]["book"].startswith("failed: step 'book': what step 'reserve' did is undone, since ")
     assert failed["again"]["reserve--undo"].startswith("skipped")
+    assert failed["again"]["pay-each"].startswith("failed: step 'pay-each': what step 'reserve' did is undone, since ")
+    assert (well["tasks"]["pay"], well["again"]["pay-each"]) == ("success", "success")
+    assert (unpaid["tasks"]["pay"], unpaid["tasks"]["ship"]) == ("upstream_failed", "success")
+    assert (unpaid["state"], {unpaid["tasks"][name] for name in undoing}) == ("failed", {"success"})
+    assert unpaid["order"].index("book--undo") > max(
+        place for place, name in enumerate(unpaid["order"]) if name in ("pay-each", "ship")
+    )
