@@ -56,14 +56,13 @@ ALERTS = {"title": "Killed", "business": {"domain": "Tests", "owner": "testers",
     "rules": [{"on": ["failed"], "severity": "high", "after": 0.0, "to": TO}]}
 
 with DAG("killed"):
-    for name in ("task_dies", "worker_dies"):
-        @task(task_id=name, retries=0, on_failure_callback=StepFailed(ALERTS))
-        def work(place):
-            Path(place).write_text(f"{os.getpid()} {os.getppid()}")
-            time.sleep(600)
-        work(f"{PLACE}/{name}")
+    @task(task_id="worker_dies", retries=0, on_failure_callback=StepFailed(ALERTS))
+    def work(place):
+        Path(place).write_text(f"{os.getpid()} {os.getppid()}")
+        time.sleep(600)
+    work(f"{PLACE}/worker_dies")
 """
-"""What no step of a template does, which is run again: its process is killed, and no try is left."""
+"""What no step of a template does, which is run again: its worker is killed, and no try is left."""
 STREAMS = {
     "broken": "steps:\n  work:\n    title: Do the work\n    unix.script: {connection: nobody_host, script: 'true'}\n",
     "slow": (
@@ -72,7 +71,7 @@ STREAMS = {
     ),
     "unclear": (
         "steps:\n  plan:\n    title: Plan it\n"
-        "    sap.application_job: {connection: s4, template: SAP_PLAN, check: false}\n"
+        "    sap.application_job: {connection: s4, template: ZLAB_PROGRAM, check: false}\n"
     ),
 }
 
@@ -132,7 +131,7 @@ def test_each_is_told_once_to_everybody_in_the_right_words(tmp_path: Path) -> No
             body = {"connection_id": name, **fields, "extra": json.dumps(fields.get("extra", {}))}
             api._send("POST", "/api/v2/connections", body)
         told.until(lambda: set(STREAMS) <= api.dag_ids())
-        lab.fault("sap_odata", {"on": "submit", "do": "cut_before_commit", "times": 2})
+        lab.fault("sap_odata", {"on": "submit", "do": "cut_before_commit", "times": 1})
         for name in ("broken", "slow", "unclear"):
             api.trigger(name, "one", {"order": f"ORD-{name}"})
         expected = Counter(
@@ -170,7 +169,7 @@ def test_each_is_told_once_to_everybody_in_the_right_words(tmp_path: Path) -> No
         assert told.subjects()["[high] Stream unclear ORD-unclear: Plan it goes on"] == 1
 
 
-def test_a_step_whose_process_is_killed_is_told_too(tmp_path: Path) -> None:
+def test_a_step_whose_worker_is_killed_is_told_too(tmp_path: Path) -> None:
     dags, marks = tmp_path / "dags", tmp_path / "marks"
     dags.mkdir()
     marks.mkdir()
@@ -192,17 +191,14 @@ def test_a_step_whose_process_is_killed_is_told_too(tmp_path: Path) -> None:
             told = Told(airflow, api, Mailbox(), desk)
             told.until(lambda: "killed" in api.dag_ids())
             api.trigger("killed", "one", {})
-            told.until(lambda: all((marks / name).exists() for name in ("task_dies", "worker_dies")))
+            told.until((marks / "worker_dies").exists)
             time.sleep(6)
-            task, _ = map(int, (marks / "task_dies").read_text().split())
-            os.kill(task, signal.SIGKILL)
             task, worker = map(int, (marks / "worker_dies").read_text().split())
             for pid in (worker, task):
                 if psutil.pid_exists(pid):
                     os.kill(pid, signal.SIGKILL)
-            told.until(lambda: len(desk.posts) >= 2)
+            told.until(lambda: bool(desk.posts))
             time.sleep(15)
-            said = {data["step"]["id"]: data["reason"] for _, data in desk.posts}
-            assert set(said) == {"task_dies", "worker_dies"}
-            assert len(desk.posts) == 2
-            assert said["worker_dies"] == "Airflow lost the worker that ran the step, or could not start one"
+            ((_, data),) = desk.posts
+            assert data["step"]["id"] == "worker_dies"
+            assert data["reason"] == "Airflow lost the worker that ran the step, or could not start one"
