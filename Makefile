@@ -37,8 +37,8 @@ demo: $(STAMP)
 	@exec $(BIN)/enterprise-orch demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not e2e" -n $(TESTERS) --dist loadgroup
-	$(BIN)/python -m pytest -m e2e
+	$(BIN)/python -m pytest -m "not e2e" -n $(TESTERS) --dist loadgroup --durations=15
+	$(BIN)/python -m pytest -m e2e -rfE --durations=15
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
