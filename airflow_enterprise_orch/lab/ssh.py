@@ -419,10 +419,10 @@ class _Login(asyncssh.SSHServer):
         self._stand_in.connections.add(conn)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._connection is not None:
-            self._stand_in.connections.discard(self._connection)
         if self._tried and not self._accepted:
             self._stand_in.refused_logins += 1
+        if self._connection is not None:
+            self._stand_in.connections.discard(self._connection)
 
     def begin_auth(self, username: str) -> bool:
         self._refuse = self._stand_in.refuse_next_login()

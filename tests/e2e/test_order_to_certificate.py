@@ -252,7 +252,7 @@ def test_sqlite(tmp_path: Path, templates: Path):
 
         # Decisions and answers are kept where people can look them up.
         decision = api.state_store(STREAM, RISKY.run_id, "route")[DECISION_KEY]
-        assert (decision["fired"], decision["chosen"]) == (2, ["approve"])
+        assert (decision["fired"], decision["chosen"]) == ([2], ["approve"])
         assert decision["values"]["steps.check_credit.credit_class"] == "B"
         answer = api.state_store(STREAM, REJECTED.run_id, "approve")[APPROVAL_KEY]
         assert (answer["outcome"], answer["by"]) == ("rejected", airflow.user)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import string
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -36,6 +37,13 @@ class Host:
     def root(self) -> Path:
         """Where the job directories are."""
         return self.stand_in.home / ".enterprise-orch" / "jobs"
+
+    def refused_logins(self) -> int:
+        """Return how many logins were refused; they are counted when their connections are gone."""
+        deadline = time.monotonic() + 10
+        while self.stand_in.connections and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self.stand_in.refused_logins
 
     def place(self, **more: Any) -> Place:
         """Return where the jobs are, with short times."""

@@ -147,7 +147,7 @@ def test_a_refused_login_is_tried_once(host, key):
                 await jobs.submit(QUICK, key)
 
     asyncio.run(steps())
-    assert host.stand_in.refused_logins == 1
+    assert host.refused_logins() == 1
     assert host.launches() == []
 
 

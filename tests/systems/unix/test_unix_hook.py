@@ -108,7 +108,7 @@ def test_a_refused_login_is_named_and_tried_once(host, connection, key):
     with pytest.raises(LoginRefused, match=r"'unix_lab': .* refused the login") as caught:
         find(key)
     assert "wrong-and-secret" not in str(caught.value)
-    assert host.stand_in.refused_logins == 1
+    assert host.refused_logins() == 1
 
 
 def test_an_unknown_host_key_comes_with_its_remedy(host, connection, key):
