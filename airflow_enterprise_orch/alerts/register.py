@@ -2,8 +2,8 @@
 
 Kept in Airflow Variables, because the callbacks of a dead worker run in a DAG processor, which has no task state store.
 Airflow has no compare-and-set on them: two processes that read at the same moment may both tell the same thing, and an
-entry may get lost with another's, which at worst tells something twice. So an alert comes at least once, and its
-receiver sees by its id when it comes again.
+entry may get lost with another's, which at worst tells something twice; its receiver sees that by the id.
+An entry is written before its alert is sent, so one whose process dies in between is never sent: nobody calls us again.
 """
 
 from __future__ import annotations
