@@ -64,6 +64,10 @@ class LabProcess:
         """Return every job ever handed over, by stand-in."""
         return {name: self._send("GET", name, "jobs") for name in self.endpoints}
 
+    def alerts(self) -> list[dict[str, Any]]:
+        """Return the alerts that came to the incident desk, oldest first."""
+        return [message["data"] for message in self._send("GET", "desk", "messages")]
+
     def _send(self, method: str, stand_in: str, path: str, body: Any = None) -> Any:
         import httpx
 

@@ -28,6 +28,7 @@ CONNECTIONS: Mapping[str, str] = {
     "supplier_share": "s3",
     "print_shop": "ssh",
     "dynamics": "winrm",
+    "incident_desk": "desk",
 }
 """The Airflow connections that the shipped templates name, and the stand-in of the lab that each leads to."""
 

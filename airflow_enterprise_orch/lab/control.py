@@ -6,6 +6,7 @@ Plain HTTP on loopback, beside the stand-in's own protocol:
 - ``GET faults``: the faults that are still to be made;
 - ``POST faults``: one fault or a list of them, e.g. ``{"on": "submit", "do": "cut_after_commit", "times": 1}``;
 - ``GET logins``: how many logins were accepted and refused, where the stand-in counts them;
+- ``GET messages``: what a stand-in was told that takes no jobs but alerts;
 - ``POST reset``: forget all jobs (ending those that run) and all faults.
 """
 
@@ -31,6 +32,15 @@ class CountsLogins(Protocol):
 
     accepted_logins: int
     refused_logins: int
+
+
+@runtime_checkable
+class KeepsMessages(Protocol):
+    """A stand-in that people are told things through."""
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Return what came, oldest first."""
+        ...
 
 
 def plan_faults(stand_in: StandIn, data: Any) -> list[Fault]:
@@ -73,6 +83,7 @@ class ControlApi:
         application.router.add_get("/{_:/*}faults", self._list_faults)
         application.router.add_post("/{_:/*}faults", self._post_faults)
         application.router.add_get("/{_:/*}logins", self._logins)
+        application.router.add_get("/{_:/*}messages", self._messages)
         application.router.add_post("/{_:/*}reset", self._reset)
         # 0.2 s: a client that keeps its connection open must not keep the lab alive.
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.2)
@@ -110,6 +121,11 @@ class ControlApi:
             return web.json_response({"error": f"{self._stand_in.name} does not count logins"}, status=404)
         counts = {"accepted": self._stand_in.accepted_logins, "refused": self._stand_in.refused_logins}
         return web.json_response(counts)
+
+    async def _messages(self, request: web.Request) -> web.Response:
+        if not isinstance(self._stand_in, KeepsMessages):
+            return web.json_response({"error": f"{self._stand_in.name} keeps no messages"}, status=404)
+        return web.json_response(self._stand_in.messages())
 
     async def _reset(self, request: web.Request) -> web.Response:
         await self._stand_in.reset()

@@ -37,6 +37,7 @@ STAND_INS: Mapping[str, str] = {
     "docker": "airflow_enterprise_orch.lab.docker:DockerStandIn",
     "sap_soap_rfc": "airflow_enterprise_orch.lab.sap_soap_rfc:SoapRfcStandIn",
     "sap_odata": "airflow_enterprise_orch.lab.sap_odata:OdataStandIn",
+    "desk": "airflow_enterprise_orch.lab.desk:DeskStandIn",
 }
 """Every stand-in by its key in the lab's JSON; imported when it is started, so ``--only ssh`` needs what ssh needs."""
 

@@ -190,6 +190,7 @@ def test_every_shipped_stream_takes_its_paths(tmp_path: Path) -> None:
         assert lab.open_faults() == []
         check_paths(play)
         check_jobs(play)
+        check_alerts(play)
         check_bank(play)
         check_claims(play)
         check_close(play)
@@ -224,6 +225,13 @@ def check_jobs(play: Play) -> None:
     assert violations(started, play.lab.jobs()) == []
     again = {(one.instance, one.step) for one in attempts if one.attempt.number > 1}
     assert again == {(SMALL_GAP.run_id, "load_gl")}
+
+
+def check_alerts(play: Play) -> None:
+    """The incident desk heard of the one step that failed for good, in words, and of nothing else that failed."""
+    (told,) = [alert for alert in play.lab.alerts() if alert["event"] == "failed"]
+    assert (told["stream"]["id"], told["instance"]["key"]) == (LARGE_GAP.stream, "CH01 2026-11-23")
+    assert (told["step"]["id"], told["severity"]) == ("release", "critical")
 
 
 def check_bank(play: Play) -> None:

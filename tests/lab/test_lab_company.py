@@ -15,12 +15,9 @@ from airflow_enterprise_orch.lab.sap_odata import TEMPLATES
 from airflow_enterprise_orch.lab.zosmf import LIBRARY
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.steps import DelegatedStep
+from airflow_enterprise_orch.value_stream.template_folder import find_templates
 
-SHIPPED = [
-    path
-    for path in sorted((Path(__file__).parents[2] / "dag_templates").glob("*.yaml"))
-    if not path.name.endswith(".cases.yaml")
-]
+SHIPPED = [path for _name, path in find_templates(Path(__file__).parents[2] / "dag_templates")]
 
 
 @pytest.mark.parametrize("member", sorted(company.LIBRARY))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import urllib.error
 import urllib.request
 
 import pytest
+
+from airflow_enterprise_orch.lab.server import LabThread
 
 
 def call(lab, path, data=None, method=None, *, raw=None):
@@ -19,6 +22,39 @@ def call(lab, path, data=None, method=None, *, raw=None):
     except urllib.error.HTTPError as error:
         with error:
             return error.code, json.load(error)
+
+
+def test_the_desk_keeps_the_alerts_of_those_who_may_post_them():
+    with LabThread(["desk"]) as lab:
+        desk = lab.endpoints["desk"]
+        opener = urllib.request.build_opener(urllib.request.HTTPHandler)
+
+        def post(password: str, body: bytes) -> int:
+            login = base64.b64encode(f"{desk['user']}:{password}".encode()).decode()
+            request = urllib.request.Request(desk["url"] + "/hooks/x", body, {"Authorization": f"Basic {login}"})
+            try:
+                with opener.open(request, timeout=10) as answer:
+                    return int(answer.status)
+            except urllib.error.HTTPError as error:
+                with error:
+                    return error.code
+
+        assert post("wrong", b"{}") == 401
+        assert post(desk["password"], b"{") == 400
+        lab.fault("desk", "error_500", on="any")
+        assert post(desk["password"], b"{}") == 500
+        assert post(desk["password"], b'{"event": "failed"}') == 202
+        with urllib.request.urlopen(desk["control"] + "/messages", timeout=10) as answer:
+            (kept,) = json.load(answer)
+        assert (kept["path"], kept["data"]) == ("/hooks/x", {"event": "failed"})
+        with urllib.request.urlopen(desk["control"] + "/logins", timeout=10) as answer:
+            assert json.load(answer) == {"accepted": 2, "refused": 1}
+        with urllib.request.urlopen(desk["control"] + "/jobs", timeout=10) as answer:
+            assert json.load(answer) == []
+
+
+def test_messages_of_a_stand_in_that_keeps_none(lab):
+    assert call(lab, "/messages") == (404, {"error": "ssh keeps no messages"})
 
 
 def test_the_control_url_is_loopback_only(lab):

@@ -52,7 +52,11 @@ def changes(*pairs: tuple[str, str]) -> list[str]:
             "choices: [standard, large, huge]",
             "param size: choices changed from standard and large to standard, large and huge",
         ),
-        ("within: 2h", "within: 4h", "step approve: waits for an answer changed from '2h' to '4h'"),
+        (
+            "within: 2h\n      on_timeout",
+            "within: 4h\n      on_timeout",
+            "step approve: waits for an answer changed from '2h' to '4h'",
+        ),
         ("time_limit: 10m", "time_limit: 20m", "step provision_large: time limit changed from '10m' to '20m'"),
         ("    time_limit: 10m\n", "", "step provision_large: time limit removed, it was '10m'"),
         (
