@@ -55,12 +55,21 @@ def visible_names(context: Context, stream: Mapping[str, Any]) -> dict[str, Any]
         logical_date=run.logical_date,
         data_interval_start=run.data_interval_start,
         data_interval_end=run.data_interval_end,
-        business_date=business_date(run.logical_date or run.run_after, context["params"], dates) if dates else "",
+        business_date=run_business_date(context, dates) if dates else "",
     )
     visible: dict[str, Any] = {"params": dict(context["params"]), **names}
     key = stream.get("business_key")
     business = {**stream.get("business", {}), "key": render(key, visible) if key else run.run_id}
     return visible | {"steps": left_by(context, stream.get("steps", ())), "business": business}
+
+
+def run_business_date(context: Context, dates: Mapping[str, Any]) -> str:
+    """Return the business date of the instance; see :func:`~airflow_enterprise_orch.business_date.business_date`.
+
+    :raises TemplateError: when the calendar does not tell.
+    """
+    run = context["dag_run"]
+    return business_date(run.logical_date or run.run_after, context["params"], dates)
 
 
 def render_text(text: str, context: Context, stream: Mapping[str, Any]) -> str:

@@ -38,6 +38,7 @@ TEMPLATES = (
     "airflow_enterprise_orch.value_stream.compile",
     "airflow_enterprise_orch.value_stream.reading",
     "airflow_enterprise_orch.value_stream.substream",
+    "airflow_enterprise_orch.value_stream.wait_for",
     "cel_expr_python",
     "holidays",
 )

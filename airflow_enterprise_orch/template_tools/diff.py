@@ -26,8 +26,8 @@ from airflow_enterprise_orch.value_stream.steps import (
     FailStep,
     Step,
     SubStreamStep,
-    WaitStep,
 )
+from airflow_enterprise_orch.value_stream.steps_waiting import WaitForStep, WaitStep
 
 Kind = Literal["added", "removed", "renamed", "changed"]
 
@@ -48,6 +48,7 @@ _WORDS: Mapping[str, str] = {
     "match": "which rules that hold are taken",
     "key": "business key",
     "duplicates": "a second live instance with the same key",
+    "announce": "what its instances tell those who wait for them",
     "instances": "instances at a time",
     "steps": "steps of one instance at a time",
     "step": "step type",
@@ -60,10 +61,11 @@ _KINDS: Mapping[type[Step], str] = {
     DecisionStep: "decision",
     FailStep: "fail",
     WaitStep: "wait_until",
+    WaitForStep: "wait_for",
 }
 _OWN_KINDS = (*_KINDS.values(), "airflow", "step", "stream")
 _CONDITIONS = ("when", "success", "warning")
-_SETS = ("after", "then", "otherwise", "tags", "on", "assignees", "alerts")
+_SETS = ("announce", "after", "then", "otherwise", "tags", "on", "assignees", "alerts")
 """Lists whose order says nothing."""
 
 

@@ -29,8 +29,8 @@ from airflow_enterprise_orch.value_stream.steps import (
     FailStep,
     Step,
     SubStreamStep,
-    WaitStep,
 )
+from airflow_enterprise_orch.value_stream.steps_waiting import WaitForStep, WaitStep
 
 _FORK, _LAST, _DOWN, _BLANK = "├─ ", "└─ ", "│  ", "   "
 _ASCII = str.maketrans({"├": "|", "└": "`", "│": "|", "─": "-", "→": ">"})
@@ -99,6 +99,9 @@ def _head(stream: ValueStream) -> Iterator[str]:
         yield "started by people, the API or assets"
     if business.key is not None:
         yield f"an instance is known by {business.key}; {_DUPLICATES[business.duplicates]}"
+    if business.announce:
+        told = listed([name.replace("_", " ") for name in business.announce])
+        yield f"its instances tell their {told}, so that other streams can wait for them"
     if stream.due is not None:
         yield f"due {due_words(stream.due.model_dump(mode='json'))}"
     for rule in stream.alerts:
@@ -251,7 +254,7 @@ def _says(shape: Shape, step: Step) -> Iterator[str]:
         many = counted(len(step.rows), "row")
         count = "the first that fits counts" if step.hit == "first" else "only one can fit"
         yield f"a table of {many} over {listed(list(step.inputs.values()))}; {count}"
-    elif isinstance(step, WaitStep):
+    elif isinstance(step, (WaitStep, WaitForStep)):
         yield f"waits {step.words()}"
     elif isinstance(step, FailStep):
         yield f"ends the path as failed: {step.message}"

@@ -23,8 +23,8 @@ from airflow_enterprise_orch.value_stream.steps import (
     FailStep,
     Step,
     SubStreamStep,
-    WaitStep,
 )
+from airflow_enterprise_orch.value_stream.steps_waiting import WAIT_FOR_STATES, WaitForStep, WaitStep
 from airflow_enterprise_orch.value_stream.yaml_source import MAX_BYTES, Document, decode, read_yaml
 
 Params = Mapping[str, Any]
@@ -176,6 +176,8 @@ def _known(step: Step) -> dict[str, str | tuple[str, ...]]:
         return {}
     if isinstance(step, WaitStep):
         return {"until": "string"}
+    if isinstance(step, WaitForStep):
+        return {**step.facts, "state": WAIT_FOR_STATES}
     if isinstance(step, ChoiceStep):
         answers = (*step.options, "nobody")
         return {"answer": answers, "outcome": answers, "by": "string"}

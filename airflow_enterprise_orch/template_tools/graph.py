@@ -24,8 +24,8 @@ from airflow_enterprise_orch.value_stream.steps import (
     FailStep,
     Step,
     SubStreamStep,
-    WaitStep,
 )
+from airflow_enterprise_orch.value_stream.steps_waiting import WaitForStep, WaitStep
 
 CHARACTER = 6.4
 """The width of a narrow letter at 12 pixels, on the safe side for the usual sans-serif fonts."""
@@ -74,6 +74,7 @@ _DONE_BY: Mapping[type[Step], str] = {
     ChoiceStep: "a person chooses",
     DecisionStep: "a table decides",
     WaitStep: "waits",
+    WaitForStep: "waits for a value stream",
     FailStep: "ends as failed",
 }
 

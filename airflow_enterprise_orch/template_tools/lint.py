@@ -31,6 +31,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     Step,
     SubStreamStep,
 )
+from airflow_enterprise_orch.value_stream.steps_waiting import WaitForStep
 from airflow_enterprise_orch.value_stream.yaml_source import Document, decode, read_yaml
 
 _COMMENT = re.compile(r"(?:^|\s)#\s*lint(-file)?:\s*allow\s+([a-z-]+(?:\s*,\s*[a-z-]+)*)\s*(?::\s*(\S.*?))?\s*$")
@@ -230,6 +231,8 @@ def _needed(step: Step, other: str) -> Iterator[tuple[Path, str]]:
             found += [((*undo, *below), text) for below, text in texts(step.compensate.work)]
     elif isinstance(step, SubStreamStep):
         found = [((*path, "stream", "params", *below), text) for below, text in texts(step.params)]
+    elif isinstance(step, WaitForStep):
+        found = [((*path, "wait_for", "key"), step.key or "")]
     elif isinstance(step, AirflowStep):
         found = [((*path, "airflow", "arguments", *below), text) for below, text in texts(step.arguments)]
     elif isinstance(step, ApprovalStep):

@@ -24,8 +24,8 @@ from airflow_enterprise_orch.value_stream.steps import (
     FailStep,
     Step,
     SubStreamStep,
-    WaitStep,
 )
+from airflow_enterprise_orch.value_stream.steps_waiting import WaitForStep, WaitStep
 
 PEOPLE = "People"
 DECISIONS = "Decisions"
@@ -81,7 +81,7 @@ def lane(step: Step) -> str:
         return step_type(step.step)[0].stack
     if isinstance(step, AirflowStep):
         return AIRFLOW
-    if isinstance(step, SubStreamStep):
+    if isinstance(step, (SubStreamStep, WaitForStep)):
         return STREAMS
     return PEOPLE if isinstance(step, (ApprovalStep, ChoiceStep)) else DECISIONS
 
@@ -98,6 +98,8 @@ def texts_of(step: Step) -> Any:
         return [step.subject, step.body]
     if isinstance(step, WaitStep):
         return step.at
+    if isinstance(step, WaitForStep):
+        return step.key
     return step.message if isinstance(step, FailStep) else None
 
 

@@ -39,8 +39,8 @@ from airflow_enterprise_orch.value_stream.steps import (
     DelegatedStep,
     FailStep,
     Step,
-    WaitStep,
 )
+from airflow_enterprise_orch.value_stream.steps_waiting import WaitForStep, WaitStep
 
 ANY_DAY = datetime(2000, 1, 3, tzinfo=UTC)
 """The day of an instance where none is given, so that its texts are the same every time."""
@@ -170,6 +170,12 @@ class _Walker:
         elif isinstance(step, WaitStep):
             self._fill(step.id, step.at)
             self.left[step.id] = dict(result)
+        elif isinstance(step, WaitForStep):
+            self._fill(step.id, step.key)
+            state = result.get("state", "success")
+            if state != "success" and (step.within is None or step.on_timeout == "fail"):
+                raise _Failure(f"the wait for {step.stream} ended, and its state was: {state}")
+            self.left[step.id] = {"state": state, **result}
         elif isinstance(step, FailStep):
             raise _Failure(self._fill(step.id, step.message))
         else:

@@ -31,7 +31,7 @@ from airflow_enterprise_orch.value_stream.steps import (
 from airflow_enterprise_orch.value_stream.stream_checks import check_stream
 from airflow_enterprise_orch.value_stream.table_checks import check_table
 from airflow_enterprise_orch.value_stream.templating import check_text
-from airflow_enterprise_orch.value_stream.wait_checks import check_wait
+from airflow_enterprise_orch.value_stream.wait_checks import check_wait, check_wait_for
 
 _PARAM_TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
@@ -142,6 +142,9 @@ def check_steps(draft: Draft) -> Iterator[Problem]:
         elif step.kind == "wait_until":
             yield from check_wait(draft, step, (*path, "wait_until"))
             yield from _check_texts(draft, name, (*path, "wait_until"), ("at",))
+        elif step.kind == "wait_for":
+            yield from check_wait_for(draft, step, (*path, "wait_for"))
+            yield from _check_texts(draft, name, (*path, "wait_for"), ("key",))
         elif step.kind == "fail":
             yield from _check_texts(draft, name, (*path, "fail"), ("message",))
         elif step.kind == "stream":
@@ -379,3 +382,12 @@ def check_business(draft: Draft) -> Iterator[Problem]:
     if duplicates in ("reject", "queue") and key is None:
         what = f"duplicates cannot be {duplicates!r} without a business key"
         yield draft.document.problem(("business", "duplicates"), what, "add key, such as {{ params.order_id }}")
+    given = business.get("announce")
+    announced = given if isinstance(given, list) else []
+    for index, name in enumerate(announced):
+        place: Path = ("business", "announce", index)
+        if name in announced[:index]:
+            yield draft.document.problem(place, f"{name!r} is here twice", "remove one of them")
+        elif name == "business_key" and key is None:
+            what = "there is no business key that could be told"
+            yield draft.document.problem(place, what, "add key, such as {{ params.order_id }}")

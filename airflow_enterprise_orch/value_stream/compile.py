@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_enterprise_orch.due import in_words
 from airflow_enterprise_orch.expressions import compile_expression
 from airflow_enterprise_orch.restricted_jinja import inspect, texts
 from airflow_enterprise_orch.undoing import UNDO_TITLE
-from airflow_enterprise_orch.value_stream import model, steps
+from airflow_enterprise_orch.value_stream import steps, steps_waiting
 from airflow_enterprise_orch.value_stream.branch import OTHERWISE
+from airflow_enterprise_orch.value_stream.compile_head import documentation, param_arguments
 from airflow_enterprise_orch.value_stream.conditions import condition_variables
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.model_types import format_duration
@@ -42,6 +42,8 @@ DECISION_STEP = "airflow_enterprise_orch.value_stream.decision:DecisionStep"
 BRANCH_STEP = "airflow_enterprise_orch.value_stream.branch:BranchStep"
 CHOICE_STEP = "airflow_enterprise_orch.value_stream.choice:ChoiceStep"
 WAIT_STEP = "airflow_enterprise_orch.value_stream.wait_until:WaitStep"
+WAIT_FOR_STEP = "airflow_enterprise_orch.value_stream.wait_for:WaitForStep"
+ANNOUNCE_STEP = "airflow_enterprise_orch.value_stream.announcing:AnnounceStep"
 FOR_EACH = "airflow_enterprise_orch.value_stream.for_each:"
 EACH_STEP = "airflow_enterprise_orch.delegation.operator:DelegateOperator"
 FAIL_STEP = "airflow_enterprise_orch.value_stream.fail:FailStep"
@@ -71,7 +73,7 @@ def plan_stream(stream: ValueStream, *, source_hash: str = "", source: str = "",
         "dag_id": stream.id,
         "dag_display_name": f"{stream.title} (removed)" if removed else stream.title,
         "description": " ".join(stream.description.split())[:500] if stream.description else stream.title,
-        "doc_md": _documentation(stream, source_hash or stream.digest(), source, removed),
+        "doc_md": documentation(stream, source_hash or stream.digest(), source, removed),
         "max_active_runs": stream.limits.instances,
         "max_active_tasks": stream.limits.steps,
         "tags": sorted({TAG, stream.business.domain[:MAX_TAG], *stream.tags, *([TAG_REMOVED] if removed else [])}),
@@ -86,7 +88,7 @@ def plan_stream(stream: ValueStream, *, source_hash: str = "", source: str = "",
     tasks = (_guarded(stream, task, _task(stream, paths, task)) for task in paths.tasks)
     return StreamPlan(
         dag,
-        {name: _param(param) for name, param in stream.params.items()},
+        {name: param_arguments(param) for name, param in stream.params.items()},
         planned(scheduled, stream.calendars) if scheduled is not None else None,
         tuple(replace(made, group=_group_of(stream, task)) for made, task in zip(tasks, paths.tasks, strict=True)),
         stream.seen,
@@ -118,6 +120,8 @@ def _task(stream: ValueStream, paths: Paths, task: Task) -> TaskPlan:
         if "dates" in visible:
             admission["stream"] = {"dates": visible["dates"]}
         return _own(task, ADMIT_STEP, {**admission, "task_display_name": "Admission", **rule})
+    if task.kind is TaskKind.ANNOUNCE:
+        return _own(task, ANNOUNCE_STEP, {**_announced(stream), **rule})
     if task.kind in (TaskKind.ITEMS, TaskKind.EACH):
         return _each(stream, task, rule)
     if task.kind is TaskKind.UNDO:
@@ -141,9 +145,11 @@ def _task(stream: ValueStream, paths: Paths, task: Task) -> TaskPlan:
         return _own(task, APPROVAL_STEP, {**_approval(stream, step), **common})
     if isinstance(step, steps.ChoiceStep):
         return _own(task, CHOICE_STEP, {**_choice(stream, paths, step), **common})
-    if isinstance(step, steps.WaitStep):
+    if isinstance(step, steps_waiting.WaitStep):
         waits = {**step.arguments(), "stream": _visible(stream, step.at), "doc_md": f"Waits {step.words()}."}
         return _own(task, WAIT_STEP, {**waits, **common})
+    if isinstance(step, steps_waiting.WaitForStep):
+        return _own(task, WAIT_FOR_STEP, {**_wait_for(stream, step), **common})
     if isinstance(step, steps.FailStep):
         says = {"message": step.message, "stream": _visible(stream, step.message)}
         return _own(task, FAIL_STEP, {**says, "doc_md": "Ends its path as failed.", **common})
@@ -337,6 +343,23 @@ def _sub_stream(stream: ValueStream, step: steps.SubStreamStep) -> dict[str, Any
     }
 
 
+def _announced(stream: ValueStream) -> dict[str, Any]:
+    """Return the arguments of the task that tells of the instance."""
+    business = stream.business
+    told: dict[str, Any] = {"tells": list(business.announce), "task_display_name": "Announcement"}
+    if "business_date" in business.announce:
+        told["dates"] = dates_of(stream.schedule, stream.calendars)
+    if "business_key" in business.announce:
+        told |= {"business_key": business.key or "", "stream": _visible(stream, [])}
+    return told
+
+
+def _wait_for(stream: ValueStream, step: steps_waiting.WaitForStep) -> dict[str, Any]:
+    by = {"stream": _visible(stream, step.key)} if step.key is not None else {}
+    dates = {} if step.key is not None else {"dates": dates_of(stream.schedule, stream.calendars)}
+    return {**step.arguments(), **by, **dates, "doc_md": f"Waits {step.words()}."}
+
+
 def _choice(stream: ValueStream, paths: Paths, step: steps.ChoiceStep) -> dict[str, Any]:
     lines = [f"- {option.title} (`{name}`): {_named(option.then)}" for name, option in step.options.items()]
     return {
@@ -369,51 +392,6 @@ def _visible(stream: ValueStream, texts_of: Any) -> dict[str, Any]:
         "business": {"domain": business.domain, "owner": business.owner, "criticality": business.criticality},
         "business_key": business.key,
     }
-
-
-def _param(param: model.Param) -> dict[str, Any]:
-    """Return the param as the form that starts a run shows and checks it: the arguments of Airflow's ``Param``."""
-    given = {
-        "type": "array" if param.type == "list" else param.type,
-        "title": param.title,
-        "enum": list(param.choices) if param.choices is not None else None,
-        "pattern": param.pattern,
-        "minimum": param.minimum,
-        "maximum": param.maximum,
-        "items": {"type": param.items} if param.items is not None else None,
-        "minItems": param.min_items,
-        "maxItems": param.max_items,
-    }
-    schema: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    default = (
-        {}
-        if param.required
-        else {"default": list(param.default) if isinstance(param.default, tuple) else param.default}
-    )
-    return {**default, "description": param.description, **schema}
-
-
-def _documentation(stream: ValueStream, source_hash: str, source: str, removed: str) -> str:
-    business = stream.business
-    zone = stream.schedule.timezone if stream.schedule is not None else "UTC"
-    due = stream.due.to_plan(zone) if stream.due is not None else None
-    lines = [f"# {stream.title}", ""]
-    if removed:
-        lines += [f"**The template was taken away on {removed}.** It is here for its running instances only.", ""]
-    if stream.description:
-        lines += [stream.description.rstrip(), ""]
-    lines += [
-        f"- domain: {business.domain}",
-        f"- owner: {business.owner}",
-        f"- criticality: {business.criticality}",
-        f"- business key: `{business.key}`" if business.key else "- business key: the run's id",
-        f"- a second live instance with the same key: {business.duplicates}",
-        *([f"- due: {in_words(due)}"] if due is not None else []),
-        f"- template: {f'`{source}`, ' if source else ''}version `{source_hash}`",
-    ]
-    if not removed:
-        lines += [f"- calendar: `{name}`, known to {days.last}" for name, days in sorted(stream.calendars.items())]
-    return "\n".join(lines) + "\n"
 
 
 def _helper_title(stream: ValueStream, task: Task) -> str:

@@ -19,6 +19,7 @@ from pydantic import ConfigDict, Field
 from airflow_enterprise_orch.value_stream.model_types import (
     CEL_TYPES,
     PRIORITIES,
+    Announced,
     Criticality,
     Duplicates,
     GivenValue,
@@ -86,6 +87,11 @@ class Business(Part):
         "allow",
         description="What happens to a run whose key another live run has: reject fails it at once, "
         "queue lets it wait for the other, allow runs both.",
+    )
+    announce: Announced = Field(
+        (),
+        description="What each run tells of itself before its first step, so that other streams can wait for it "
+        "(wait_for): business_date, business_key.",
     )
 
 

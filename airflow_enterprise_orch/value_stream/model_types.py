@@ -170,6 +170,7 @@ Connection = Annotated[
     ),
 ]
 PoolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\- ]+$", max_length=200)]
+Announced = Annotated[tuple[Literal["business_date", "business_key"], ...], Field(strict=False)]
 StepIds = Annotated[tuple[Identifier, ...], Field(strict=False)]
 
 

@@ -1,4 +1,4 @@
-"""What must hold between the templates of one folder: streams that run one another.
+"""What must hold between the templates of one folder: streams that run one another, or wait for one another.
 
 Whether a stream is there, takes what it is given and leaves what is read can only be told where its template lies
 beside. So ``lint`` tells it, and the doors into Airflow do not: no template may fail there for what another one says.
@@ -7,7 +7,7 @@ beside. So ``lint`` tells it, and the doors into Airflow do not: no template may
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -19,6 +19,7 @@ from airflow_enterprise_orch.value_stream.model import Param, ValueStream
 from airflow_enterprise_orch.value_stream.model_types import CEL_TYPES
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed
 from airflow_enterprise_orch.value_stream.steps import SubStreamStep
+from airflow_enterprise_orch.value_stream.steps_waiting import WaitForStep
 from airflow_enterprise_orch.value_stream.template_folder import CASES, SUFFIXES, declared_stream
 from airflow_enterprise_orch.value_stream.yaml_source import Document, decode, read_yaml
 
@@ -32,7 +33,7 @@ def check_neighbours(streams: Mapping[FilePath, ValueStream]) -> list[Problem]:
 
     :param streams: by file.
     """
-    runs = {file: stream for file, stream in streams.items() if any(_sub_streams(stream))}
+    runs = {file: stream for file, stream in streams.items() if any(_other_streams(stream))}
     files = _declared(sorted({file.parent for file in runs}))
     # None: there is such a stream, and what is wrong with its template is told elsewhere.
     beside: dict[str, ValueStream | None] = {**dict.fromkeys(files), **{one.id: one for one in streams.values()}}
@@ -42,11 +43,27 @@ def check_neighbours(streams: Mapping[FilePath, ValueStream]) -> list[Problem]:
         document = read_yaml(decode(file.read_bytes(), str(file)), str(file))
         for step in _sub_streams(stream):
             problems += _check(stream, step, document, beside)
+        for wait in _waits(stream):
+            problems += _check_wait(stream, wait, document, beside)
     return problems
 
 
 def _sub_streams(stream: ValueStream) -> Iterator[SubStreamStep]:
     return (step for step in stream.steps.values() if isinstance(step, SubStreamStep))
+
+
+def _waits(stream: ValueStream) -> Iterator[WaitForStep]:
+    return (step for step in stream.steps.values() if isinstance(step, WaitForStep))
+
+
+def _other_streams(stream: ValueStream) -> Iterator[str]:
+    yield from (step.run for step in _sub_streams(stream))
+    yield from (step.stream for step in _waits(stream))
+
+
+def _deadlocks(stream: ValueStream) -> Iterator[str]:
+    """Yield the streams whose whole instances of the same business date it waits for."""
+    return (step.stream for step in _waits(stream) if step.key is None and not step.offset and step.step is None)
 
 
 def _declared(folders: Iterable[FilePath]) -> dict[str, FilePath]:
@@ -66,8 +83,8 @@ def _declared(folders: Iterable[FilePath]) -> dict[str, FilePath]:
 def _load_missing(
     runs: Mapping[FilePath, ValueStream], files: dict[str, FilePath], beside: dict[str, ValueStream | None]
 ) -> None:
-    """Load the templates that lie beside those that were named, as far as somebody runs them."""
-    waiting = [step.run for stream in runs.values() for step in _sub_streams(stream)]
+    """Load the templates that lie beside those that were named, as far as somebody runs or awaits them."""
+    waiting = [name for stream in runs.values() for name in _other_streams(stream)]
     while waiting:
         name = waiting.pop()
         if beside.get(name) is not None or name not in files:
@@ -76,24 +93,17 @@ def _load_missing(
             beside[name] = found = ValueStream.load(files.pop(name))
         except TemplateError:
             continue  # lint tells it of that file
-        waiting += [step.run for step in _sub_streams(found)]
+        waiting += _other_streams(found)
 
 
 def _check(
     stream: ValueStream, step: SubStreamStep, document: Document, beside: Mapping[str, ValueStream | None]
 ) -> Iterator[Problem]:
     here: Path = ("steps", step.id, "stream")
+    yield from _check_there(stream, step.run, here, "run", step.elsewhere, document, beside)
     if step.run not in beside:
-        if not step.elsewhere:
-            what = f"there is no stream {step.run!r} in this folder"
-            remedy = "correct it, or add 'elsewhere: true' when its template is in another folder"
-            close = closest(step.run, [name for name in beside if name != stream.id])
-            yield document.problem((*here, "run"), what, remedy, suggestion=close)
         return
-    if step.elsewhere:
-        what = f"the stream {step.run!r} is in this folder"
-        yield document.problem((*here, "elsewhere"), what, "remove elsewhere", key=True)
-    circle = _circle(stream.id, step.run, beside)
+    circle = _circle(stream.id, step.run, beside, lambda one: (step.run for step in _sub_streams(one)))
     if circle:
         what = f"the streams go round in a circle: {' -> '.join(circle)}"
         yield document.problem((*here, "run"), what, "remove one of these steps")
@@ -103,18 +113,68 @@ def _check(
         yield from _check_outputs(step, document, other)
 
 
-def _circle(start: str, run: str, beside: Mapping[str, ValueStream | None]) -> list[str]:
+def _check_there(
+    stream: ValueStream,
+    other: str,
+    here: Path,
+    key: str,
+    elsewhere: bool,
+    document: Document,
+    beside: Mapping[str, ValueStream | None],
+) -> Iterator[Problem]:
+    """Check that another stream is where the step says, in this folder or elsewhere."""
+    if other not in beside and not elsewhere:
+        what = f"there is no stream {other!r} in this folder"
+        remedy = "correct it, or add 'elsewhere: true' when its template is in another folder"
+        close = closest(other, [name for name in beside if name != stream.id])
+        yield document.problem((*here, key), what, remedy, suggestion=close)
+    if other in beside and elsewhere:
+        what = f"the stream {other!r} is in this folder"
+        yield document.problem((*here, "elsewhere"), what, "remove elsewhere", key=True)
+
+
+def _check_wait(
+    stream: ValueStream, step: WaitForStep, document: Document, beside: Mapping[str, ValueStream | None]
+) -> Iterator[Problem]:
+    """Check that the other stream tells what is asked for, and has the step."""
+    here: Path = ("steps", step.id, "wait_for")
+    yield from _check_there(stream, step.stream, here, "stream", step.elsewhere, document, beside)
+    other = beside.get(step.stream)
+    if other is None:
+        return
+    if step.stream != stream.id and step.stream in _deadlocks(stream):
+        circle = _circle(stream.id, step.stream, beside, _deadlocks)
+        if circle:
+            what = f"the streams wait for one another in a circle: {' -> '.join(circle)}"
+            yield document.problem((*here, "stream"), what, "remove one of these steps, or name a milestone: step")
+    told = "business_date" if step.key is None else "business_key"
+    if told not in other.business.announce:
+        what = f"the instances of {other.id!r} do not tell their {told.replace('_', ' ')}"
+        remedy = f"add announce: [{told}] to the business block of {other.id!r}"
+        yield document.problem((*here, "stream"), what, remedy)
+    if step.step is not None and step.step not in other.steps:
+        close = closest(step.step, other.steps)
+        what = f"stream {other.id!r} has no step {step.step!r}"
+        yield document.problem((*here, "step"), what, f"it has {listed(list(other.steps))}", suggestion=close)
+
+
+def _circle(
+    start: str,
+    run: str,
+    beside: Mapping[str, ValueStream | None],
+    follow: Callable[[ValueStream], Iterable[str]],
+) -> list[str]:
     """Return the shortest way from ``start`` over ``run`` back to it."""
     ways = [[start, run]]
     seen = {run}
     for way in ways:
         last = beside.get(way[-1])
-        for step in _sub_streams(last) if last is not None else ():
-            if step.run == start:
+        for name in follow(last) if last is not None else ():
+            if name == start:
                 return [*way, start]
-            if step.run not in seen:
-                seen.add(step.run)
-                ways.append([*way, step.run])
+            if name not in seen:
+                seen.add(name)
+                ways.append([*way, name])
     return []
 
 

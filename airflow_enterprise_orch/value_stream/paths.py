@@ -44,6 +44,7 @@ NEVER = "all_skipped"
 FAILED = "one_failed"
 ENDED = "all_done"
 ADMIT = "admit"
+ANNOUNCE = "announce"
 
 END = "stream--end"
 
@@ -54,6 +55,8 @@ class TaskKind(StrEnum):
     STEP = "step"
     ADMIT = "admit"
     """Looks for another live instance with the same business key."""
+    ANNOUNCE = "announce"
+    """Tells of the instance, for streams that wait for it."""
     CHOICE = "choice"
     """A branch's choice of one step, where that step can be reached on another path too."""
     MEETING = "meeting"
@@ -80,7 +83,7 @@ class TaskKind(StrEnum):
 class Task:
     """One task of the DAG.
 
-    :param step: the step that it is, or that it stands before; "" for :data:`ADMIT`.
+    :param step: the step that it is, or that it stands before; "" for :data:`ADMIT` and :data:`ANNOUNCE`.
     :param upstream: the tasks that it waits for; sorted.
     """
 
@@ -101,11 +104,18 @@ class Paths:
         self._conditional: dict[str, bool] = {}
         first: tuple[str, ...] = ()
         if stream.business.key and stream.business.duplicates != "allow":
-            first = (ADMIT if ADMIT not in {*stream.steps, *stream.groups} else f"{ADMIT}-instance",)
-            self._tasks.append(Task(first[0], TaskKind.ADMIT, "", ()))
+            first = self._before_all(ADMIT, TaskKind.ADMIT, first)
+        if stream.business.announce:
+            first = self._before_all(ANNOUNCE, TaskKind.ANNOUNCE, first)
         for step in stream.ordered():
             self._add(step.id, first)
         self._add_undoing()
+
+    def _before_all(self, name: str, kind: TaskKind, after: tuple[str, ...]) -> tuple[str, ...]:
+        """Add a task that comes before every step."""
+        task_id = name if name not in {*self._stream.steps, *self._stream.groups} else f"{name}-instance"
+        self._tasks.append(Task(task_id, kind, "", after))
+        return (task_id,)
 
     @property
     def tasks(self) -> tuple[Task, ...]:

@@ -13,10 +13,9 @@ from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS, Notes, links
 from airflow_enterprise_orch.value_stream.problems import Path
 from airflow_enterprise_orch.value_stream.reading_airflow import airflow_types, read_airflow
 from airflow_enterprise_orch.value_stream.reading_stream import read_stream, stream_types
+from airflow_enterprise_orch.value_stream.step_parts import BaseStep
 from airflow_enterprise_orch.value_stream.steps import (
-    WAIT_FACTS,
     ApprovalStep,
-    BaseStep,
     BranchRule,
     BranchStep,
     ChoiceStep,
@@ -24,8 +23,8 @@ from airflow_enterprise_orch.value_stream.steps import (
     DecisionStep,
     FailStep,
     Step,
-    WaitStep,
 )
+from airflow_enterprise_orch.value_stream.steps_waiting import WAIT_FACTS, WAIT_FOR_FACTS, WaitForStep, WaitStep
 
 BRANCH_KEYS = ("match", "rules", "otherwise")
 DECISION_KEYS = ("hit", "inputs", "outputs", "rows")
@@ -206,6 +205,7 @@ OWN_KINDS: Mapping[str, OwnKind] = {
     "choice": OwnKind(read_choice, lambda _: APPROVAL_FACTS),
     "decision": OwnKind(read_decision, _decided_types),
     "wait_until": OwnKind(keyed("wait_until", WaitStep, "write time:, at: or for:"), lambda _: WAIT_FACTS),
+    "wait_for": OwnKind(keyed("wait_for", WaitForStep, "write stream: and the other one"), lambda _: WAIT_FOR_FACTS),
     "fail": OwnKind(keyed("fail", FailStep, "write message: and why"), lambda _: {}),
     "stream": OwnKind(read_stream, stream_types),
 }

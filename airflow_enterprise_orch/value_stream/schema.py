@@ -14,10 +14,10 @@ from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS, COMPENSATE_K
 from airflow_enterprise_orch.value_stream.reading import DELEGATED_KEYS
 from airflow_enterprise_orch.value_stream.reading_airflow import AIRFLOW_KEYS, BESIDE_AIRFLOW
 from airflow_enterprise_orch.value_stream.reading_stream import BESIDE_STREAM, STREAM_KEYS
+from airflow_enterprise_orch.value_stream.step_parts import BaseStep
 from airflow_enterprise_orch.value_stream.steps import (
     AirflowStep,
     ApprovalStep,
-    BaseStep,
     BranchRule,
     BranchStep,
     ChoiceStep,
@@ -26,9 +26,9 @@ from airflow_enterprise_orch.value_stream.steps import (
     DelegatedStep,
     FailStep,
     SubStreamStep,
-    WaitStep,
     output_model,
 )
+from airflow_enterprise_orch.value_stream.steps_waiting import WaitForStep, WaitStep
 
 _REFERENCE = "#/$defs/{model}"
 
@@ -41,6 +41,7 @@ def template_schema() -> dict[str, Any]:
     kinds += [_branch(), _approval(), _decision(), _sub_stream(), _airflow()]
     kinds += [_keyed("choice", ChoiceStep, "Choice", "A person chooses which steps come next.")]
     kinds += [_keyed("wait_until", WaitStep, "Wait until", "Waits for a moment, without a worker.")]
+    kinds += [_keyed("wait_for", WaitForStep, "Wait for", "Waits for another value stream, without a worker.")]
     kinds += [_keyed("fail", FailStep, "Fail", "Ends its path as failed.")]
     for kind in kinds:
         definitions |= kind.pop("$defs", {})

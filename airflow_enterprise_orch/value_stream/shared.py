@@ -19,7 +19,8 @@ from airflow_enterprise_orch.value_stream.notes import COMPENSATE_KEYS, Notes
 from airflow_enterprise_orch.value_stream.problems import Path, closest, listed, template_error
 from airflow_enterprise_orch.value_stream.secret_texts import refuse_secrets
 from airflow_enterprise_orch.value_stream.side_source import read_side_file
-from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BaseStep, DelegatedStep
+from airflow_enterprise_orch.value_stream.step_parts import BaseStep
+from airflow_enterprise_orch.value_stream.steps import ApprovalStep, DelegatedStep
 from airflow_enterprise_orch.value_stream.yaml_source import Document
 
 STEPS, STREAM = "steps", "stream"

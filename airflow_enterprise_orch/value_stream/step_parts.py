@@ -1,10 +1,25 @@
-"""What a step that does work can say beside its work."""
+"""What every step has, and what one that does work can say beside its work."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from pydantic import Field
 
-from airflow_enterprise_orch.value_stream.model_types import Line, Part, PoolName, Text
+from airflow_enterprise_orch.value_stream.model_types import (
+    Identifier,
+    Line,
+    Part,
+    PoolName,
+    Priority,
+    StepIds,
+    Text,
+)
+from airflow_enterprise_orch.value_stream.watching import Due
+
+if TYPE_CHECKING:
+    from airflow_enterprise_orch.value_stream.steps import DelegatedStep
 
 
 class Outcome(Part):
@@ -29,3 +44,33 @@ class ForEach(Part):
         ge=1, le=1000, description="How many items there may be; for a longer list nothing is handed over at all."
     )
     at_once: int | None = Field(None, ge=1, le=1000, description="How many of them at the same time; all without it.")
+
+
+class BaseStep(Part):
+    """What every step has."""
+
+    id: Identifier = Field(description="The step's name in the template.")
+    title: Line | None = Field(None, description="The step's name for people.")
+    after: StepIds = Field(
+        (), description="The steps that come before it; the name of a group stands for its last steps."
+    )
+    group: Identifier | None = Field(None, description="The group that it stands in.")
+    priority: Priority | None = Field(
+        None, description="Which steps go first where not all can; without it the stream's priority."
+    )
+    due: Due | None = Field(None, description="By when the step must be over; what is late is told by alerts.")
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What later steps can read of it: name to CEL type."""
+        return {}
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Every step that it can choose, each once, in the order written; only what chooses has any."""
+        return ()
+
+    @property
+    def compensation(self) -> DelegatedStep | None:
+        """The work that undoes it; only work has any."""
+        return None

@@ -18,7 +18,6 @@ from airflow_enterprise_orch.value_stream.model_types import (
     CLASS_PATH,
     FOR_EACH_FACTS,
     STREAM_FACTS,
-    TIME_PATTERN,
     XCOM_PATH,
     AssetName,
     Connection,
@@ -28,17 +27,12 @@ from airflow_enterprise_orch.value_stream.model_types import (
     ParamType,
     ParamValue,
     Part,
-    Priority,
     RetryKind,
     StepIds,
     Text,
-    format_duration,
 )
-from airflow_enterprise_orch.value_stream.moments import Day, IfPast
-from airflow_enterprise_orch.value_stream.step_parts import ForEach, Outcome, Resource
-from airflow_enterprise_orch.value_stream.watching import Due
-
-WAIT_FACTS: Mapping[str, str] = {"until": "string"}
+from airflow_enterprise_orch.value_stream.step_parts import BaseStep, ForEach, Outcome, Resource
+from airflow_enterprise_orch.value_stream.steps_waiting import WaitForStep, WaitStep
 
 
 class Output(Part):
@@ -84,36 +78,6 @@ class RetryRule(Part):
         waits = {name: value.total_seconds() for name, value in seconds.items() if value is not None}
         backoff = {} if self.backoff is None else {"backoff": self.backoff}
         return {"on": list(self.on), "times": self.times, **waits, **backoff}
-
-
-class BaseStep(Part):
-    """What every step has."""
-
-    id: Identifier = Field(description="The step's name in the template.")
-    title: Line | None = Field(None, description="The step's name for people.")
-    after: StepIds = Field(
-        (), description="The steps that come before it; the name of a group stands for its last steps."
-    )
-    group: Identifier | None = Field(None, description="The group that it stands in.")
-    priority: Priority | None = Field(
-        None, description="Which steps go first where not all can; without it the stream's priority."
-    )
-    due: Due | None = Field(None, description="By when the step must be over; what is late is told by alerts.")
-
-    @property
-    def facts(self) -> Mapping[str, str]:
-        """What later steps can read of it: name to CEL type."""
-        return {}
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """Every step that it can choose, each once, in the order written; only what chooses has any."""
-        return ()
-
-    @property
-    def compensation(self) -> DelegatedStep | None:
-        """The work that undoes it; only work has any."""
-        return None
 
 
 class DelegatedStep(BaseStep):
@@ -294,56 +258,6 @@ class ChoiceStep(BaseStep):
         return tuple(dict.fromkeys(name for option in self.options.values() for name in option.then))
 
 
-class WaitStep(BaseStep):
-    """A step that waits for a moment."""
-
-    time: Annotated[str, Field(pattern=TIME_PATTERN)] | None = Field(
-        None, description="A time of day, 18:00: the next such moment after the step begins."
-    )
-    days: Annotated[tuple[Day, ...], Field(strict=False)] = Field(
-        (), description="The days of the week that count, with time; without it all."
-    )
-    at: Line | None = Field(
-        None, description="A date and time, ISO 8601 (2026-03-01T08:00:00+01:00); may use params and earlier steps."
-    )
-    for_: Duration | None = Field(None, alias="for", description="How long it waits, from when the step begins.")
-    timezone: Line | None = Field(
-        None, description="The time zone of time (UTC without it), and of an at that has no offset: Europe/Berlin."
-    )
-    if_past: IfPast | None = Field(
-        None,
-        description="What happens when the moment is past: next_day (of time only, and without it), go_on (of at "
-        "without it) or fail.",
-    )
-
-    @property
-    def facts(self) -> Mapping[str, str]:
-        """What later steps can read of it: name to CEL type."""
-        return WAIT_FACTS
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the keyword arguments of its operator; plain JSON."""
-        found = {
-            "clock": self.time,
-            "timezone": self.timezone,
-            "days": list(self.days) or None,
-            "at": self.at,
-            "seconds": self.for_ and self.for_.total_seconds(),
-            "if_past": self.if_past,
-        }
-        return {name: value for name, value in found.items() if value is not None}
-
-    def words(self) -> str:
-        """Say until when, in one line."""
-        if self.for_ is not None:
-            return f"for {format_duration(self.for_)}"
-        zone = f", {self.timezone or 'UTC'}" if self.time or self.timezone else ""
-        days = f" on {', '.join(self.days)}" if self.days else ""
-        default = "next_day" if self.time else "go_on"
-        past = {"next_day": "the next day's", "go_on": "goes on", "fail": "fails"}[self.if_past or default]
-        return f"until {self.time or self.at}{days}{zone}; if that is past: {past}"
-
-
 class FailStep(BaseStep):
     """A step that ends its path as failed."""
 
@@ -436,6 +350,7 @@ Step = (
     | DecisionStep
     | ChoiceStep
     | WaitStep
+    | WaitForStep
     | FailStep
     | SubStreamStep
 )

@@ -1,4 +1,4 @@
-"""What must hold between the keys of a step that waits for a moment."""
+"""What must hold between the keys of a step that waits for a moment, or for another stream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from airflow_enterprise_orch.value_stream.draft import Draft, DraftStep
 from airflow_enterprise_orch.value_stream.moments import read_moment
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed
-from airflow_enterprise_orch.value_stream.steps import WaitStep
+from airflow_enterprise_orch.value_stream.steps_waiting import WaitForStep, WaitStep
 
 
 def check_wait(draft: Draft, step: DraftStep, path: Path) -> Iterator[Problem]:
@@ -46,6 +46,24 @@ def check_wait(draft: Draft, step: DraftStep, path: Path) -> Iterator[Problem]:
         except ValueError as error:
             what, _, remedy = str(error).partition("; ")
             yield document.problem((*path, "at"), what, remedy)
+
+
+def check_wait_for(draft: Draft, step: DraftStep, path: Path) -> Iterator[Problem]:
+    """Check that nothing has no effect, and that it does not wait for itself; the other one ``neighbours`` checks."""
+    wait = step.model
+    if not isinstance(wait, WaitForStep):
+        return
+    document = draft.document
+    given = document.get(path)
+    if wait.key is not None and "offset" in given:
+        yield document.problem((*path, "offset"), "has no effect with 'key'", "remove it", key=True)
+    if wait.within is None and "on_timeout" in given:
+        what = "has no effect without 'within'"
+        yield document.problem((*path, "on_timeout"), what, "add within, such as 2h", key=True)
+    if wait.stream == document.get(("value_stream",)) and wait.key is None and wait.offset >= 0:
+        when = "of a later day" if wait.offset else "of the same day"
+        what = f"the stream would wait for its own instance {when}, which may wait for this one"
+        yield document.problem((*path, "stream"), what, "name another stream, or an earlier day: offset: -1")
 
 
 def _is_zone(name: str) -> bool:

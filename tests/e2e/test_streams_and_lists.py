@@ -1,7 +1,8 @@
-"""A stream that runs another one, and work for each item of a list, on real Airflow processes.
+"""A stream that runs another one or waits for it, and work for each item of a list, on real Airflow processes.
 
 How a user would notice that it is fake: the books closed twice because a worker died in between, or because somebody
-cleared a step that was waiting; a payment made again for an item that had been paid.
+cleared a step that was waiting; a report sent of a ledger that failed; a payment made
+again for an item that had been paid.
 """
 
 from __future__ import annotations
@@ -199,13 +200,45 @@ steps:
 """
 
 
+LEDGER = """
+value_stream: general_ledger
+title: General ledger
+business: {domain: Tests, owner: tests, announce: [business_date]}
+params: {business_date: {type: string}, folder: {type: string}}
+steps:
+  close: {unix.script: {connection: virtual_server, script: 'test -e "$1/balanced"', args: ["{{ params.folder }}"]}}
+"""
+REPORT = """
+value_stream: report
+title: Report
+business: {domain: Tests, owner: tests}
+params: {business_date: {type: string}}
+steps:
+  ledger: {wait_for: {stream: general_ledger, offset: -1}}
+  closed: {wait_for: {stream: general_ledger, offset: -1, step: close}}
+  rates: {wait_for: {stream: general_ledger, offset: 1, within: 5s, on_timeout: go_on}}
+  send:
+    after: [ledger, closed, rates]
+    unix.script:
+      connection: virtual_server
+      script: 'echo "$1"'
+      args: ["{{ steps.ledger.run_id }}, {{ steps.closed.state }}, {{ steps.rates.state }}"]
+    outputs: {told: {log: log, match: '(.*, .*)'}}
+"""
+
+
 def test_of_ten_items_only_the_two_that_failed_are_worked_on_again(tmp_path: Path) -> None:
     paid = tmp_path / "paid"
     paid.mkdir()
     paid.chmod(0o777)
     countries = [f"c{number:02}" for number in range(10)]
     over = ("success", "failed")
-    with real_airflow(tmp_path, pay_all=PAY_ALL) as (here, api):
+    with real_airflow(tmp_path, pay_all=PAY_ALL, general_ledger=LEDGER, report=REPORT) as (here, api):
+        # Three wait for a ledger; the one of the day before fails, and that of another day is no matter.
+        api.trigger("report", "tuesday", {"business_date": "2026-03-03"})
+        api.trigger("general_ledger", "monday", {"business_date": "2026-03-02", "folder": str(paid)})
+        api.trigger("general_ledger", "sunday", {"business_date": "2026-03-01", "folder": "/etc/nowhere"})
+
         # An empty list is a success and what follows runs; one item too many, and nothing leaves at all.
         api.trigger("pay_all", "none", {"countries": [], "folder": str(paid)})
         api.trigger("pay_all", "too_many", {"countries": [*countries, "c10"], "folder": str(paid)})
@@ -233,3 +266,15 @@ def test_of_ten_items_only_the_two_that_failed_are_worked_on_again(tmp_path: Pat
         times = {path.name: len(path.read_text().split()) for path in paid.iterdir()}
         assert times == {country: 2 if country in ("c03", "c07") else 1 for country in countries}
         assert api.xcoms("pay_all", "ten", "pay")["return_value"] == {"count": 10, "done": 10}
+
+        # Whoever waits for what failed waits on, without a worker; a repair is what they waited for.
+        here.until(lambda: here.state("general_ledger", "monday") == "failed")
+        here.until(lambda: "failed in instance monday; waits" in api.log("report", "tuesday", "ledger", 1))
+        states = {task["task_id"]: task["state"] for task in api.task_instances("report", "tuesday")}
+        assert states == {"ledger": "deferred", "closed": "deferred", "rates": "success", "send": None}
+        (paid / "balanced").touch()
+        here.clear("general_ledger", "monday", "close")
+        here.until(lambda: here.state("report", "tuesday") in over)
+        assert here.state("report", "tuesday") == "success", here._known()
+        assert api.xcoms("report", "tuesday", "send")["return_value"]["told"] == "monday, success, none"
+        assert here.task("report", "tuesday", "ledger")["try_number"] == 1

@@ -302,3 +302,28 @@ def test_all_rules_that_hold_are_taken_and_the_join_waits_for_all() -> None:
     assert walk(small(steps), {}, {}).takes == ("checks", "ship")
     why = walk(small(steps), {"amount": 11, "copies": 2}, {}).steps[0].why
     assert "rule 1 holds: params.amount > 10.0; rule 2 holds: params.copies > 1" in why
+
+
+@pytest.mark.parametrize(
+    ("more", "state", "takes", "ends"),
+    [
+        ("", "success", ("ledger", "route", "send"), "success"),
+        (", within: 1h, on_timeout: go_on", "none", ("ledger", "route"), "success"),
+        (", within: 1h", "none", ("ledger",), "failed"),
+        (", on_failure: fail", "failed", ("ledger",), "failed"),
+    ],
+)
+def test_a_stream_that_is_waited_for_has_come_unless_a_case_says_otherwise(
+    more: str, state: str, takes: tuple[str, ...], ends: str
+) -> None:
+    steps = f"""\
+  ledger: {{wait_for: {{stream: general_ledger{more}}}}}
+  route:
+    after: [ledger]
+    branch: [{{when: steps.ledger.state == "success", then: [send]}}, {{otherwise: []}}]
+  send: {{J}}
+"""
+    told = walk(small(steps), {}, {"ledger": {"state": state}} if state != "success" else {})
+    assert (told.takes, told.ends) == (takes, ends)
+    if ends == "failed":
+        assert told.steps[0].why == f"the wait for general_ledger ended, and its state was: {state}"

@@ -86,6 +86,9 @@ class Store(dict[str, Any]):
         assert retention is not None, "a record of a decision must not expire"
         self[key] = value
 
+    def delete(self, key: str) -> None:
+        self.pop(key, None)
+
 
 class TaskInstance:
     """A running task instance: what earlier steps left, and what this one leaves."""

@@ -13,11 +13,10 @@ from airflow_enterprise_orch.value_stream.model import Business, Header, Limits,
 from airflow_enterprise_orch.value_stream.reading_own import OWN_KINDS
 from airflow_enterprise_orch.value_stream.recurrence import Recurrence
 from airflow_enterprise_orch.value_stream.schedule import NthWorkingDay, recurrence
-from airflow_enterprise_orch.value_stream.step_parts import ForEach, Resource
+from airflow_enterprise_orch.value_stream.step_parts import BaseStep, ForEach, Resource
 from airflow_enterprise_orch.value_stream.steps import (
     AirflowStep,
     ApprovalStep,
-    BaseStep,
     BranchStep,
     ChoiceOption,
     ChoiceStep,
@@ -27,9 +26,9 @@ from airflow_enterprise_orch.value_stream.steps import (
     RetryRule,
     StreamValue,
     SubStreamStep,
-    WaitStep,
     XcomOutput,
 )
+from airflow_enterprise_orch.value_stream.steps_waiting import WaitStep
 from airflow_enterprise_orch.value_stream.surroundings import Surroundings
 from airflow_enterprise_orch.value_stream.watching import (
     AlertRule,
@@ -135,7 +134,8 @@ def test_the_examples_are_right_templates(tmp_path):
     examples = re.findall(r"```yaml\n(value_stream: .*?)```", TEXT, re.DOTALL)
     beside = Surroundings.on_disk(tmp_path / "example.yaml", profile="prod")
     streams = [ValueStream.load(example, surroundings=beside) for example in examples]
-    assert [stream.id for stream in streams] == ["order_to_certificate", "month_end", "close_account", "close_group"]
+    told = ["order_to_certificate", "month_end", "close_account", "close_group", "regulatory_report"]
+    assert [stream.id for stream in streams] == told
     assert list(streams[2].steps) == ["settle", "letter_write", "letter_send", "archive"]
 
 

@@ -1,4 +1,4 @@
-"""Streams that run one another, compared by lint where their templates lie in one folder."""
+"""Streams that run or await one another, compared by lint where their templates lie in one folder."""
 
 from __future__ import annotations
 
@@ -120,6 +120,75 @@ def test_what_does_not_fit_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], step: str, message: str
 ) -> None:
     assert lint(tmp_path, capsys, step) == [f"group.yaml:{message}"]
+
+
+LEDGER = """\
+value_stream: ledger
+title: Ledger
+business: {domain: D, owner: o, key: "{{ params.n }}", announce: [business_date]}
+params: {n: {type: integer, default: 0}}
+steps:
+  close: {unix.script: {connection: c, script: x}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ("{stream: ledger, step: close, offset: -1}", ""),
+        ("{stream: world, elsewhere: true}", ""),
+        (
+            "{stream: legder}",
+            "6:29 steps.wait.wait_for.stream: there is no stream 'legder' in this folder, did you mean 'ledger', "
+            "correct it, or add 'elsewhere: true' when its template is in another folder",
+        ),
+        (
+            "{stream: ledger, elsewhere: true}",
+            "6:37 steps.wait.wait_for.elsewhere: the stream 'ledger' is in this folder, remove elsewhere",
+        ),
+        (
+            '{stream: ledger, key: "4"}',
+            "6:29 steps.wait.wait_for.stream: the instances of 'ledger' do not tell their business key, add announce: "
+            "[business_key] to the business block of 'ledger'",
+        ),
+        (
+            "{stream: group, offset: -1}",
+            "6:29 steps.wait.wait_for.stream: the instances of 'group' do not tell their business date, add announce: "
+            "[business_date] to the business block of 'group'",
+        ),
+        (
+            "{stream: ledger, step: cloes}",
+            "6:43 steps.wait.wait_for.step: stream 'ledger' has no step 'cloes', did you mean 'close', it has close",
+        ),
+    ],
+)
+def test_a_stream_that_is_waited_for_is_there_and_tells_of_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], step: str, message: str
+) -> None:
+    found = lint(tmp_path, capsys, f"  wait: {{wait_for: {step}}}\n", LEDGER)
+    assert found == ([f"group.yaml:{message}"] if message else [])
+
+
+@pytest.mark.parametrize(
+    ("mine", "others", "circle"),
+    [
+        ("", "", True),
+        ("", ", step: wait", False),  # a milestone: the two may hand over to one another
+        (", offset: -1", "", False),
+        ("", ', key: "4"', False),
+    ],
+)
+def test_streams_that_wait_for_one_another_for_ever_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], mine: str, others: str, circle: bool
+) -> None:
+    told = "announce: [business_date, business_key]"
+    head = HEAD.replace("owner: o", f'owner: o, key: "{{{{ params.day }}}}", {told}')
+    (tmp_path / "group.yaml").write_text(head + f"  wait: {{wait_for: {{stream: ledger{mine}}}}}\n")
+    ledger = LEDGER.replace("announce: [business_date]", told)
+    (tmp_path / "ledger.yaml").write_text(ledger + f"  back: {{wait_for: {{stream: group{others}}}}}\n")
+    assert main(["lint", str(tmp_path)]) == (1 if circle else 0)
+    out = capsys.readouterr().out
+    assert ("the streams wait for one another in a circle: group -> ledger -> group, remove" in out) == circle
 
 
 def test_a_circle_over_files_is_told_in_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

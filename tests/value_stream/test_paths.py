@@ -331,6 +331,17 @@ def test_admission_comes_first_and_leaves_a_step_of_that_name_alone() -> None:
     ]
 
 
+def test_what_an_instance_tells_of_itself_it_tells_before_its_first_step() -> None:
+    told = ", key: '{{ params.n }}', duplicates: reject, announce: [business_date]"
+    model = stream("announce: J}\nb: J}", head=told)
+    assert [(task.task_id, task.upstream) for task in Paths(model).tasks] == [
+        ("admit", ()),
+        ("announce-instance", ("admit",)),
+        ("announce", ("announce-instance",)),
+        ("b", ("announce-instance",)),
+    ]
+
+
 @st.composite
 def worlds(draw: st.DrawFn) -> tuple[str, World]:
     """Draw a stream of up to nine steps with branches and approvals, and what happens in a run of it."""
