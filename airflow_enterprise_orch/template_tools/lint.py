@@ -37,7 +37,9 @@ from airflow_enterprise_orch.value_stream.yaml_source import Document, decode, r
 _COMMENT = re.compile(r"(?:^|\s)#\s*lint(-file)?:\s*allow\s+([a-z-]+(?:\s*,\s*[a-z-]+)*)\s*(?::\s*(\S.*?))?\s*$")
 _PARAM = re.compile(r"\bparams\s*\.\s*([a-z][a-z0-9_]*)")
 _VALUE = re.compile(r"\bsteps\s*\.\s*([a-z][a-z0-9_]*)\s*\.\s*([a-z][a-z0-9_]*)")
-_OF_THE_RUN = re.compile(r"\b(?:run_id|run_after|logical_date|data_interval_start|data_interval_end|ds|ds_nodash)\b")
+_OF_THE_RUN = re.compile(
+    r"\b(?:run_id|run_after|logical_date|data_interval_start|data_interval_end|ds|ds_nodash|business_date)\b"
+)
 _LENIENT = re.compile(r"\|\s*d(?:efault)?\b|\{%")
 
 
