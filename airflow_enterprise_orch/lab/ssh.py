@@ -185,12 +185,21 @@ class SshStandIn:
             job.state, job.result = "purged", self._purged[line["launch"]]
             return job
         # A job may leave its result and go between two looks: so first whether it lives, then whether it has ended.
-        lives = ended.exists() or bool(processes.marked(f"{LAUNCH}={line['launch']}"))
+        lives = ended.exists() or self._lives(line)
         if ended.exists():
             job.state, job.result, job.ended = "ended", _result(ended), _stamp(ended.stat().st_mtime)
         elif not lives:
             job.state, job.result = "ended", "lost: no process and no result"
         return job
+
+    def _lives(self, line: dict[str, Any]) -> bool:
+        """Tell whether a process of a launch is there.
+
+        /proc shows the environment that a program began with: the shim, which has just written the journal and is about
+        to become the real setsid, carries the lab's mark, but not yet that of its launch.
+        """
+        by_launch = processes.marked(f"{LAUNCH}={line['launch']}")
+        return bool(by_launch) or line["pid"] in processes.marked(self._mark)
 
     async def _purge_ended(self) -> None:
         while True:

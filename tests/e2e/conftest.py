@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own for a test: its own data folder, loopback, gone afterwards."""
+"""A PostgreSQL server of our own, on loopback and gone afterwards, and the company in which the scenarios play."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from company import Company
 
 from airflow_enterprise_orch.demo.processes import free_ports
 
@@ -29,12 +31,24 @@ def binaries() -> Path | None:
     return max(found, key=lambda path: float(path.parent.name) if path.parent.name.isdigit() else 0.0, default=None)
 
 
-@pytest.fixture
-def postgresql() -> Iterator[str]:
+@pytest.fixture(scope="session")
+def company(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
+    """Play all scenarios that were selected beside one another."""
+    told = [mark.args[0] for item in request.session.items for mark in item.iter_markers("scenario")]
+    with ExitStack() as stack:
+        # Without a server the scenarios still play, on SQLite; only more slowly.
+        database = stack.enter_context(postgresql_server()) if binaries() is not None else ""
+        playing = Company(tmp_path_factory.mktemp("company"), database, told)
+        stack.callback(playing.stop)
+        playing.start()
+        yield playing
+
+
+@contextmanager
+def postgresql_server() -> Iterator[str]:
     """Start a server and yield its SQLAlchemy URL; PostgreSQL refuses to run as root, so then as somebody else."""
     folder = binaries()
-    if folder is None:
-        pytest.skip("no PostgreSQL server is installed (apt-get install postgresql)")
+    assert folder is not None
     account = _account()
     # Not pytest's tmp_path: no other account may look into it.
     base = Path(tempfile.mkdtemp(prefix="enterprise-orch-postgres-"))

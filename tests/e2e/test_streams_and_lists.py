@@ -1,28 +1,13 @@
 """A stream that runs another one or waits for it, and work for each item of a list, on real Airflow processes.
 
 How a user would notice that it is fake: the books closed twice because a worker died in between, or because somebody
-cleared a step that was waiting; a report sent of a ledger that failed; a payment made
-again for an item that had been paid.
+cleared a step that was waiting; a report sent of a ledger that failed; a payment made again for an item that had been
+paid.
 """
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
-
-import pytest
-
-from airflow_enterprise_orch.demo.airflow import LocalAirflow
-from airflow_enterprise_orch.demo.api import AirflowApi
-from airflow_enterprise_orch.demo.lab import LabProcess
-from airflow_enterprise_orch.demo.processes import ProcessGroup
-from airflow_enterprise_orch.demo.run import template_bundle
-
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200), pytest.mark.xdist_group("airflow")]
+from company import OVER, Stage, scenario
 
 CLOSE_COMPANY = """
 value_stream: close_company
@@ -76,106 +61,45 @@ AirflowStreams.submit = submit
 """A plugin for Airflow: the first worker that starts an instance dies before it has noted anything."""
 
 
-class Stage:
-    """Airflow, and small ways to look at it."""
+@scenario(
+    {"close_company": CLOSE_COMPANY, "close_group": CLOSE_GROUP},
+    plugins={"the_first_worker_dies": KILLER},
+)
+def test_a_stream_runs_another_one_exactly_once(here: Stage) -> None:
+    api = here.api
+    # The worker that starts the instance is killed at once; the next try finds what it started.
+    api.trigger("close_group", "killed", {"seconds": 1})
+    here.until(lambda: here.state("close_group", "killed") in OVER)
+    (first,) = api.runs("close_company")
+    assert first == (here.airflow.home / "killed").read_text(), "nobody was killed"
+    assert here.state("close_group", "killed") == "success", here.all_that_is_known()
+    assert here.task("close_group", "killed", "close")["try_number"] == 2
+    assert here.task("close_group", "killed", "report")["state"] == "success"
+    told = api.xcoms("close_group", "killed", "close")
+    assert (told["return_value"]["business_key"], told["return_value"]["run_id"]) == ("ACME-1", first)
+    child = api.runs("close_company")[first]
+    parent = {"stream": "close_group", "instance": "killed", "step": "close"}
+    assert child["conf"]["orch.started_by"] == parent
+    (job,) = api._send("GET", "/enterprise-orch/api/v1/dags/close_group/dagRuns/killed/jobs")["steps"][0]["jobs"]
+    assert (job["job_name"], job["job_id"], job["verdict"]) == ("close_company", first, "success")
 
-    def __init__(self, airflow: LocalAirflow, api: AirflowApi) -> None:
-        self.airflow, self.api = airflow, api
+    # A clear of the waiting step waits on for the same instance.
+    api.trigger("close_group", "cleared", {"seconds": 20})
+    here.until(lambda: here.task("close_group", "cleared", "close")["state"] == "deferred")
+    here.clear("close_group", "cleared", "close", include_downstream=True)
+    here.until(lambda: here.state("close_group", "cleared") in OVER)
+    assert here.state("close_group", "cleared") == "success", here.all_that_is_known()
+    assert len(api.runs("close_company")) == 2
 
-    def until(self, holds: Callable[[], bool]) -> None:
-        """Wait for something that must come."""
-        deadline = time.monotonic() + 450
-        while not holds():
-            self.airflow.processes.check()
-            if time.monotonic() > deadline:
-                pytest.fail(self._known())
-            time.sleep(0.5)
-
-    def _known(self) -> str:
-        told = []
-        for stream in sorted(self.api.dag_ids()):
-            for run in self.api.runs(stream):
-                for task in self.api.task_instances(stream, run):
-                    told.append(f"{stream} {run} {task['task_id']} {task['map_index']} {task['state']}")
-                    if task["map_index"] < 0:
-                        told += [self.api.log(stream, run, task["task_id"], n + 1) for n in range(task["try_number"])]
-        return "\n".join(told)
-
-    def state(self, stream: str, run: str) -> str:
-        return str(self.api.runs(stream)[run]["state"])
-
-    def task(self, stream: str, run: str, name: str) -> dict[str, Any]:
-        (found,) = [task for task in self.api.task_instances(stream, run) if task["task_id"] == name]
-        return found
-
-    def clear(self, stream: str, run: str, *tasks: str) -> None:
-        body = {"dry_run": False, "dag_run_id": run, "task_ids": list(tasks), "only_failed": False,
-                "include_downstream": True}  # fmt: skip
-        self.api._send("POST", f"/api/v2/dags/{stream}/clearTaskInstances", body)
-
-
-@contextmanager
-def real_airflow(root: Path, plugin: str = "", **templates: str) -> Iterator[tuple[Stage, AirflowApi]]:
-    """Start the lab and an Airflow with some templates, which are loaded then."""
-    folder, home = root / "templates", root / "airflow"
-    for path in (folder, home / "plugins"):
-        path.mkdir(parents=True)
-    for name, text in templates.items():
-        (folder / f"{name}.yaml").write_text(text)
-    (home / "plugins" / "for_this_test.py").write_text(plugin)
-    processes = ProcessGroup(root / "process-logs")
-    lab = LabProcess(processes, {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")})
-    try:
-        lab.start()
-        airflow = LocalAirflow(
-            home,
-            bundles=[template_bundle(folder)],
-            connections={"virtual_server": lab.connection("ssh")},
-            settings={"AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "3"},
-        )
-        with airflow, airflow.api() as api:
-            here = Stage(airflow, api)
-            here.until(lambda: templates.keys() <= api.dag_ids())
-            yield here, api
-    finally:
-        processes.stop()
-
-
-def test_a_stream_runs_another_one_exactly_once(tmp_path: Path) -> None:
-    with real_airflow(tmp_path, KILLER, close_company=CLOSE_COMPANY, close_group=CLOSE_GROUP) as (here, api):
-        # The worker that starts the instance is killed at once; the next try finds what it started.
-        api.trigger("close_group", "killed", {"seconds": 1})
-        here.until(lambda: here.state("close_group", "killed") in ("success", "failed"))
-        (first,) = api.runs("close_company")
-        assert first == (tmp_path / "airflow" / "killed").read_text(), "nobody was killed"
-        assert here.state("close_group", "killed") == "success", here._known()
-        assert here.task("close_group", "killed", "close")["try_number"] == 2
-        assert here.task("close_group", "killed", "report")["state"] == "success"
-        told = api.xcoms("close_group", "killed", "close")
-        assert (told["return_value"]["business_key"], told["return_value"]["run_id"]) == ("ACME-1", first)
-        child = api.runs("close_company")[first]
-        parent = {"stream": "close_group", "instance": "killed", "step": "close"}
-        assert child["conf"]["orch.started_by"] == parent
-        (job,) = api._send("GET", "/enterprise-orch/api/v1/dags/close_group/dagRuns/killed/jobs")["steps"][0]["jobs"]
-        assert (job["job_name"], job["job_id"], job["verdict"]) == ("close_company", first, "success")
-
-        # A clear of the waiting step waits on for the same instance.
-        api.trigger("close_group", "cleared", {"seconds": 20})
-        here.until(lambda: here.task("close_group", "cleared", "close")["state"] == "deferred")
-        here.clear("close_group", "cleared", "close")
-        here.until(lambda: here.state("close_group", "cleared") in ("success", "failed"))
-        assert here.state("close_group", "cleared") == "success", here._known()
-        assert len(api.runs("close_company")) == 2
-
-        # A failure is the step's failure and names the instance and its step; a clear starts another instance.
-        api.trigger("close_group", "fails", {"seconds": 0, "good": False})
-        here.until(lambda: here.state("close_group", "fails") == "failed")
-        assert "its step 'post' failed" in api.log("close_group", "fails", "close", 1)
-        assert len(api.runs("close_company")) == 3
-        here.clear("close_group", "fails", "close")
-        here.until(lambda: len(api.runs("close_company")) == 4)
-        here.until(lambda: here.state("close_group", "fails") == "failed")
-        assert len(api.runs("close_company")) == 4
+    # A failure is the step's failure and names the instance and its step; a clear starts another instance.
+    api.trigger("close_group", "fails", {"seconds": 0, "good": False})
+    here.until(lambda: here.state("close_group", "fails") == "failed")
+    assert "its step 'post' failed" in api.log("close_group", "fails", "close", 1)
+    assert len(api.runs("close_company")) == 3
+    here.clear("close_group", "fails", "close", include_downstream=True)
+    here.until(lambda: len(api.runs("close_company")) == 4)
+    here.until(lambda: here.state("close_group", "fails") == "failed")
+    assert len(api.runs("close_company")) == 4
 
 
 PAY_ALL = """
@@ -198,6 +122,39 @@ steps:
       script: 'echo "$1"'
       args: ["{{ steps.pay.done }} of {{ steps.pay.count }}"]
 """
+
+
+@scenario({"pay_all": PAY_ALL})
+def test_of_ten_items_only_the_two_that_failed_are_worked_on_again(here: Stage) -> None:
+    paid = here.place / "paid"
+    paid.mkdir()
+    countries = [f"c{number:02}" for number in range(10)]
+    api = here.api
+    # An empty list is a success and what follows runs; one item too many, and nothing leaves at all.
+    api.trigger("pay_all", "none", {"countries": [], "folder": str(paid)})
+    api.trigger("pay_all", "too_many", {"countries": [*countries, "c10"], "folder": str(paid)})
+    here.until(lambda: here.state("pay_all", "none") in OVER and here.state("pay_all", "too_many") in OVER)
+    assert (here.state("pay_all", "none"), here.state("pay_all", "too_many")) == ("success", "failed")
+    assert "has 11 items, for_each takes 10 at most" in api.log("pay_all", "too_many", "pay-items", 1)
+    assert here.task("pay_all", "none", "tell")["state"] == "success"
+    assert not list(paid.iterdir())
+
+    api.trigger("pay_all", "ten", {"countries": countries, "folder": str(paid)})
+    here.until(lambda: here.state("pay_all", "ten") in OVER)
+    each = {task["map_index"]: task for task in api.task_instances("pay_all", "ten") if task["task_id"] == "pay-each"}
+    assert sorted(index for index, task in each.items() if task["state"] == "failed") == [3, 7]
+    assert each[7]["rendered_map_index"] == "c07"
+    told = api._send("GET", "/enterprise-orch/api/v1/dags/pay_all/dagRuns/ten/jobs")["steps"]
+    assert [step["map_index"] for step in told] == list(range(10))
+    assert [step["map_index"] for step in told if step["jobs"][-1]["verdict"] == "failure"] == [3, 7]
+
+    body = {"dry_run": False, "dag_run_id": "ten", "only_failed": True, "include_downstream": True,
+            "task_ids": ["pay-each"]}  # fmt: skip
+    api._send("POST", "/api/v2/dags/pay_all/clearTaskInstances", body)
+    here.until(lambda: here.state("pay_all", "ten") == "success")
+    times = {path.name: len(path.read_text().split()) for path in paid.iterdir()}
+    assert times == {country: 2 if country in ("c03", "c07") else 1 for country in countries}
+    assert api.xcoms("pay_all", "ten", "pay")["return_value"] == {"count": 10, "done": 10}
 
 
 LEDGER = """
@@ -227,54 +184,23 @@ steps:
 """
 
 
-def test_of_ten_items_only_the_two_that_failed_are_worked_on_again(tmp_path: Path) -> None:
-    paid = tmp_path / "paid"
-    paid.mkdir()
-    paid.chmod(0o777)
-    countries = [f"c{number:02}" for number in range(10)]
-    over = ("success", "failed")
-    with real_airflow(tmp_path, pay_all=PAY_ALL, general_ledger=LEDGER, report=REPORT) as (here, api):
-        # Three wait for a ledger; the one of the day before fails, and that of another day is no matter.
-        api.trigger("report", "tuesday", {"business_date": "2026-03-03"})
-        api.trigger("general_ledger", "monday", {"business_date": "2026-03-02", "folder": str(paid)})
-        api.trigger("general_ledger", "sunday", {"business_date": "2026-03-01", "folder": "/etc/nowhere"})
+@scenario({"general_ledger": LEDGER, "report": REPORT})
+def test_a_step_waits_for_another_stream_of_its_business_date(here: Stage) -> None:
+    api = here.api
+    # Three wait for a ledger; the one of the day before fails, and that of another day is no matter.
+    api.trigger("report", "tuesday", {"business_date": "2026-03-03"})
+    api.trigger("general_ledger", "monday", {"business_date": "2026-03-02", "folder": str(here.place)})
+    api.trigger("general_ledger", "sunday", {"business_date": "2026-03-01", "folder": "/etc/nowhere"})
 
-        # An empty list is a success and what follows runs; one item too many, and nothing leaves at all.
-        api.trigger("pay_all", "none", {"countries": [], "folder": str(paid)})
-        api.trigger("pay_all", "too_many", {"countries": [*countries, "c10"], "folder": str(paid)})
-        here.until(lambda: here.state("pay_all", "none") in over and here.state("pay_all", "too_many") in over)
-        assert (here.state("pay_all", "none"), here.state("pay_all", "too_many")) == ("success", "failed")
-        assert "has 11 items, for_each takes 10 at most" in api.log("pay_all", "too_many", "pay-items", 1)
-        assert here.task("pay_all", "none", "tell")["state"] == "success"
-        assert not list(paid.iterdir())
-
-        api.trigger("pay_all", "ten", {"countries": countries, "folder": str(paid)})
-        here.until(lambda: here.state("pay_all", "ten") in over)
-        each = {
-            task["map_index"]: task for task in api.task_instances("pay_all", "ten") if task["task_id"] == "pay-each"
-        }
-        assert sorted(index for index, task in each.items() if task["state"] == "failed") == [3, 7]
-        assert each[7]["rendered_map_index"] == "c07"
-        told = api._send("GET", "/enterprise-orch/api/v1/dags/pay_all/dagRuns/ten/jobs")["steps"]
-        assert [step["map_index"] for step in told] == list(range(10))
-        assert [step["map_index"] for step in told if step["jobs"][-1]["verdict"] == "failure"] == [3, 7]
-
-        body = {"dry_run": False, "dag_run_id": "ten", "only_failed": True, "include_downstream": True,
-                "task_ids": ["pay-each"]}  # fmt: skip
-        api._send("POST", "/api/v2/dags/pay_all/clearTaskInstances", body)
-        here.until(lambda: here.state("pay_all", "ten") == "success")
-        times = {path.name: len(path.read_text().split()) for path in paid.iterdir()}
-        assert times == {country: 2 if country in ("c03", "c07") else 1 for country in countries}
-        assert api.xcoms("pay_all", "ten", "pay")["return_value"] == {"count": 10, "done": 10}
-
-        # Whoever waits for what failed waits on, without a worker; a repair is what they waited for.
-        here.until(lambda: here.state("general_ledger", "monday") == "failed")
-        here.until(lambda: "failed in instance monday; waits" in api.log("report", "tuesday", "ledger", 1))
-        states = {task["task_id"]: task["state"] for task in api.task_instances("report", "tuesday")}
-        assert states == {"ledger": "deferred", "closed": "deferred", "rates": "success", "send": None}
-        (paid / "balanced").touch()
-        here.clear("general_ledger", "monday", "close")
-        here.until(lambda: here.state("report", "tuesday") in over)
-        assert here.state("report", "tuesday") == "success", here._known()
-        assert api.xcoms("report", "tuesday", "send")["return_value"]["told"] == "monday, success, none"
-        assert here.task("report", "tuesday", "ledger")["try_number"] == 1
+    # Whoever waits for what failed waits on, without a worker; a repair is what they waited for.
+    here.until(lambda: here.state("general_ledger", "monday") == "failed")
+    here.until(lambda: here.task("report", "tuesday", "rates")["state"] == "success")
+    here.until(lambda: "failed in instance monday; waits" in api.log("report", "tuesday", "ledger", 1))
+    states = {task["task_id"]: task["state"] for task in api.task_instances("report", "tuesday")}
+    assert states == {"ledger": "deferred", "closed": "deferred", "rates": "success", "send": None}
+    (here.place / "balanced").touch()
+    here.clear("general_ledger", "monday", "close")
+    here.until(lambda: here.state("report", "tuesday") in OVER)
+    assert here.state("report", "tuesday") == "success", here.all_that_is_known()
+    assert api.xcoms("report", "tuesday", "send")["return_value"]["told"] == "monday, success, none"
+    assert here.task("report", "tuesday", "ledger")["try_number"] == 1

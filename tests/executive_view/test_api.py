@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,6 @@ from pathlib import Path
 PROGRAM = """
 import json, sys
 from datetime import UTC, datetime
-from airflow.utils.db import initdb
-initdb()
 from airflow.models.dagrun import DagRun
 from airflow.models.task_state_store import TaskStateStoreModel as Cell
 from airflow.utils.session import create_session
@@ -72,7 +71,8 @@ def _run(program: str, home: Path) -> str:
     return done.stdout.strip().splitlines()[-1]
 
 
-def test_it_tells_the_remote_jobs_of_an_instance_and_refuses_who_is_nobody(tmp_path: Path) -> None:
+def test_it_tells_the_remote_jobs_of_an_instance_and_refuses_who_is_nobody(tmp_path: Path, migrated: Path) -> None:
+    shutil.copy(migrated, tmp_path / "airflow.db")
     answer = json.loads(_run(PROGRAM, tmp_path))
     book, broken = answer["steps"]
     assert book["task_id"] == "book"

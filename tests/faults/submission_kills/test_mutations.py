@@ -9,6 +9,8 @@ from .directed import DIRECTED
 from .mutations import MUTATIONS
 from .runner import play
 
+pytestmark = pytest.mark.spread
+
 
 def test_every_mutation_has_its_cases():
     assert set(DIRECTED) == set(MUTATIONS)
