@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test lint simulate faults bench constraints
+.PHONY: help dev ui demo test lint simulate faults bench constraints
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,6 +20,7 @@ KILLS ?= 60
 help:
 	@echo "make demo [KEEP=1]  a value stream on real Airflow against the lab; KEEP=1 stays up"
 	@echo "make dev            .venv/bin/enterprise-orch and the tools"
+	@echo "make ui             the front end of the executive view, into the package"
 	@echo "make test           all tests"
 	@echo "make lint           ruff, mypy, import-linter, the templates"
 	@echo "make simulate       a million simulated schedules of deaths and faults (some 20 minutes)"
@@ -31,12 +32,17 @@ $(STAMP): pyproject.toml constraints.txt scripts/make_venv.sh
 	@scripts/make_venv.sh $(VENV)
 	@touch $@
 
-dev: $(STAMP)
+# Built anew only when its sources have changed, which takes a moment to see.
+ui: $(STAMP)
+	@$(BIN)/python hatch_build.py build
+
+dev: ui
 
 demo: $(STAMP)
+	@$(BIN)/python hatch_build.py build || echo "The demo goes on without the pages of the executive view." >&2
 	@exec $(BIN)/enterprise-orch demo $(if $(filter-out 0,$(KEEP)),--keep)
 
-test: $(STAMP)
+test: ui
 	$(BIN)/python -m pytest -m "not e2e" -n $(TESTERS) --dist loadgroup --durations=15
 	$(BIN)/python -m pytest -m e2e -rfE --durations=15
 

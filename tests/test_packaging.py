@@ -21,11 +21,13 @@ from airflow_enterprise_orch.delegation.system import registrations, step_type
 from airflow_enterprise_orch.demo import story
 from airflow_enterprise_orch.demo.airflow import COMPONENTS, CORE_SETTINGS
 from airflow_enterprise_orch.demo.run import template_bundle
+from airflow_enterprise_orch.executive_view.pages import STATIC
 from airflow_enterprise_orch.provider_info import get_provider_info
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.steps import BranchStep, DelegatedStep
 from airflow_enterprise_orch.value_stream.template_folder import find_templates
 
+FILES = [path for path in STATIC.rglob("*") if path.is_file()]
 CLIENTS = ("httpx", "asyncssh", "aiohttp", "rich", "cel_expr_python", "airflow.providers.ssh", "requests")
 
 
@@ -205,4 +207,7 @@ def test_wheel_holds_the_package_and_the_templates(root: Path, tmp_path: Path):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert f"airflow_enterprise_orch/dag_templates/{story.STREAM}.yaml" in names
     assert {"airflow_enterprise_orch/py.typed", "airflow_enterprise_orch/provider_info.py"} <= names
-    assert not [name for name in names if name.startswith(("tests/", "docs/"))]
+    # The pages of the executive view: git ignores them, the wheel must not.
+    built = {f"airflow_enterprise_orch/executive_view/static/{path.relative_to(STATIC).as_posix()}" for path in FILES}
+    assert "airflow_enterprise_orch/executive_view/static/main.js" in built <= names
+    assert not [name for name in names if name.startswith(("tests/", "docs/", "plugins/"))]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.plugins_manager import AirflowPlugin
 
 from airflow_enterprise_orch import preload
+from airflow_enterprise_orch.executive_view import pages
 from airflow_enterprise_orch.value_stream.deadline import DueReference
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class LazyApp:
         if self._app is None:
             from airflow_enterprise_orch.executive_view.api import make_app
 
+            pages.tell_when_missing()
             self._app = make_app()
         await self._app(scope, receive, send)
 
@@ -46,7 +48,12 @@ class EnterpriseOrchPlugin(AirflowPlugin):
     """Registered by the entry point ``airflow.plugins``."""
 
     name = "enterprise_orch"
-    fastapi_apps = [{"app": LazyApp(), "url_prefix": PREFIX, "name": "Enterprise orchestration"}]  # noqa: RUF012
+    # The files first: whoever mounts the shorter address first never hears of the longer one.
+    fastapi_apps = [  # noqa: RUF012
+        {"app": pages.StaticApp(), "url_prefix": f"{PREFIX}/static", "name": "Enterprise orchestration, pages"},
+        {"app": LazyApp(), "url_prefix": PREFIX, "name": "Enterprise orchestration"},
+    ]
+    react_apps = pages.react_apps(PREFIX)
     timetables = LazyTimetables()
     deadline_references = [DueReference]  # noqa: RUF012
 

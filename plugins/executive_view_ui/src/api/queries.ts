@@ -1,0 +1,152 @@
+import { keepPreviousData, QueryClient, useInfiniteQuery, useQuery } from "@tanstack/react-query";
+
+import { answer, ApiProblem, client } from "./client";
+import type { operations } from "./schema";
+
+export type InstanceQuery = NonNullable<operations["instances"]["parameters"]["query"]>;
+export type OverviewQuery = NonNullable<operations["overview"]["parameters"]["query"]>;
+export type EventQuery = NonNullable<operations["events"]["parameters"]["query"]>;
+
+/** What changes by itself is asked for this often, while somebody looks; the answer is mostly "not modified". */
+export const POLL = 5_000;
+const SELDOM = 60_000;
+/** A list that was scrolled this far is not asked for again by itself: that would ask for every page of it. */
+export const LIVE_PAGES = 2;
+
+export const newQueryClient = (): QueryClient =>
+  new QueryClient({
+    defaultOptions: {
+      queries: {
+        staleTime: POLL,
+        placeholderData: keepPreviousData,
+        // Trouble on the way may pass; "you may not" and "there is none" do not.
+        retry: (failures, error) => failures < 2 && !(error instanceof ApiProblem && error.status >= 400 && error.status < 500),
+      },
+    },
+  });
+
+export const useOverview = (query: OverviewQuery) =>
+  useQuery({
+    queryKey: ["overview", query],
+    queryFn: ({ signal }) => answer(client.GET("/api/v1/overview", { params: { query }, signal })),
+    refetchInterval: POLL,
+  });
+
+export const useFacets = () =>
+  useQuery({
+    queryKey: ["facets"],
+    queryFn: ({ signal }) => answer(client.GET("/api/v1/facets", { signal })),
+    staleTime: SELDOM,
+  });
+
+export const useInstances = (query: InstanceQuery) =>
+  useInfiniteQuery({
+    queryKey: ["instances", query],
+    queryFn: ({ pageParam, signal }) =>
+      answer(client.GET("/api/v1/instances", { params: { query: { ...query, cursor: pageParam, limit: 200 } }, signal })),
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+    refetchInterval: ({ state }) => ((state.data?.pages.length ?? 0) <= LIVE_PAGES ? POLL : false),
+  });
+
+export const useInstance = (dagId: string, runId: string) =>
+  useQuery({
+    queryKey: ["instance", dagId, runId],
+    queryFn: ({ signal }) =>
+      answer(
+        client.GET("/api/v1/dags/{dag_id}/dagRuns/{run_id}", {
+          params: { path: { dag_id: dagId, run_id: runId } },
+          signal,
+        }),
+      ),
+    // Another instance's page must never stand below this one's name.
+    placeholderData: undefined,
+    refetchInterval: ({ state }) => (state.data?.instance.live === false ? SELDOM : POLL),
+  });
+
+export const useStepLog = (dagId: string, runId: string, taskId: string) =>
+  useQuery({
+    queryKey: ["log", dagId, runId, taskId],
+    queryFn: ({ signal }) =>
+      answer(
+        client.GET("/api/v1/dags/{dag_id}/dagRuns/{run_id}/steps/{task_id}/log", {
+          params: { path: { dag_id: dagId, run_id: runId, task_id: taskId } },
+          signal,
+        }),
+      ),
+    placeholderData: undefined,
+    refetchInterval: 2 * POLL,
+  });
+
+export const useStream = (dagId: string) =>
+  useQuery({
+    queryKey: ["stream", dagId],
+    queryFn: ({ signal }) =>
+      answer(client.GET("/api/v1/streams/{dag_id}", { params: { path: { dag_id: dagId } }, signal })),
+    placeholderData: undefined,
+    refetchInterval: SELDOM,
+  });
+
+export const useStatistics = (dagId: string, days: number) =>
+  useQuery({
+    queryKey: ["statistics", dagId, days],
+    queryFn: ({ signal }) =>
+      answer(
+        client.GET("/api/v1/streams/{dag_id}/statistics", {
+          params: { path: { dag_id: dagId }, query: { days } },
+          signal,
+        }),
+      ),
+    staleTime: SELDOM,
+  });
+
+export const useVersions = (dagId: string) =>
+  useQuery({
+    queryKey: ["versions", dagId],
+    queryFn: ({ signal }) =>
+      answer(client.GET("/api/v1/streams/{dag_id}/versions", { params: { path: { dag_id: dagId } }, signal })),
+    staleTime: SELDOM,
+  });
+
+export const useComparison = (dagId: string, old: number, fresh: number) =>
+  useQuery({
+    queryKey: ["comparison", dagId, old, fresh],
+    queryFn: ({ signal }) =>
+      answer(
+        client.GET("/api/v1/streams/{dag_id}/versions/{old}/{new}", {
+          params: { path: { dag_id: dagId, old, new: fresh } },
+          signal,
+        }),
+      ),
+    staleTime: Infinity,
+  });
+
+export const useRunsAhead = (dagId: string) =>
+  useQuery({
+    queryKey: ["runs-ahead", dagId],
+    queryFn: ({ signal }) =>
+      answer(
+        client.GET("/api/v1/streams/{dag_id}/runs-ahead", {
+          params: { path: { dag_id: dagId }, query: { count: 20 } },
+          signal,
+        }),
+      ),
+    staleTime: SELDOM,
+  });
+
+export const useEvents = (query: EventQuery) =>
+  useInfiniteQuery({
+    queryKey: ["events", query],
+    queryFn: ({ pageParam, signal }) =>
+      answer(client.GET("/api/v1/events", { params: { query: { ...query, cursor: pageParam, limit: 100 } }, signal })),
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+    refetchInterval: ({ state }) => ((state.data?.pages.length ?? 0) <= LIVE_PAGES ? 2 * POLL : false),
+  });
+
+export const useOrphans = () =>
+  useQuery({
+    queryKey: ["orphans"],
+    queryFn: ({ signal }) => answer(client.GET("/api/v1/orphans", { signal })),
+    refetchInterval: SELDOM,
+  });

@@ -1,0 +1,39 @@
+import { lazy, Suspense, type ComponentType, type FC } from "react";
+
+import { INSTANCE_TAB, PAGES, STREAM_TAB, STRIP } from "./names";
+import { Boundary } from "./ui/boundary";
+
+/** What the host hands to a component, depending on where it stands. */
+export interface HostProps {
+  dagId?: string;
+  runId?: string;
+}
+
+type Part = "Pages" | "StreamTab" | "InstanceTab" | "Strip";
+
+/**
+ * A component that loads the rest when it is first shown, and that never lets an error out: one that reaches the host
+ * takes the host's whole page down.
+ */
+function guarded(part: Part): FC<HostProps> {
+  const Loaded = lazy(async (): Promise<{ default: ComponentType<HostProps> }> => {
+    const app = await import("./app");
+    return { default: app[part] };
+  });
+  const Guarded: FC<HostProps> = (props) => (
+    <Boundary quiet={part === "Strip"}>
+      <Suspense fallback={null}>
+        <Loaded {...props} />
+      </Suspense>
+    </Boundary>
+  );
+  Guarded.displayName = part;
+  return Guarded;
+}
+
+// The host ignores what a module exports. It imports this file once and then looks up each name.
+const host = globalThis as unknown as Record<string, FC<HostProps>>;
+host[PAGES] = guarded("Pages");
+host[STREAM_TAB] = guarded("StreamTab");
+host[INSTANCE_TAB] = guarded("InstanceTab");
+host[STRIP] = guarded("Strip");

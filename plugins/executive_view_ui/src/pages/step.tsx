@@ -1,0 +1,133 @@
+import { useEffect, useRef } from "react";
+import { Link } from "react-router-dom";
+
+import { useStepLog } from "../api/queries";
+import type { InstanceDetail, Node } from "../api/schema";
+import { paths } from "../lib/paths";
+import { stepState } from "../lib/words";
+import { Icon } from "../ui/icons";
+import { At, Badge, Fact, StackTag, Took } from "../ui/parts";
+import { Shown, Skeleton } from "../ui/states";
+import { JobBadge } from "./instance";
+
+/** One step of one instance: how it went, its remote job, and the end of its log. */
+export function StepPanel({ data, node, close }: { data: InstanceDetail; node: Node; close: () => void }) {
+  const run = node.run;
+  const { dag_id: dagId, run_id: runId } = data.instance;
+  const task = `dags/${encodeURIComponent(dagId)}/runs/${encodeURIComponent(runId)}/tasks/${encodeURIComponent(node.id)}`;
+  const room = useRef<HTMLElement>(null);
+  useEffect(() => {
+    const onKeyDown = (event: KeyboardEvent) => {
+      if (event.key === "Escape") {
+        close();
+      }
+    };
+    document.addEventListener("keydown", onKeyDown);
+    return () => document.removeEventListener("keydown", onKeyDown);
+  }, [close]);
+  return (
+    <aside aria-label={node.title} className="eo-side" ref={room}>
+      <header>
+        <div>
+          <h2>{node.title}</h2>
+          <StackTag stack={node.stack} /> <span className="eo-quiet">{node.connection ?? node.kind}</span>
+        </div>
+        <button aria-label="Close" className="eo-button eo-square" onClick={close} type="button">
+          <Icon name="cross" />
+        </button>
+      </header>
+      {run ? (
+        <>
+          <p>
+            <Badge look={stepState(run.state)} /> {run.late ? <b data-tone="late">late</b> : null}
+          </p>
+          {run.message ? <p className="eo-note">{run.message}</p> : null}
+          <dl className="eo-facts eo-facts-small">
+            <Fact name="Began">
+              <At value={run.started_at} />
+            </Fact>
+            <Fact name="Ended">
+              <At value={run.ended_at} />
+            </Fact>
+            <Fact name="Took">
+              <Took from={run.started_at} to={run.ended_at ?? (run.started_at ? data.as_of : null)} />
+            </Fact>
+            <Fact name="Waited for a slot">
+              <Took from={run.queued_at} to={run.started_at} />
+            </Fact>
+            <Fact name="Due">
+              <At value={run.due_at} />
+            </Fact>
+            <Fact name="Try">{run.try_number}</Fact>
+            {run.items ? (
+              <Fact name="Items">
+                {run.items.done} of {run.items.total}
+                {run.items.failed ? `, ${run.items.failed} failed` : ""}
+              </Fact>
+            ) : null}
+          </dl>
+          {run.job ? (
+            <section>
+              <h3>Remote job</h3>
+              <dl className="eo-facts eo-facts-small">
+                <Fact name="Job">
+                  <b>{run.job.job_id ?? "not known yet"}</b>
+                  {run.job.job_name ? <small>{run.job.job_name}</small> : null}
+                </Fact>
+                <Fact name="State">
+                  <JobBadge job={run.job} />
+                </Fact>
+                <Fact name="Handed over">
+                  <At value={run.job.opened} />
+                </Fact>
+                <Fact name="System">
+                  <small>{run.job.system}</small>
+                </Fact>
+              </dl>
+              {run.job.parked ? (
+                <p className="eo-note" data-tone="wait">
+                  {run.job.parked}
+                </p>
+              ) : null}
+              {run.job.message ? <p className="eo-note">{run.job.message}</p> : null}
+            </section>
+          ) : null}
+        </>
+      ) : (
+        <p className="eo-quiet">Its turn has not come.</p>
+      )}
+      {node.sub_stream?.run_id && node.sub_stream.title ? (
+        <p>
+          Runs <Link to={paths.instance(node.sub_stream.dag_id, node.sub_stream.run_id)}>{node.sub_stream.title}</Link>
+        </p>
+      ) : null}
+      {run?.started_at && !data.gone ? <Tail dagId={dagId} runId={runId} taskId={node.id} /> : null}
+      {data.gone ? null : (
+        <a className="eo-button" href={new URL(task, document.baseURI).href}>
+          In Airflow <Icon name="link" size={12} />
+        </a>
+      )}
+    </aside>
+  );
+}
+
+function Tail({ dagId, runId, taskId }: { dagId: string; runId: string; taskId: string }) {
+  const asked = useStepLog(dagId, runId, taskId);
+  return (
+    <section>
+      <h3>End of the log</h3>
+      <Shown asked={asked} skeleton={<Skeleton rows={3} />}>
+        {(log) =>
+          log.problem || log.lines.length === 0 ? (
+            <p className="eo-quiet">{log.problem ?? "It has written nothing yet."}</p>
+          ) : (
+            <pre aria-label="Log" className="eo-log" dir="ltr" tabIndex={0}>
+              {log.cut ? "…\n" : ""}
+              {log.lines.join("\n")}
+            </pre>
+          )
+        }
+      </Shown>
+    </section>
+  );
+}

@@ -1,0 +1,510 @@
+/**
+ * Answers of the API as a busy afternoon gives them, for tests. Made from a small recipe, always the same; typed as the
+ * API's own description says, so that they cannot drift away from it.
+ */
+
+import type {
+  Counts,
+  Edge,
+  EventPage,
+  Facets,
+  Graph,
+  InstanceDetail,
+  InstancePage,
+  InstanceRow,
+  Node,
+  Overview,
+  RunsAhead,
+  Stack,
+  StepLog,
+  StepRun,
+  StreamDetail,
+  StreamLine,
+  StreamStatistics,
+  Versions,
+} from "../api/schema";
+
+/** The moment at which everything here is true. */
+export const NOW = "2026-03-10T14:02:05Z";
+
+/** Minutes from `NOW`. */
+export const at = (minutes: number): string => new Date(Date.parse(NOW) + minutes * 60_000).toISOString().replace(".000", "");
+
+export const STACKS: Record<string, Stack> = Object.fromEntries(
+  [
+    ["mainframe", "Mainframe"],
+    ["sap", "SAP"],
+    ["container", "Containers"],
+    ["fileshare", "File share"],
+    ["windows", "Windows"],
+    ["unix", "UNIX"],
+    ["people", "People"],
+    ["logic", "Decisions"],
+  ].map(([id, title]) => [id, { id, title } as Stack]),
+);
+
+const stack = (id: string): Stack => STACKS[id] ?? { id, title: id };
+
+const counts = (live: number, risk = 0, late = 0, failed = 0, people = 0, parked = 0): Counts => ({
+  live,
+  at_risk: risk,
+  late,
+  failed,
+  waiting_people: people,
+  parked,
+});
+
+function line(
+  dag_id: string,
+  title: string,
+  domain: string,
+  owner: string,
+  level: StreamLine["level"],
+  numbers: Counts,
+  due: number | null,
+  expected: number | null,
+  share: number | null,
+  stacks: readonly (readonly [string, StreamLine["level"], number, number?])[],
+): StreamLine {
+  return {
+    dag_id,
+    title,
+    domain,
+    owner,
+    criticality: level === "problem" ? "high" : "medium",
+    level,
+    counts: numbers,
+    stacks: stacks.map(([id, light, live, bad = 0]) => ({
+      stack: stack(id),
+      level: light,
+      live,
+      late: light === "problem" ? bad : 0,
+      at_risk: light === "attention" ? bad : 0,
+      failed: 0,
+      waiting_people: 0,
+    })),
+    due_at: due === null ? null : at(due),
+    forecast: due === null ? null : { p50: expected === null ? null : at(expected), p90: expected === null ? null : at(expected + 22), instances: expected === null ? 3 : 187, enough: expected !== null },
+    late_seconds: numbers.late > 0 ? 38 * 60 : null,
+    on_time_share: share,
+  };
+}
+
+export function overview(changes: Partial<Overview> = {}): Overview {
+  const trend = Array.from({ length: 30 }, (_, index) => {
+    const quiet = index % 7 === 5;
+    const ended = quiet ? 0 : 300 + ((index * 53) % 140);
+    const late = quiet ? 0 : 5 + ((index * 29) % 17) + (index === 22 ? 38 : 0);
+    const failed = quiet ? 0 : (index * 7) % 4;
+    return {
+      day: new Date(Date.parse("2026-02-09") + index * 86_400_000).toISOString().slice(0, 10),
+      started: ended + 3,
+      ended,
+      on_time: ended - late - failed,
+      late,
+      failed,
+      on_time_share: ended ? (ended - late - failed) / ended : null,
+      p50_seconds: null,
+      p90_seconds: null,
+    };
+  });
+  return {
+    as_of: NOW,
+    fed_at: NOW,
+    stale: false,
+    sentence: "3 of 12 streams need attention: 41 orders are late, the worst by 38 minutes, because SAP is slow.",
+    level: "problem",
+    counts: counts(1020, 57, 41, 3, 14, 2),
+    unacknowledged: 4,
+    oldest_unacknowledged_seconds: 720,
+    on_time_share: 0.974,
+    on_time_share_before: 0.968,
+    streams: [
+      line("order_to_certificate", "Order to certificate of completion", "Customer onboarding", "customer-operations", "problem", counts(412, 31, 22, 2, 6, 1), 118, 156, 0.931, [
+        ["mainframe", "ok", 96],
+        ["sap", "problem", 141, 22],
+        ["container", "ok", 88],
+        ["fileshare", "ok", 51],
+        ["windows", "ok", 36],
+      ]),
+      line("bank_end_of_day", "Bank end of day", "Settlement", "settlement-desk", "attention", counts(203, 19, 9, 0, 2), 238, 233, 0.962, [
+        ["mainframe", "ok", 120],
+        ["unix", "attention", 43, 19],
+        ["fileshare", "ok", 40],
+      ]),
+      line("insurance_claim", "Insurance claim to payment", "Claims", "claims-handling", "attention", counts(164, 7, 10, 1, 6, 1), 75, 70, 0.958, [
+        ["people", "attention", 6, 6],
+        ["sap", "ok", 90],
+        ["windows", "ok", 68],
+      ]),
+      line("month_end_close", "Month-end close", "Finance", "group-accounting", "ok", counts(12), 1440, null, null, [
+        ["sap", "ok", 9],
+        ["mainframe", "ok", 3],
+        ["logic", "idle", 0],
+      ]),
+      line("supplier_onboarding", "Supplier onboarding", "Procurement", "procurement", "ok", counts(229), 300, 251, 0.991, [
+        ["sap", "ok", 120],
+        ["container", "ok", 60],
+        ["fileshare", "ok", 49],
+      ]),
+      line("card_renewal", "Card renewal", "Customer onboarding", "card-services", "idle", counts(0), null, null, 0.998, [
+        ["mainframe", "idle", 0],
+        ["unix", "idle", 0],
+      ]),
+    ],
+    trend,
+    lateness_by_stack: [
+      { stack: stack("sap"), seconds: 61_400, share: 0.58 },
+      { stack: stack("people"), seconds: 21_900, share: 0.21 },
+      { stack: stack("mainframe"), seconds: 12_100, share: 0.11 },
+      { stack: stack("unix"), seconds: 8_000, share: 0.08 },
+      { stack: stack("fileshare"), seconds: 2_300, share: 0.02 },
+    ],
+    ...changes,
+  };
+}
+
+export function row(id: number, changes: Partial<InstanceRow> = {}): InstanceRow {
+  const healths = ["late", "at_risk", "waiting", "on_time", "on_time", "on_time", "no_due", "failed"] as const;
+  const health = healths[id % healths.length] ?? "on_time";
+  const steps = [
+    ["post_invoice", "Post the invoice", "sap"],
+    ["book_order", "Book the order", "mainframe"],
+    ["approve", "Release a large order", "people"],
+    ["provision", "Provision the service", "container"],
+    ["certify", "Deliver the certificate", "fileshare"],
+  ] as const;
+  const [step, title, on] = steps[id % steps.length] ?? steps[0];
+  const due = health === "no_due" ? null : at(health === "late" ? -38 + (id % 30) : 40 + (id % 300));
+  return {
+    id,
+    dag_id: "order_to_certificate",
+    run_id: `manual__${id}`,
+    key: `ORD-${String(id).padStart(6, "0")}`,
+    stream: "Order to certificate of completion",
+    version: 7,
+    domain: "Customer onboarding",
+    owner: "customer-operations",
+    criticality: "high",
+    business_date: "2026-03-10",
+    run_type: "manual",
+    state: "running",
+    live: true,
+    health,
+    queued_at: at(-95),
+    started_at: at(-94),
+    ended_at: null,
+    due_at: due,
+    first_due_at: due,
+    late_seconds: health === "late" ? 38 * 60 : null,
+    step: { id: step, title, stack: stack(on) },
+    waits_for: on === "people" ? "person" : "remote_job",
+    waiting_people: on === "people",
+    parked: false,
+    forecast: { p50: at(health === "late" || health === "at_risk" ? 60 + (id % 90) : 20 + (id % 30)), p90: at(180), instances: 187, enough: true },
+    acknowledged: health === "late" && id % 3 === 0 ? { by: "m.keller", at: at(-5) } : null,
+    changed_at: at(-1),
+    ...changes,
+  };
+}
+
+export function page(first: number, length: number, total: number, next: string | null): InstancePage {
+  return { as_of: NOW, total, items: Array.from({ length }, (_, index) => row(first + index)), next_cursor: next };
+}
+
+const job = (id: string, name: string, state: string, verdict: string | null, opened: number, closed: number | null) => ({
+  attempt: 1,
+  key: "Kx3vR8TqLmZ2",
+  system: "sap://erp.example:00/100",
+  job_id: id,
+  job_name: name,
+  state,
+  verdict,
+  message: null,
+  parked: null,
+  closed_by: closed === null ? null : "system",
+  opened: at(opened),
+  closed: closed === null ? null : at(closed),
+});
+
+const ran = (state: StepRun["state"], start: number | null, end: number | null, more: Partial<StepRun> = {}): StepRun => ({
+  state,
+  airflow_state: state === "success" ? "success" : "deferred",
+  try_number: 1,
+  queued_at: start === null ? null : at(start - 0.3),
+  started_at: start === null ? null : at(start),
+  ended_at: end === null ? null : at(end),
+  due_at: null,
+  late: false,
+  job: null,
+  items: null,
+  message: null,
+  ...more,
+});
+
+const STEPS: readonly (readonly [string, string, string, string, StepRun | null, boolean | null, number])[] = [
+  ["book_order", "Book the order", "mainframe.job", "mainframe", ran("success", -94, -80), true, 0.16],
+  ["check_stock", "Check the stock", "unix.script", "unix", ran("success", -80, -77), true, 0.03],
+  ["post_invoice", "Post the invoice", "sap.background_job", "sap", ran("running", -76, null, { late: true, try_number: 2, job: job("00420117", "ZPOST_INVOICE", "submitted", null, -41, null), message: "Runs for 41 min; nine of ten take 12 min." }), true, 0.44],
+  ["route", "How is it provided?", "branch", "logic", ran("open", null, null), null, 0],
+  ["approve", "Release a large order", "approval", "people", ran("open", null, null), null, 0.2],
+  ["provision", "Provision in the data centre", "container.provision", "container", ran("open", null, null), null, 0.11],
+  ["provision_cloud", "Provision with the partner", "container.run", "container", ran("skipped", null, null), false, 0.02],
+  ["certify", "Deliver the certificate", "fileshare.deliver", "fileshare", ran("open", null, null), null, 0.02],
+  ["update_crm", "Update the customer's record", "windows.task", "windows", ran("open", null, null), null, 0.02],
+];
+const EDGES: readonly (readonly [string, string, string | null, boolean | null, number | null])[] = [
+  ["book_order", "check_stock", null, true, null],
+  ["book_order", "post_invoice", null, true, null],
+  ["check_stock", "route", null, true, null],
+  ["post_invoice", "route", null, null, null],
+  ["route", "approve", "amount > 10000.0", null, 0.18],
+  ["route", "provision", "otherwise", null, 0.71],
+  ["route", "provision_cloud", 'region == "partner"', false, 0.11],
+  ["approve", "provision", null, null, null],
+  ["provision", "certify", null, null, null],
+  ["provision_cloud", "certify", null, false, null],
+  ["certify", "update_crm", null, null, null],
+];
+
+export function graph(withRuns: boolean): Graph {
+  const nodes: Node[] = STEPS.map(([id, title, kind, on, run, onPath, heat], column) => ({
+    id,
+    title,
+    kind,
+    stack: stack(on),
+    system: on,
+    connection: on === "logic" || on === "people" ? null : `${on}_prod`,
+    group: null,
+    column,
+    row: 0,
+    on_path: withRuns ? onPath : null,
+    sub_stream: null,
+    undoes: null,
+    undone: false,
+    heat: withRuns ? null : heat,
+    run: withRuns ? run : null,
+  }));
+  const edges: Edge[] = EDGES.map(([source, target, label, taken, share]) => ({
+    source,
+    target,
+    label,
+    taken: withRuns ? taken : null,
+    share: withRuns ? null : share,
+  }));
+  const lanes = ["mainframe", "unix", "sap", "logic", "people", "container", "fileshare", "windows"].map(stack);
+  return { lanes, nodes, edges };
+}
+
+export function instance(changes: Partial<InstanceDetail> = {}): InstanceDetail {
+  const plan: Record<string, [number, number]> = {
+    book_order: [-94, -81],
+    check_stock: [-81, -78],
+    post_invoice: [-78, -66],
+    route: [-66, -66],
+    provision: [-66, -40],
+    certify: [-40, -37],
+    update_crm: [-37, -30],
+  };
+  const expected: Record<string, [number, number, number]> = {
+    post_invoice: [-76, 12, 40],
+    provision: [12, 38, 70],
+    certify: [38, 41, 74],
+    update_crm: [41, 48, 84],
+  };
+  return {
+    as_of: NOW,
+    instance: row(42, { health: "late", late_seconds: 38 * 60, due_at: at(10), first_due_at: at(10), forecast: { p50: at(48), p90: at(84), instances: 187, enough: true }, step: { id: "post_invoice", title: "Post the invoice", stack: stack("sap") } }),
+    description: "From an order to the certificate that the service works.",
+    params: { order_id: "ORD-000042", amount: 18_250.5, region: "north" },
+    outputs: { book_order: { credit_class: "B", return_code: 4 }, check_stock: { in_stock: true } },
+    graph: graph(true),
+    decisions: [
+      {
+        step: { id: "route", title: "How is it provided?", stack: stack("logic") },
+        kind: "branch",
+        policy: "first",
+        at: at(-66),
+        by: "the rules",
+        sentence: "The amount is above 10,000 and the customer is not of class A, so a person releases the order.",
+        ways: [
+          { id: "1", title: 'params.amount > 10000.0 && steps.book_order.credit_class != "A"', leads_to: ["approve"], fired: true },
+          { id: "2", title: 'params.region == "partner"', leads_to: ["provision_cloud"], fired: false },
+          { id: "otherwise", title: "otherwise", leads_to: ["provision"], fired: false },
+        ],
+        values: [
+          { name: "params.amount", value: 18_250.5 },
+          { name: "steps.book_order.credit_class", value: "B" },
+        ],
+        chosen: ["approve"],
+        outputs: [],
+        overridden: null,
+        problem: null,
+      },
+    ],
+    timeline: {
+      start: at(-94),
+      end: at(84),
+      now: NOW,
+      due_at: at(10),
+      history: 187,
+      bars: STEPS.filter(([id]) => id !== "provision_cloud" && id !== "approve").map(([id, title, , on, run]) => ({
+        step: { id, title, stack: stack(on) },
+        state: run?.state ?? "open",
+        plan_start: plan[id] ? at(plan[id][0]) : null,
+        plan_end: plan[id] ? at(plan[id][1]) : null,
+        start: run?.started_at ?? null,
+        end: run?.ended_at ?? null,
+        forecast_start: expected[id] ? at(expected[id][0]) : null,
+        forecast_end: expected[id] ? at(expected[id][1]) : null,
+        forecast_end_p90: expected[id] ? at(expected[id][2]) : null,
+        due_at: null,
+        tries: run?.try_number ?? 0,
+      })),
+    },
+    jobs: [
+      { task_id: "book_order", map_index: -1, problem: null, jobs: [job("JOB00042", "BOOKORD", "closed", "success", -94, -80)] },
+      {
+        task_id: "post_invoice",
+        map_index: -1,
+        problem: null,
+        jobs: [
+          { ...job("00420098", "ZPOST_INVOICE", "closed", "failure", -76, -42), message: "SAP cancelled the job: the table VBRK was locked by user BATCH01." },
+          { ...job("00420117", "ZPOST_INVOICE", "submitted", null, -41, null), attempt: 2 },
+        ],
+      },
+    ],
+    why: {
+      headline: "Late by 38 minutes: posting the invoice takes three times as long as usual.",
+      level: "problem",
+      chain: [
+        { kind: "stream", level: "problem", text: "ORD-000042 is expected at 14:50, 38 minutes after it is due.", since: at(-20), step: null, job: null, others: null },
+        { kind: "step", level: "problem", text: "Post the invoice runs for 41 minutes; nine of ten take 12.", since: at(-41), step: { id: "post_invoice", title: "Post the invoice", stack: stack("sap") }, job: null, others: null },
+        { kind: "remote_job", level: "problem", text: "SAP has not begun job 00420117: it waits for a free background process.", since: at(-39), step: null, job: job("00420117", "ZPOST_INVOICE", "submitted", null, -41, null), others: null },
+        { kind: "resource", level: "attention", text: "All 6 background processes of SAP ERP are taken.", since: at(-52), step: null, job: null, others: 11 },
+      ],
+    },
+    links: [{ title: "Airflow", href: "/dags/order_to_certificate/runs/manual__42" }],
+    gone: false,
+    ...changes,
+  };
+}
+
+export const facets = (): Facets => ({
+  streams: overview().streams.map(({ dag_id: id, title }) => ({ id, title })),
+  domains: ["Claims", "Customer onboarding", "Finance", "Procurement", "Settlement"].map((id) => ({ id, title: id })),
+  owners: ["claims-handling", "customer-operations", "settlement-desk"].map((id) => ({ id, title: id })),
+  criticalities: ["high", "medium"].map((id) => ({ id, title: id })),
+  stacks: Object.values(STACKS),
+  steps: STEPS.map(([id, title, , on]) => ({ dag_id: "order_to_certificate", id, title, stack: on })),
+});
+
+export const streamDetail = (): StreamDetail => ({
+  as_of: NOW,
+  stream: {
+    dag_id: "order_to_certificate",
+    title: "Order to certificate of completion",
+    description: "From an order to the certificate that the service works.",
+    domain: "Customer onboarding",
+    owner: "customer-operations",
+    criticality: "high",
+    version: 7,
+    paused: false,
+    removed: false,
+    level: "problem",
+    counts: counts(412, 31, 22, 2, 6, 1),
+    next_run: at(900),
+  },
+  business_key: "{{ params.order_id }}",
+  due: "within 4 hours of its beginning",
+  schedule: "at 06:30 on working days, Europe/Berlin",
+  params: [
+    { name: "order_id", title: "Order", type: "text", description: "The number of the order.", required: true, default: null, choices: [] },
+    { name: "amount", title: "Amount", type: "number", description: "In euros.", required: false, default: 0, choices: [] },
+    { name: "region", title: "Region", type: "text", description: "Who provides it.", required: false, default: "north", choices: ["north", "south", "partner"] },
+  ],
+  graph: graph(false),
+  links: [{ title: "Airflow", href: "/dags/order_to_certificate" }],
+});
+
+export const statistics = (): StreamStatistics => ({
+  as_of: NOW,
+  since: at(-43_200),
+  instances: 9214,
+  looked_at: 2000,
+  on_time_share: 0.931,
+  p50_seconds: 5400,
+  p90_seconds: 9900,
+  bottleneck: { id: "post_invoice", title: "Post the invoice", stack: stack("sap") },
+  steps: STEPS.map(([id, title, , on, , , heat], index) => ({
+    step: { id, title, stack: stack(on) },
+    instances: 2000 - index * 40,
+    p50_seconds: 20 + heat * 3000,
+    p90_seconds: 45 + heat * 5600,
+    queued_p50_seconds: 2 + index,
+    failed: id === "post_invoice" ? 31 : 0,
+    retried: id === "post_invoice" ? 57 : index,
+    share: heat,
+  })),
+  branches: [
+    {
+      step: { id: "route", title: "How is it provided?", stack: stack("logic") },
+      decisions: 1987,
+      overridden: 12,
+      ways: [
+        { id: "1", title: "params.amount > 10000.0", leads_to: ["approve"], count: 358, share: 0.18 },
+        { id: "2", title: 'params.region == "partner"', leads_to: ["provision_cloud"], count: 219, share: 0.11 },
+        { id: "otherwise", title: "otherwise", leads_to: ["provision"], count: 1410, share: 0.71 },
+      ],
+    },
+  ],
+  paths: [
+    { steps: ["book_order", "check_stock", "post_invoice", "provision", "certify", "update_crm"], count: 1410, share: 0.71 },
+    { steps: ["book_order", "check_stock", "post_invoice", "approve", "provision", "certify", "update_crm"], count: 358, share: 0.18 },
+  ],
+  trend: overview().trend,
+});
+
+export const versions = (): Versions => ({
+  as_of: NOW,
+  items: [
+    { version: 7, digest: "a1", title: "Order to certificate of completion", first_seen: at(-4000), current: true, instances: 1400, live: 400, changes: [{ kind: "changed", where: "steps.post_invoice.variant", text: "DAILY became DAILY2" }, { kind: "added", where: "steps.check_stock", text: "Check the stock" }] },
+    { version: 6, digest: "b2", title: "Order to certificate", first_seen: at(-90_000), current: false, instances: 7800, live: 12, changes: [] },
+  ],
+});
+
+export const runsAhead = (): RunsAhead => ({
+  as_of: NOW,
+  schedule: "at 06:30 on working days",
+  timezone: "Europe/Berlin",
+  paused: false,
+  history: 187,
+  items: Array.from({ length: 8 }, (_, index) => ({
+    at: at(900 + index * 1440),
+    business_date: new Date(Date.parse("2026-03-11") + index * 86_400_000).toISOString().slice(0, 10),
+    due_at: at(1140 + index * 1440),
+    expected_end: at(990 + index * 1440),
+    expected_end_p90: at((index === 3 ? 1200 : 1065) + index * 1440),
+  })),
+  problem: null,
+});
+
+export const events = (): EventPage => ({
+  as_of: NOW,
+  total: 3,
+  items: [
+    { id: 3, at: at(-12), dag_id: "order_to_certificate", stream: "Order to certificate of completion", run_id: "manual__42", key: "ORD-000042", step: null, kind: "alert", actor: null, reason: "Late by 38 minutes", before: null, after: ["mail: customer-operations"] },
+    { id: 2, at: at(-40), dag_id: "order_to_certificate", stream: "Order to certificate of completion", run_id: "manual__17", key: "ORD-000017", step: { id: "route", title: "How is it provided?", stack: stack("logic") }, kind: "override", actor: "m.keller", reason: "The customer has asked for the data centre.", before: ["provision_cloud"], after: ["provision"] },
+    { id: 1, at: at(-66), dag_id: "order_to_certificate", stream: "Order to certificate of completion", run_id: "manual__42", key: "ORD-000042", step: { id: "route", title: "How is it provided?", stack: stack("logic") }, kind: "decision", actor: "the rules", reason: null, before: null, after: ["approve"] },
+  ],
+  next_cursor: null,
+});
+
+export const log = (): StepLog => ({
+  task_id: "post_invoice",
+  map_index: -1,
+  try_number: 2,
+  lines: ["Handed over to SAP as 00420117.", "00420117 | waits for a free background process", "Asked again at 14:02:00."],
+  cut: true,
+  problem: null,
+});
