@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_enterprise_orch.delegation.system import ENTRY_POINT_GROUP, registrations
 from airflow_enterprise_orch.errors import OrchestrationError, TemplateError
+from airflow_enterprise_orch.undoing import UNDO
 
 if TYPE_CHECKING:
     from airflow.models.connection import Connection
@@ -244,9 +245,10 @@ def pools_of(streams: Iterable[ValueStream]) -> dict[str, dict[str, int]]:
     needed: dict[str, dict[str, int]] = {}
     for stream in streams:
         for step in stream.steps.values():
-            resource = getattr(step, "resource", None)
-            if resource is not None:
-                needed.setdefault(resource.pool, {})[f"{stream.id}.{step.id}"] = resource.slots
+            for name, work in ((step.id, step), (f"{step.id}{UNDO}", step.compensation)):
+                resource = getattr(work, "resource", None)
+                if resource is not None:
+                    needed.setdefault(resource.pool, {})[f"{stream.id}.{name}"] = resource.slots
     return needed
 
 

@@ -226,6 +226,9 @@ def _undo(stream: ValueStream, task: Task, rule: Mapping[str, Any]) -> TaskPlan:
         "stream": _visible(stream, work.work),
         "task_display_name": f"{UNDO_TITLE}{step.title or step.id}",
         **rule,
+        # It is as urgent as what it undoes; the resource is its own, for it may be the work of another system.
+        **({"priority_weight": stream.weight(step)} if step.priority is not None else {}),
+        **_settings(stream, work),
     }
     operator, upstream = work.step_type.operator, tuple(task.upstream)
     return TaskPlan(task.task_id, operator, arguments, delegated=True, upstream=upstream, undoes=step.id)

@@ -20,7 +20,7 @@ RESERVED = frozenset({
 """CEL's words (language definition, "Syntax"): no id can be one of them, because conditions could not name it."""
 
 
-COMPENSATE_KEYS = ("outcome", "retry", "time_limit")
+COMPENSATE_KEYS = ("outcome", "retry", "time_limit", "resource")
 """What the work that undoes a step can say beside itself."""
 COMMON_KEYS = ("title", "after", "group", "priority", "due")
 """What every step may have."""

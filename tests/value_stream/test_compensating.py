@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from airflow.serialization.serialized_objects import DagSerialization
 from streams_for_tests import Store
 
-from airflow_enterprise_orch.doctor import connections_of
+from airflow_enterprise_orch.doctor import connections_of, pools_of
 from airflow_enterprise_orch.errors import TemplateError
 from airflow_enterprise_orch.template_tools.diff import diff
 from airflow_enterprise_orch.template_tools.explain import explain
@@ -241,6 +241,19 @@ def test_what_undoes_stands_in_the_group_of_its_step_is_watched_and_publishes_no
     assert dag.get_task("reserve").outlets
     mapped: Any = dag.get_task("pay-each")
     assert mapped.unmap({"item": "a"}).on_failure_callback == undo.on_failure_callback
+
+
+def test_what_undoes_is_as_urgent_as_its_step_and_holds_a_resource_of_its_own() -> None:
+    """A release that stands in line behind a thousand new reservations comes too late."""
+    text = ITEMS.replace("    publishes: [reserved]\n", "    publishes: [reserved]\n    priority: critical\n")
+    held = "connection: other, command: /release"
+    text = text.replace("{unix.script: {" + held, "{resource: {pool: other_host, slots: 2}, unix.script: {" + held)
+    stream = ValueStream.load(text)
+    undo = compile_stream(stream, source_hash="h").get_task("reserve--undo")
+    assert (undo.pool, undo.pool_slots, undo.priority_weight) == ("other_host", 2, 10_000)
+    assert compile_stream(stream, source_hash="h").get_task("reserve").pool == "default_pool"
+    assert pools_of([stream]) == {"other_host": {"payments.reserve--undo": 2}}
+    assert any("other_host" in str(change) for change in diff(ValueStream.load(ITEMS), stream))
 
 
 def test_the_code_that_looks_makes_no_new_version_of_a_dag() -> None:
