@@ -149,15 +149,16 @@ def _alert(context: Context, alerts: Mapping[str, Any], event: str, **more: Any)
 
     ti = context["ti"]
     task, run = ti.task, Run.of(context)
-    step, undoing, _ = ti.task_id.partition(UNDO)
-    own = alerts.get("steps", {}).get(ti.task_id)
+    # No step has a hyphen in its id: what follows one is ours (pay--undo, pay-each), and no name for people.
+    step, undoing = ti.task_id.partition("-")[0], UNDO in ti.task_id
+    own = alerts.get("steps", {}).get(step if not undoing else "")
     return alert_of(
         alerts,
         run,
         event,
         step=step,
         step_title=str(getattr(task, "task_display_name", "") or step).removeprefix(UNDO_TITLE if undoing else ""),
-        undoing=bool(undoing),
+        undoing=undoing,
         task_id=ti.task_id,
         system=str(getattr(task, "step", "") or ""),
         connection=str(getattr(task, "connection", "") or ""),

@@ -96,6 +96,17 @@ def test_a_failure_is_told_with_what_a_business_owner_asks_for(world: World):
     assert data["step"]["title"] == "Book it"
 
 
+def test_an_item_of_a_list_is_told_as_its_step_with_its_due_time_and_a_link_to_the_item(world: World, monkeypatch):
+    monkeypatch.setattr("airflow_enterprise_orch.alerts.telling.link", lambda *where: "/".join(map(str, where)))
+    found = context(FAILED, map_index=3, error=AirflowFailException("exit code 8"))
+    found["ti"].task_id = "book-each"
+    StepFailed(FAILED)(found)
+    ((data, _),) = world.sent
+    assert data["summary"] == "Stream O-7: book failed"
+    assert (data["step"]["id"], data["due"]) == ("book", "2026-07-01T06:01:00+00:00")
+    assert data["link"] == "s/one/book-each/3"
+
+
 def test_an_undoing_that_failed_names_the_step_and_says_that_what_it_did_still_stands(world: World, monkeypatch):
     monkeypatch.setattr("airflow_enterprise_orch.alerts.telling.link", lambda *where: "/".join(map(str, where)))
     found = context(FAILED, error=AirflowFailException("exit code 8"))

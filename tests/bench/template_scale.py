@@ -168,6 +168,8 @@ def _settings(base: Path) -> dict[str, str]:
         "AIRFLOW_HOME": str(base / "home"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
         "AIRFLOW__CORE__UNIT_TEST_MODE": "false",
+        # CPU time is measured; on a busy machine a whole folder in one file takes longer than Airflow allows.
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "600",
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH": str(base / "bundles"),
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
     }
