@@ -9,30 +9,19 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow_enterprise_orch import __version__
+from airflow_enterprise_orch.cli_lint import beside, check, say
 from airflow_enterprise_orch.errors import OrchestrationError, TemplateError
-from airflow_enterprise_orch.value_stream.problems import Problem, problems_of
-from airflow_enterprise_orch.value_stream.template_folder import (
-    CALENDARS,
-    CASES,
-    PROFILE,
-    SIDE,
-    find_companions,
-    find_side_files,
-    find_templates,
-)
 
 if TYPE_CHECKING:
     from airflow_enterprise_orch.template_tools.given import Params, Results
-    from airflow_enterprise_orch.template_tools.lint import Hint
     from airflow_enterprise_orch.value_stream.model import ValueStream
-    from airflow_enterprise_orch.value_stream.surroundings import Surroundings
 
 OTHERS = {
     "lab": ("airflow_enterprise_orch.lab.server", "start a stand-in of every connected system on this machine"),
@@ -68,14 +57,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"enterprise-orch {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    lint = commands.add_parser("lint", help="check value-stream templates", description=_lint.__doc__)
+    lint = commands.add_parser("lint", help="check value-stream templates", description=check.__doc__)
     lint.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="a template, or a folder of templates")
     lint.add_argument(
         "--format", choices=("human", "json"), default="human", help="one line, or one JSON object, a problem"
     )
     lint.add_argument("--strict", action="store_true", help="exit 1 for warnings too")
     _add_profile(lint, "check with its values only; by default with those of every profile")
-    lint.set_defaults(run=_lint)
+    lint.set_defaults(run=check)
 
     _add_template_tools(commands)
     schema = commands.add_parser(
@@ -223,131 +212,6 @@ def _verify(options: argparse.Namespace) -> int:
     return 0 if verdict.genuine else 1
 
 
-def _lint(options: argparse.Namespace) -> int:
-    """Check templates without Airflow: exit 0 when all are right, 1 when one is not, 2 when there is none to check.
-
-    Warnings tell what is probably not meant; they count with --strict only.
-    """
-    from airflow_enterprise_orch.value_stream.neighbours import check_neighbours, duplicates
-
-    files = list(dict.fromkeys(_files(options.paths)))
-    calendars = [file for file in files if file.parent.name == CALENDARS]
-    files = [file for file in files if file.parent.name != CALENDARS]
-    problems: list[Problem] = []
-    warnings: list[Hint] = []
-    if calendars:
-        from airflow_enterprise_orch.template_tools.timing import check_calendars
-
-        problems, warnings = check_calendars(calendars, datetime.now(UTC).date())
-    for file in dict.fromkeys(_side_files(options.paths)):
-        problems.extend(_check_side_file(file))
-    right: dict[Path, ValueStream] = {}
-    for file in files:
-        wrong, doubtful = _check(file, right, options)
-        problems.extend(problem for problem in wrong if problem not in problems)
-        warnings.extend(doubtful)
-    # What is wrong with a shared file is told once, however many templates use it.
-    problems.extend(duplicates(files))
-    problems.extend(check_neighbours(right))
-    code = 1 if problems or (warnings and options.strict) else 0
-    if options.format == "json":
-        for problem in problems:
-            print(json.dumps({"severity": "error", "rule": "", **problem.to_json()}, ensure_ascii=False))
-        for hint in warnings:
-            print(json.dumps({"severity": "warning", "rule": hint.rule, **hint.problem.to_json()}, ensure_ascii=False))
-        return code
-    _say("".join(f"{line}\n" for line in (*problems, *warnings)))
-    count = f"{len(files)} template{'' if len(files) == 1 else 's'}"
-    if calendars:
-        count += f" and {len(calendars)} calendar{'' if len(calendars) == 1 else 's'}"
-    doubts = f", {len(warnings)} warning{'' if len(warnings) == 1 else 's'}" if warnings else ""
-    if problems:
-        broken = {problem.file for problem in problems}
-        print(f"{count} checked, {len(broken)} with problems: {len(problems)} in all{doubts}", file=sys.stderr)
-    else:
-        print(f"{count} checked, no problems{doubts}", file=sys.stderr)
-    return code
-
-
-def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            found = [file for _, file in find_templates(path)]
-            if not found:
-                raise OrchestrationError(f"{path}: there is no template in this folder; templates end in .yaml or .yml")
-            yield from found
-            yield from (file for _, file in find_companions(path))
-        elif path.name.endswith(CASES):
-            raise OrchestrationError(f"{path} holds cases and is no template; enterprise-orch test checks and runs it")
-        elif path.exists():
-            if not path.name.endswith(SIDE):
-                yield path
-        else:
-            raise OrchestrationError(f"{path}: there is no such file or folder; check the path")
-
-
-def _side_files(paths: Sequence[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            yield from (file for _, file in find_side_files(path))
-        elif path.name.endswith(SIDE):
-            yield path
-
-
-def _check_side_file(file: Path) -> tuple[Problem, ...]:
-    """Check a profile or a shared file by itself, whether a template uses it or not."""
-    from airflow_enterprise_orch.value_stream.profiles import read_profile
-    from airflow_enterprise_orch.value_stream.shared import read_shared
-
-    ending = next(ending for ending in SIDE if file.name.endswith(ending))
-    read = read_profile if ending in PROFILE else read_shared
-    try:
-        read(file.read_bytes(), str(file), file.name.removesuffix(ending))
-    except TemplateError as error:
-        return problems_of(error)
-    return ()
-
-
-def _check(
-    file: Path, right: dict[Path, ValueStream], options: argparse.Namespace
-) -> tuple[tuple[Problem, ...], list[Hint]]:
-    """Return what is wrong with a template, or what is probably not meant; one that is right is put to the others.
-
-    It is checked with the values of one profile, or of each that there is when it names any.
-    """
-    from airflow_enterprise_orch.template_tools.lint import hints
-    from airflow_enterprise_orch.value_stream.model import ValueStream
-
-    problems: list[Problem] = []
-    doubtful: list[Hint] = []
-    every: tuple[str, ...] = ("",) if options.profile is None else (options.profile,)
-    if options.profile is None:
-        every = _beside(file, options, "").known_profiles() or every
-    for profile in every:
-        beside = _beside(file, options, profile)
-        try:
-            right[file] = ValueStream.load(file, surroundings=beside)
-            doubtful += hints(file, right[file])
-        except TemplateError as error:
-            problems += problems_of(error)
-        if not beside.values_wanted:
-            break
-    if problems:
-        right.pop(file, None)
-    return tuple(dict.fromkeys(problems)), [] if problems else list(dict.fromkeys(doubtful))
-
-
-def _beside(file: Path, options: argparse.Namespace, profile: str | None) -> Surroundings:
-    """Return what lies beside a template, as Airflow would find it."""
-    from airflow_enterprise_orch.value_stream.surroundings import Surroundings
-
-    folders = [options.root] if options.root is not None else [*getattr(options, "paths", ()), Path()]
-    root = next((one for one in folders if one.is_dir() and file.resolve().is_relative_to(one.resolve())), None)
-    if root is None and options.root is not None:
-        raise OrchestrationError(f"--root: {file} is not below {options.root}; name a folder above it")
-    return Surroundings.on_disk(file, root, profile)
-
-
 def _explain(options: argparse.Namespace) -> int:
     """Show a template: its steps in order, each with its system, in words. Exit 0; 2 when it is wrong."""
     from airflow_enterprise_orch.template_tools.explain import explain, explain_json
@@ -363,7 +227,7 @@ def _explain(options: argparse.Namespace) -> int:
     elif options.format == "json":
         _print_json(explain_json(stream))
     else:
-        _say(explain(stream))
+        say(explain(stream))
     return 0
 
 
@@ -375,7 +239,7 @@ def _runs(options: argparse.Namespace) -> int:
     if options.format == "json":
         _print_json(runs_json(*asked))
     else:
-        _say("\n".join(run_lines(*asked)) + "\n")
+        say("\n".join(run_lines(*asked)) + "\n")
     return 0
 
 
@@ -387,7 +251,7 @@ def _calendar(options: argparse.Namespace) -> int:
     days = check_calendar(options.file)
     first = options.begin.date() if options.begin is not None else days.first
     last = options.end.date() if options.end is not None else days.last
-    _say("\n".join(calendar_lines(days, first, last)) + "\n")
+    say("\n".join(calendar_lines(days, first, last)) + "\n")
     return 0
 
 
@@ -406,7 +270,7 @@ def _simulate(options: argparse.Namespace) -> int:
     if options.format == "json":
         _print_json(walked.to_json())
     else:
-        _say("\n".join(walk_lines(walked)) + "\n")
+        say("\n".join(walk_lines(walked)) + "\n")
     return 0 if walked.ends == "success" else 1
 
 
@@ -444,7 +308,7 @@ def _test(options: argparse.Namespace) -> int:
     code = 0
     for template, cases in dict.fromkeys(pair for path in options.paths for pair in find_cases(path)):
         try:
-            report = run_cases(template, cases, _beside(template, options, options.profile))
+            report = run_cases(template, cases, beside(template, options, options.profile))
         except OrchestrationError as error:
             _complain(error)
             code = 2
@@ -452,7 +316,7 @@ def _test(options: argparse.Namespace) -> int:
         if options.format == "json":
             print(json.dumps(report.to_json(), ensure_ascii=False))
         else:
-            _say("\n".join(case_lines(report)) + "\n")
+            say("\n".join(case_lines(report)) + "\n")
         code = max(code, 0 if all(case.passed for case in report.cases) else 1)
     return code
 
@@ -465,7 +329,7 @@ def _diff(options: argparse.Namespace) -> int:
     if options.format == "json":
         _print_json([change.to_json() for change in changes])
     else:
-        _say("".join(f"{change.text}\n" for change in changes))
+        say("".join(f"{change.text}\n" for change in changes))
     return 1 if changes else 0
 
 
@@ -481,22 +345,8 @@ def _new(options: argparse.Namespace) -> int:
 def _load(path: Path, options: argparse.Namespace) -> ValueStream:
     from airflow_enterprise_orch.value_stream.model import ValueStream
 
-    return ValueStream.load(path, surroundings=_beside(path, options, options.profile))
+    return ValueStream.load(path, surroundings=beside(path, options, options.profile))
 
 
 def _print_json(data: object) -> None:
     print(json.dumps(data, ensure_ascii=False, indent=2))
-
-
-def _say(text: str) -> None:
-    """Print a text for people, also where the terminal cannot draw lines."""
-    from airflow_enterprise_orch.template_tools.words import harmless
-
-    text, encoding = harmless(text), sys.stdout.encoding or "utf-8"
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        from airflow_enterprise_orch.template_tools.explain import to_ascii
-
-        text = to_ascii(text).encode(encoding, "replace").decode(encoding)
-    print(text, end="")
