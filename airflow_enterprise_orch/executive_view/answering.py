@@ -1,0 +1,96 @@
+"""How answers go out: with an ETag, or not at all when nothing changed; errors as RFC 9457 problems."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from fastapi import HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError, NoSuchTableError
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from airflow_enterprise_orch.executive_view.answers import Answer, Problem
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+HEADERS = {"Cache-Control": "private, no-cache", "Vary": "Cookie, Authorization"}
+"""A browser may keep an answer, and asks each time whether it is still right; nobody in between keeps it."""
+AS_OF = "X-As-Of"
+"""The moment that an answer is true for, which an answer of 304 says too."""
+STAMPS: Any = {"as_of": True, "fed_at": True, "timeline": {"now": True}}
+"""The moments in answers that pass without anything else."""
+
+log = logging.getLogger(__name__)
+
+
+def answered(request: Request, answer: Answer) -> Response:
+    """Return the answer; 304 when the asker has it already.
+
+    The ETag is a hash of what this viewer is told, without the moments: it changes when something that they see does,
+    and with nothing that they do not see.
+    """
+    told = answer.model_dump_json(exclude=STAMPS)
+    tag = f'W/"{hashlib.blake2b(told.encode(), digest_size=16).hexdigest()}"'
+    headers = {**HEADERS, "ETag": tag}
+    moment = getattr(answer, "as_of", None)
+    if moment is not None:
+        headers[AS_OF] = moment.isoformat().replace("+00:00", "Z")
+    if tag in _tags(request):
+        return Response(status_code=304, headers=headers)
+    return Response(answer.model_dump_json(), media_type="application/json", headers=headers)
+
+
+def _tags(request: Request) -> set[str]:
+    """Return the ETags that the asker has; a proxy that compresses may have made a strong one weak."""
+    given = request.headers.get("if-none-match", "")
+    return {tag if tag.startswith("W/") else f"W/{tag}" for tag in (one.strip() for one in given.split(",")) if tag}
+
+
+def tell_problems(app: FastAPI) -> None:
+    """Let an application answer errors as problems."""
+    app.add_exception_handler(StarletteHTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(DBAPIError, _database)
+    app.add_exception_handler(NoSuchTableError, _database)
+
+
+def invalid(detail: str) -> HTTPException:
+    """Return the error for a request that cannot be understood."""
+    return HTTPException(422, detail)
+
+
+def _problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    title = HTTPStatus(status).phrase
+    told = Problem(type="about:blank", title=title, status=status, detail=detail)
+    return Response(
+        told.model_dump_json(),
+        status,
+        media_type="application/problem+json",
+        headers={**(headers or {}), "Cache-Control": "no-store"},
+    )
+
+
+async def _http(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, StarletteHTTPException):
+        raise error
+    return _problem(error.status_code, str(error.detail), dict(error.headers or {}))
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    told = [f"{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg']}" for one in error.errors()]
+    return _problem(422, "; ".join(told))
+
+
+async def _database(_request: Request, error: Exception) -> Response:
+    """Say in one line what an administrator can do; the error itself, with its SQL, goes to the log alone."""
+    log.error("the executive view cannot read the database", exc_info=error)
+    text = str(getattr(error, "orig", error)).lower()
+    if "no such table" in text or "does not exist" in text or "doesn't exist" in text:
+        return _problem(503, "the tables of the executive view are missing: run airflow db migrate")
+    return _problem(503, "the database does not answer: try again in a moment", {"Retry-After": "5"})
