@@ -253,6 +253,8 @@ class SystemRegistration:
     :param other_connection_types: further connection types that the opener takes.
     :param tester: dotted path ``module:callable`` of a :class:`ConnectionTester`; "" where the connection types are the
         system's own, whose hook says as much in its ``test_connection``.
+    :param arrivals: the step type that waits for files, where the system can also be looked at for files that arrive
+        (:class:`~.arrivals.SeesArrivals`): its ``folder``, ``pattern``, ``stable`` and ``marker`` say where and which.
     """
 
     name: str
@@ -263,6 +265,7 @@ class SystemRegistration:
     clients: tuple[str, ...] = ()
     other_connection_types: tuple[str, ...] = ()
     tester: str = ""
+    arrivals: str = ""
 
     @property
     def connection_types(self) -> tuple[str, ...]:

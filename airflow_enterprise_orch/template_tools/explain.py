@@ -116,6 +116,8 @@ def _scheduled(schedule: Schedule, stream: ValueStream) -> str:
     found = recurrence(schedule, stream.calendars)
     if found is not None:
         return schedule_in_words(found)
+    if schedule.file_arrival is not None:
+        return schedule.file_arrival.words()
     return f"after an event of {listed(schedule.assets or (), 'or' if schedule.match == 'any' else 'and')}"
 
 

@@ -255,6 +255,12 @@ def _possible_secrets(template: Template) -> Iterator[Hint]:
         yield Hint("possible-secret", problem)
 
 
+def _filled_by_files(template: Template) -> set[str]:
+    """Return the params that the file fills which starts a run."""
+    schedule = template.stream.schedule
+    return set(schedule.file_arrival.params) if schedule is not None and schedule.file_arrival is not None else set()
+
+
 def _constant_keys(template: Template) -> Iterator[Hint]:
     business, scheduled = template.stream.business, template.stream.schedule is not None
     if business.key is None or _OF_THE_RUN.search(business.key):
@@ -263,7 +269,7 @@ def _constant_keys(template: Template) -> Iterator[Hint]:
     if not _PARAM.search(business.key):
         what = "all runs have the same business key: it holds neither a param nor a date"
         yield template.hint("constant-key", path, what, "use what tells one run from another", key=False)
-    elif scheduled:
+    elif scheduled and not _filled_by_files(template).intersection(_PARAM.findall(business.key)):
         what = "all runs that the schedule starts have the same business key: their params are the defaults"
         if business.duplicates != "allow":
             happens = "fails" if business.duplicates == "reject" else "waits"

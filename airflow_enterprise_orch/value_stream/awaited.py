@@ -143,6 +143,10 @@ class Announcements:
             found |= await self._of_stream(stream, [one for one in wanted if one.stream == stream])
         return found
 
+    async def there(self, stream: str, runs: Iterable[str]) -> set[str]:
+        """Return which of some instances are there, in whatever state."""
+        return await self._among(stream, sorted(runs), None)
+
     async def _of_stream(self, stream: str, wanted: list[Wanted]) -> dict[Wanted, tuple[Instance, ...]]:
         names = await self._names(stream, sorted({one.told_as for one in wanted}))
         told = {name: await self._told(name) for listed in names.values() for name in listed}

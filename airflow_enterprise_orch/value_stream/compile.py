@@ -43,6 +43,7 @@ BRANCH_STEP = "airflow_enterprise_orch.value_stream.branch:BranchStep"
 CHOICE_STEP = "airflow_enterprise_orch.value_stream.choice:ChoiceStep"
 WAIT_STEP = "airflow_enterprise_orch.value_stream.wait_until:WaitStep"
 WAIT_FOR_STEP = "airflow_enterprise_orch.value_stream.wait_for:WaitForStep"
+ARRIVE_STEP = "airflow_enterprise_orch.value_stream.file_arrival:ArriveStep"
 ANNOUNCE_STEP = "airflow_enterprise_orch.value_stream.announcing:AnnounceStep"
 FOR_EACH = "airflow_enterprise_orch.value_stream.for_each:"
 EACH_STEP = "airflow_enterprise_orch.delegation.operator:DelegateOperator"
@@ -120,6 +121,9 @@ def _task(stream: ValueStream, paths: Paths, task: Task) -> TaskPlan:
         if "dates" in visible:
             admission["stream"] = {"dates": visible["dates"]}
         return _own(task, ADMIT_STEP, {**admission, "task_display_name": "Admission", **rule})
+    if task.kind is TaskKind.ARRIVE and stream.schedule is not None and stream.schedule.file_arrival is not None:
+        fills = {"fills": dict(stream.schedule.file_arrival.params), "task_display_name": "Arrival"}
+        return _own(task, ARRIVE_STEP, {**fills, **rule})
     if task.kind is TaskKind.ANNOUNCE:
         return _own(task, ANNOUNCE_STEP, {**_announced(stream), **rule})
     if task.kind in (TaskKind.ITEMS, TaskKind.EACH):

@@ -45,6 +45,7 @@ FAILED = "one_failed"
 ENDED = "all_done"
 ADMIT = "admit"
 ANNOUNCE = "announce"
+ARRIVE = "arrive"
 
 END = "stream--end"
 
@@ -57,6 +58,8 @@ class TaskKind(StrEnum):
     """Looks for another live instance with the same business key."""
     ANNOUNCE = "announce"
     """Tells of the instance, for streams that wait for it."""
+    ARRIVE = "arrive"
+    """Starts an instance for each file that has arrived, in a run that is there for nothing else."""
     CHOICE = "choice"
     """A branch's choice of one step, where that step can be reached on another path too."""
     MEETING = "meeting"
@@ -103,6 +106,8 @@ class Paths:
         self._choices: dict[str, dict[str, str]] = {}
         self._conditional: dict[str, bool] = {}
         first: tuple[str, ...] = ()
+        if stream.schedule is not None and stream.schedule.file_arrival is not None:
+            first = self._before_all(ARRIVE, TaskKind.ARRIVE, first)
         if stream.business.key and stream.business.duplicates != "allow":
             first = self._before_all(ADMIT, TaskKind.ADMIT, first)
         if stream.business.announce:

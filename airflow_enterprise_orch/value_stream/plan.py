@@ -135,7 +135,7 @@ class StreamPlan:
         """Make the DAG."""
         due, watched = self._watched()
         dag = DAG(
-            **_scheduled(self.schedule),
+            **_scheduled(self.schedule, self.dag["dag_id"]),
             auto_register=False,
             **self.dag,
             **due,
@@ -179,7 +179,7 @@ class StreamPlan:
         return cls(data["dag"], data["params"], data["schedule"], tasks, data["seen"], groups, data["watch"])
 
 
-def _scheduled(schedule: Mapping[str, Any] | None) -> dict[str, Any]:
+def _scheduled(schedule: Mapping[str, Any] | None, stream: str) -> dict[str, Any]:
     """Return the DAG's arguments that say when it runs by itself."""
     if schedule is None:
         return {"schedule": None, "start_date": None, "catchup": False}
@@ -188,6 +188,10 @@ def _scheduled(schedule: Mapping[str, Any] | None) -> dict[str, Any]:
         named = [Asset.ref(uri=one) if "://" in one else Asset.ref(name=one) for one in schedule["assets"]]
         condition = AssetAny(*named) if schedule["match"] == "any" else AssetAll(*named)
         return {"schedule": condition, "start_date": None, "catchup": False}
+    if "file_arrival" in schedule:
+        from airflow_enterprise_orch.value_stream.file_arrival import watched_asset
+
+        return {"schedule": [watched_asset(stream, schedule["file_arrival"])], "start_date": None, "catchup": False}
     if "recurrence" in schedule:
         # Only where it is needed: it brings Airflow's core, which a worker can do without.
         from airflow_enterprise_orch.value_stream.recurrence import Recurrence

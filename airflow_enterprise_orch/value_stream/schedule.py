@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from airflow_enterprise_orch.delegation.arrivals import watchable
 from airflow_enterprise_orch.value_stream.model_types import (
     TIME_PATTERN,
     AssetReference,
+    Connection,
     Day,
     Duration,
     Identifier,
@@ -27,6 +29,16 @@ DAY_WORDS: Mapping[str, Mapping[str, Any]] = {
     for period in PERIODS
     for word, nth in (("first", 1), ("last", -1))
 }
+STABLE = timedelta(seconds=10)
+"""For how long a file must not change where a schedule does not say."""
+FileFact = Literal["path", "name", "size", "modified"]
+FACT_TYPES: Mapping[FileFact, tuple[str, ...]] = {
+    "path": ("string",),
+    "name": ("string",),
+    "size": ("integer", "number"),
+    "modified": ("string",),
+}
+"""What of a file can fill a param, and of which types that may be."""
 LONGEST: Mapping[str, int] = {"week": 7, "month": 31, "quarter": 92, "year": 366}
 """The most working days that a period can have."""
 
@@ -49,6 +61,28 @@ def _day_word(value: object) -> object:
     # The kind that pydantic gives to its own choices: it is told with a "did you mean".
     expected = " or ".join(f"'{word}'" for word in DAY_WORDS)
     raise PydanticCustomError("enum", "is none of {expected}", {"expected": expected})
+
+
+class FileArrival(Part):
+    """Files that start a run each."""
+
+    connection: Connection = Field(description="The Airflow connection of the file share.")
+    pattern: Line = Field(description="Which files: a name, or a pattern with * ? [..].")
+    folder: Line | None = Field(None, description="In which folder below the share's root; the root itself by default.")
+    stable: Duration | None = Field(
+        None, description="For how long size and time of a file must not change before it counts; 10s by default."
+    )
+    marker: Line | None = Field(
+        None, description="Instead: a file counts when another lies beside it whose name is its own and this: .done"
+    )
+    params: dict[Identifier, FileFact] = Field(
+        default_factory=dict, description="Params that the file fills, by name: path, name, size or modified."
+    )
+
+    def words(self) -> str:
+        """Say which files, in one line."""
+        place = f"{self.folder}/{self.pattern}" if self.folder else self.pattern
+        return f"each file {place} that arrives on {self.connection}"
 
 
 class Schedule(Part):
@@ -88,6 +122,9 @@ class Schedule(Part):
     )
     match: Literal["all", "any"] | None = Field(
         None, description="With assets: all (default) waits for an event of each, any starts a run for each event."
+    )
+    file_arrival: FileArrival | None = Field(
+        None, description="Instead of a time the files on a share that start a run each."
     )
     timezone: Line = Field("UTC", description="An IANA time zone: Europe/Berlin.")
     calendar: Identifier | None = Field(
@@ -130,12 +167,29 @@ def planned(schedule: Schedule, calendars: Mapping[str, WorkingDays]) -> dict[st
     """
     found = recurrence(schedule, calendars)
     catch_up = schedule.catch_up or "latest"
+    if schedule.file_arrival is not None:
+        return {"file_arrival": watch_of(schedule.file_arrival)}
     if found is None:
         return {"assets": list(schedule.assets or ()), "match": schedule.match or "all"}
     if schedule.cron is not None and found.days is None and catch_up != "none":
         own = {"since": found.since} if schedule.since is not None else {}
         return {"cron": schedule.cron, "timezone": schedule.timezone, **own, "all": catch_up == "all"}
     return {"recurrence": found.to_json(), "catch_up": catch_up}
+
+
+def watch_of(arrival: FileArrival) -> dict[str, Any]:
+    """Return where files arrive, as plain JSON; see :func:`~.file_arrival.watched_asset`."""
+    registration = watchable()
+    if registration is None:
+        raise AssertionError("no system is installed that can be looked at for files")
+    return {
+        "system": registration.name,
+        "connection": arrival.connection,
+        "folder": arrival.folder or "",
+        "pattern": arrival.pattern,
+        "stable": (arrival.stable or STABLE).total_seconds(),
+        "marker": arrival.marker or "",
+    }
 
 
 def dates_of(schedule: Schedule | None, calendars: Mapping[str, WorkingDays]) -> dict[str, Any]:

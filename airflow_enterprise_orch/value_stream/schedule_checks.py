@@ -10,15 +10,18 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
+from airflow_enterprise_orch.delegation.arrivals import watchable
+from airflow_enterprise_orch.delegation.system import step_type
 from airflow_enterprise_orch.errors import TemplateError
 from airflow_enterprise_orch.value_stream.calendars import unknown_calendar, working_days
 from airflow_enterprise_orch.value_stream.draft import Draft
 from airflow_enterprise_orch.value_stream.model import Param
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed
-from airflow_enterprise_orch.value_stream.schedule import LONGEST, Schedule, recurrence
+from airflow_enterprise_orch.value_stream.schedule import FACT_TYPES, LONGEST, FileArrival, Schedule, recurrence
 from airflow_enterprise_orch.value_stream.template_folder import CALENDARS
 
-STARTS = ("cron", "every", "days", "assets")
+STARTS = ("cron", "every", "days", "assets", "file_arrival")
+EVENTS = ("assets", "file_arrival")
 TIMES = ("catch_up", "since")
 """Keys that only a time gives a meaning."""
 HERE: Path = ("schedule",)
@@ -31,6 +34,7 @@ def check_schedule(draft: Draft, params: Mapping[str, Param]) -> Iterator[Proble
     if not isinstance(schedule, dict):
         return
     problems = [*_check_texts(draft, schedule), *_check_together(draft, schedule), *_check_calendar(draft, schedule)]
+    problems += _check_files(draft, schedule, params)
     yield from problems
     for name, param in params.items():
         if param.required:
@@ -81,9 +85,11 @@ def _check_together(draft: Draft, schedule: Mapping[str, Any]) -> Iterator[Probl
         yield document.problem((*HERE, "time"), f"has no effect with {start!r}", "remove it", key=True)
     if start != "assets" and "match" in schedule:
         yield document.problem((*HERE, "match"), f"has no effect with {start!r}", "remove it", key=True)
-    for key in TIMES if start == "assets" else ():
+    for key in TIMES if start in EVENTS else ():
         if key in schedule:
-            what = "has no effect with 'assets': their events start a run at any time"
+            what = f"has no effect with {start!r}: their events start a run at any time"
+            if start == "file_arrival":
+                what = "has no effect with 'file_arrival': files start a run at any time"
             yield document.problem((*HERE, key), what, "remove it", key=True)
     assets = schedule["assets"] if isinstance(schedule.get("assets"), list) else []
     for index, name in enumerate(assets):
@@ -95,9 +101,45 @@ def _check_together(draft: Draft, schedule: Mapping[str, Any]) -> Iterator[Probl
         elif "calendar" not in schedule:
             what = "has no effect without 'calendar'"
             yield document.problem((*HERE, "on_closed"), what, "add calendar, or remove it", key=True)
-    if start != "assets" and schedule.get("catch_up") == "all" and "since" not in schedule:
+    if start not in EVENTS and schedule.get("catch_up") == "all" and "since" not in schedule:
         what = "all missed runs cannot be made up for without a first day"
         yield document.problem((*HERE, "catch_up"), what, "add since, such as since: 2026-01-01")
+
+
+def _check_files(draft: Draft, schedule: Mapping[str, Any], params: Mapping[str, Param]) -> Iterator[Problem]:
+    """Check what files start a run, by the model of the step that waits for such files, and which params they fill."""
+    body, document = schedule.get("file_arrival"), draft.document
+    here: Path = (*HERE, "file_arrival")
+    try:
+        arrival = FileArrival.model_validate(body)
+    except ValidationError:
+        return  # told already, or there is none
+    registration = watchable()
+    if registration is None:
+        what = "no system is installed whose files can start a run"
+        yield document.problem(here, what, "install airflow-enterprise-orch[fileshare]", key=True)
+        return
+    if arrival.stable is not None and arrival.marker is not None:
+        yield document.problem((*here, "stable"), "has no effect with 'marker'", "remove it", key=True)
+    given = {name: getattr(arrival, name) for name in ("pattern", "folder", "marker")}
+    texts = {name: value for name, value in given.items() if value is not None}
+    try:
+        step_type(registration.arrivals)[1].work_model().model_validate(texts, context={"rendered": True})
+    except ValidationError as error:
+        for one in error.errors():
+            said = str(one["ctx"]["error"]) if "error" in one.get("ctx", {}) else one["msg"]
+            yield document.problem((*here, *one["loc"]), said, "correct it")
+    for name, value in texts.items():
+        if "{{" in value or "{%" in value:
+            what = "no Jinja is filled in here: the files are looked for before there is an instance"
+            yield document.problem((*here, name), what, "write it out, or take it from a profile: {{ values.<name> }}")
+    for name, fact in arrival.params.items():
+        if name not in params:
+            what, close = f"there is no param {name!r}", closest(name, params)
+            yield document.problem((*here, "params", name), what, "declare it", suggestion=close, key=True)
+        elif params[name].type not in FACT_TYPES[fact]:
+            what = f"the {fact} of a file is of type {listed(FACT_TYPES[fact], 'or')}, param {name!r} is of another"
+            yield document.problem((*here, "params", name), what, "correct one of them")
 
 
 def _check_calendar(draft: Draft, schedule: Mapping[str, Any]) -> Iterator[Problem]:

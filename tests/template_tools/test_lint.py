@@ -98,6 +98,8 @@ def test_a_value_of_a_table_that_no_step_reads(tmp_path):
         ("{{ params.id }}", "schedule: {cron: '0 4 * * *'}\n", "all runs that the schedule starts have the same"),
         ("{{ params.id }}-{{ ds }}", "schedule: {cron: '0 4 * * *'}\n", ""),
         ("{{ ds }}", "", ""),
+        ("{{ params.id }}", "schedule: {file_arrival: {connection: c, pattern: x, params: {id: path}}}\n", ""),
+        ("{{ params.id }}", "schedule: {file_arrival: {connection: c, pattern: x}}\n", "all runs that the schedule"),
         ("{{ business_date }}", "schedule: {cron: '0 4 * * *'}\n", ""),
         ("{{ params.id }}", "", ""),
     ],

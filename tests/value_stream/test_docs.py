@@ -12,7 +12,7 @@ from airflow_enterprise_orch.value_stream.calendars import CalendarFile, Holiday
 from airflow_enterprise_orch.value_stream.model import Business, Header, Limits, Param, Schedule, ValueStream
 from airflow_enterprise_orch.value_stream.reading_own import OWN_KINDS
 from airflow_enterprise_orch.value_stream.recurrence import Recurrence
-from airflow_enterprise_orch.value_stream.schedule import NthWorkingDay, recurrence
+from airflow_enterprise_orch.value_stream.schedule import FileArrival, NthWorkingDay, recurrence
 from airflow_enterprise_orch.value_stream.step_parts import BaseStep, ForEach, Resource
 from airflow_enterprise_orch.value_stream.steps import (
     AirflowStep,
@@ -45,6 +45,7 @@ MODELS = (
     Business,
     Param,
     Schedule,
+    FileArrival,
     Limits,
     BaseStep,
     DelegatedStep,
@@ -157,7 +158,7 @@ def test_the_example_of_a_calendar_is_right_and_its_schedules_run(tmp_path):
         stream = ValueStream.load(template)
         assert stream.schedule is not None
         found = recurrence(stream.schedule, stream.calendars)
-        if stream.schedule.assets:
+        if stream.schedule.assets or stream.schedule.file_arrival:
             assert found is None
             continue
         assert isinstance(found, Recurrence)

@@ -56,9 +56,10 @@ from airflow_enterprise_orch.systems.fileshare.steps import (
     duration,
 )
 from airflow_enterprise_orch.systems.fileshare.store import Source, Staged, Store
-from airflow_enterprise_orch.systems.fileshare.waits import Look, Wait
+from airflow_enterprise_orch.systems.fileshare.waits import Look, Wait, arrived
 
 if TYPE_CHECKING:
+    from airflow_enterprise_orch.delegation.arrivals import Arrival, Place
     from airflow_enterprise_orch.delegation.work import Work
 
 KEY = re.compile(r"[A-Z][A-Z0-9]{19}")
@@ -346,6 +347,10 @@ class FileShare:
         return f"{path}{MANIFEST} lay there already and says SHA-256 {told}, the file has {arrival.sha256}"
 
     # Waits.
+
+    async def arrived(self, places: Sequence[Place]) -> Mapping[Place, tuple[Arrival, ...]]:
+        """Return the complete files in some places; nothing is written down."""
+        return await arrived(self._store, self._look, places, asyncio.get_running_loop().time())
 
     async def _begin_wait(self, work: FileshareAwait, key: str) -> JobHandle:
         if await self._store.listing(work.folder) is None:

@@ -13,6 +13,7 @@ FILESHARE = SystemRegistration(
     connection_type="aws",
     other_connection_types=("sftp", "ssh", "samba"),
     tester="airflow_enterprise_orch.systems.fileshare.hook:test_fileshare_connection",
+    arrivals="fileshare.await",
     opener="airflow_enterprise_orch.systems.fileshare.hook:open_fileshare",
     clients=("airflow.providers.amazon.aws.hooks.s3", "airflow.providers.ssh.hooks.ssh", "asyncssh", "smbclient"),
     steps=(

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from airflow_enterprise_orch.delegation.arrivals import Arrival, Place
 from airflow_enterprise_orch.systems.fileshare.journal import End
 from airflow_enterprise_orch.systems.fileshare.steps import MANIFEST, STAGE, FileshareAwait, duration
 
 if TYPE_CHECKING:
-    from airflow_enterprise_orch.systems.fileshare.store import Entry
+    from airflow_enterprise_orch.systems.fileshare.store import Entry, Store
 
 NAMED = 100
 """So many files are named in the record of a wait."""
@@ -92,6 +93,31 @@ class Wait:
             **self.remembered,
         }
         return End("arrived", 0, self.since, moment, (f"{len(names)} file(s) arrived", *lines), values)
+
+
+async def arrived(store: Store, look: Look, places: Sequence[Place], moment: float) -> dict[Place, tuple[Arrival, ...]]:
+    """Return the complete files in some places; each folder is listed once.
+
+    :param look: what was seen before.
+    :param moment: the time of this look, in seconds of a clock that only goes on.
+    """
+    found: dict[Place, tuple[Arrival, ...]] = {}
+    for folder in sorted({place.folder for place in places}):
+        entries = await store.listing(folder)
+        for place in places:
+            if place.folder != folder:
+                continue
+            wait = Wait(folder, place.pattern, 1, place.stable, place.marker, "")
+            found[place] = tuple(
+                Arrival(
+                    f"{folder}/{entry.name}" if folder else entry.name,
+                    entry.size,
+                    entry.changed,
+                    entry.modified.isoformat() if entry.modified is not None else "",
+                )
+                for entry in look.at(store.identity, wait, entries, moment)[0]
+            )
+    return found
 
 
 class Look:

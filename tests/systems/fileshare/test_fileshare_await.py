@@ -10,6 +10,7 @@ import asyncio
 
 import pytest
 
+from airflow_enterprise_orch.delegation.arrivals import Place
 from airflow_enterprise_orch.delegation.job import Ending, Phase
 from airflow_enterprise_orch.delegation.system import Absent, Found
 from airflow_enterprise_orch.errors import RequestRejected
@@ -174,3 +175,34 @@ def test_many_at_once_find_the_same_end(s3, key):
         return {(await client.result(handle)).code for _ in range(3)}
 
     assert len(s3.run(live)) == 1
+
+
+def test_files_that_arrive_are_seen_without_a_trace_and_known_again(share):
+    share.put("in/a.csv", b"1")
+    share.put("in/b.csv", b"22")
+    share.put("in/b.csv.done", b"")
+    share.put("in/.orch-0123.csv", b"a stage of a delivery")
+    at_once, marked = Place("in", "*.csv", 0.0), Place("in", "*.csv", 0.0, ".done")
+    steady, gone = Place("in", "*.csv", 0.5), Place("nowhere", "*", 0.0)
+
+    async def live(client):
+        first = await client.arrived([at_once, marked, steady, gone])
+        await asyncio.sleep(0.6)
+        second = await client.arrived([steady, at_once])
+        return first, second
+
+    first, second = share.run(live)
+    assert [(one.path, one.size) for one in first[at_once]] == [("in/a.csv", 1), ("in/b.csv", 2)]
+    assert [one.path for one in first[marked]] == ["in/b.csv"]
+    assert (first[steady], first[gone]) == ((), ())
+    assert second[steady] == second[at_once] == first[at_once], "another look makes another arrival of it"
+    assert share.records("open") == []
+
+    share.put("in/a.csv", b"333")
+
+    async def again(client):
+        return (await client.arrived([at_once]))[at_once]
+
+    third = share.run(again)
+    assert third[0].run_id != first[at_once][0].run_id
+    assert third[1].run_id == first[at_once][1].run_id, "another session makes another arrival of it"
