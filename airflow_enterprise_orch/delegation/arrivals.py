@@ -51,11 +51,16 @@ class Arrival:
         return self.path.rpartition("/")[2]
 
     @property
-    def run_id(self) -> str:
-        """The id of the instance that it starts: the same for the same file, another one when it was written anew."""
+    def mark(self) -> str:
+        """What tells it from all others: the same for the same file, another one when it was written anew."""
         whole = json.dumps([self.path, self.size, self.changed, self.modified])
+        return hashlib.sha256(whole.encode()).hexdigest()[:20]
+
+    @property
+    def run_id(self) -> str:
+        """The id of the instance that it starts; it ends with the mark."""
         name = re.sub(r"[^A-Za-z0-9_.~:+-]", "_", self.name)[:LONGEST_NAME]
-        return f"file.{name}.{hashlib.sha256(whole.encode()).hexdigest()[:20]}"
+        return f"file.{name}.{self.mark}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain JSON form."""

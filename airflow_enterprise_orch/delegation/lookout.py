@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Context
 from typing import Any
 
 from airflow_enterprise_orch.delegation import guard
-from airflow_enterprise_orch.delegation.arrivals import Arrival, Place
+from airflow_enterprise_orch.delegation.arrivals import Arrival, Place, SeesArrivals
 from airflow_enterprise_orch.delegation.system import SystemRegistration
 from airflow_enterprise_orch.errors import ConnectionBlocked, LoginRefused, OrchestrationError, RequestRejected
 
@@ -39,6 +39,7 @@ class Lookout:
         self._places: dict[Place, list[asyncio.Queue[tuple[Arrival, ...]]]] = {}
         self._task: asyncio.Task[None] | None = None
         self._errors = 0
+        self._refused: dict[Place, str] = {}
 
     async def looks(self, place: Place) -> AsyncIterator[tuple[Arrival, ...]]:
         """Yield the complete files of a place, look by look; who is slow gets the newest look only."""
@@ -76,8 +77,7 @@ class Lookout:
             if not hasattr(sees, "arrived"):
                 raise RequestRejected(f"{system.identity} cannot be looked at for files")
             while self._places:
-                async with asyncio.timeout(PATIENCE):
-                    found = await sees.arrived(list(self._places))
+                found = await self._look(sees)
                 if self._errors:
                     log.info("connection %s can be looked at for files again", self._connection_id)
                 self._errors = 0
@@ -88,11 +88,34 @@ class Lookout:
                         queue.put_nowait(files)
                 await asyncio.sleep(self._every)
 
+    async def _look(self, sees: SeesArrivals) -> Mapping[Place, tuple[Arrival, ...]]:
+        """Return what is there; a place that the system refuses to look at takes no other down."""
+        places = list(self._places)
+        async with asyncio.timeout(PATIENCE):
+            try:
+                found = await sees.arrived(places)
+                self._refused.clear()
+            except RequestRejected:
+                found = {}
+                for place in places:
+                    try:
+                        found |= await sees.arrived([place])
+                    except RequestRejected as error:
+                        if self._refused.get(place) != str(error):
+                            log.error("connection %s: %s", self._connection_id, error)  # noqa: TRY400 - it says all
+                        self._refused[place] = str(error)
+        return found
+
     async def _failed(self, error: Exception) -> float:
         """Say what is wrong, once; return the seconds until the next try."""
         self._errors += 1
         if isinstance(error, LoginRefused):
-            await guard.block(self._connection_id, error)
+            try:
+                await guard.block(self._connection_id, error)
+            except Exception:
+                # Nobody may stop looking for that; trying the login again soon could revoke the user, though.
+                log.exception("connection %s could not be blocked", self._connection_id)
+                return WIDEST
         known = isinstance(error, (OrchestrationError, TimeoutError))
         if self._errors == 1 or not known:
             why = str(error) or type(error).__name__

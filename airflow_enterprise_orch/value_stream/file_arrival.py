@@ -12,7 +12,7 @@ stream is paused.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, AssetWatcher, BaseOperator
@@ -25,6 +25,7 @@ from airflow.sdk.exceptions import (
 )
 from airflow.sdk.execution_time import comms
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
 
 from airflow_enterprise_orch.delegation.arrivals import Arrival, Place
 from airflow_enterprise_orch.delegation.lookout import lookout
@@ -38,9 +39,10 @@ ARRIVAL_VERSION = 1
 ARRIVED = "orch.arrived"
 """The key of a run's conf that tells the file; no param can have such a name."""
 KNOWN = "orch.known"
-"""The key of the asset's state that holds the run ids of files that lie there and were handed over."""
+"""The key of the asset's state that holds the marks of files that lie there and were handed over."""
 AGAIN = 300.0
 """Seconds after which a file is told once more whose instance is not there."""
+LONGEST_NOTE = 500
 AT_ONCE = 200
 """So many files are told in one event."""
 
@@ -82,8 +84,8 @@ class FileArrivalTrigger(BaseEventTrigger):
             try:
                 if known is None:
                     known = await self._kept()
-                there = {file.run_id: file for file in files}
-                started = await self._started(there.keys() - known)
+                there = {file.mark: file for file in files}
+                started = await self._started(there[one].run_id for one in there.keys() - known)
                 now_known = (known & there.keys()) | started
                 if now_known != known:
                     await self._keep(now_known)
@@ -93,29 +95,30 @@ class FileArrivalTrigger(BaseEventTrigger):
                 self.log.warning("Cannot tell which files have started an instance: %s", error)
                 continue
             now = asyncio.get_running_loop().time()
-            told = {run_id: at for run_id, at in told.items() if run_id in there and run_id not in known}
-            new = sorted(one for one in there.keys() - known if now - told.get(one, -AGAIN) >= AGAIN)[:AT_ONCE]
+            told = {one: at for one, at in told.items() if one in there and one not in known}
+            due = [one for one in there.keys() - known if now - told.get(one, -AGAIN) >= AGAIN]
+            new = sorted(due, key=lambda one: there[one].path)[:AT_ONCE]
             if new:
                 told |= dict.fromkeys(new, now)
                 event = {"version": ARRIVAL_VERSION, "files": [there[one].to_json() for one in new]}
                 yield TriggerEvent(event)  # type: ignore[no-untyped-call]  # Airflow's is not annotated
 
     async def _kept(self) -> set[str]:
-        """Return the run ids that are kept, which outlive their runs: those are deleted some day, the file may stay."""
+        """Return the marks that are kept, which outlive the runs: those are deleted some day, the file may stay."""
         if self.asset_state_store is None:
             raise AirflowException("Airflow gave the watcher no state of its asset")
-        kept = await self.asset_state_store.aget(KNOWN, [])
+        # Not its async methods: the first Airflow 3.3 has none.
+        kept = await sync_to_async(self.asset_state_store.get)(KNOWN, [])
         return {str(one) for one in kept} if isinstance(kept, list) else set()
 
     async def _keep(self, known: set[str]) -> None:
         if self.asset_state_store is not None:
-            await self.asset_state_store.aset(KNOWN, [*sorted(known)])
+            await sync_to_async(self.asset_state_store.set)(KNOWN, [*sorted(known)])
 
-    async def _started(self, run_ids: Any) -> set[str]:
-        """Return those whose instance is there."""
-        from asgiref.sync import sync_to_async
-
-        return await Announcements(sync_to_async(_asked)).there(self.watch["stream"], run_ids)
+    async def _started(self, run_ids: Iterable[str]) -> set[str]:
+        """Return the marks of those that are there."""
+        found = await Announcements(sync_to_async(_asked)).there(self.watch["stream"], run_ids)
+        return {run_id.rpartition(".")[2] for run_id in found}
 
 
 class ArriveStep(BaseOperator):
@@ -143,7 +146,7 @@ class ArriveStep(BaseOperator):
         for run_id, file in sorted(files.items()):
             try:
                 self._start(context["ti"].dag_id, run_id, file)
-            except AirflowException as error:
+            except (AirflowException, ValueError) as error:
                 failed.append(str(error))  # one file must not keep the others back
         if failed:
             raise AirflowException(f"{len(failed)} of {len(files)} file(s) started nothing: {'; '.join(failed)[:2000]}")
@@ -159,16 +162,16 @@ class ArriveStep(BaseOperator):
             dag_id=stream,
             run_id=run_id,
             conf={**conf, ARRIVED: file.to_json()},
-            note=f"Started by the arrival of {file.path}",
+            note=f"Started by the arrival of {file.path!r}"[:LONGEST_NOTE],
         )
         try:
             answer = _asked(message)
         except AirflowRuntimeError as error:
-            raise AirflowException(f"{file.path}: {error}") from error
+            raise AirflowException(f"{file.path!r}: {error}") from error
         there = isinstance(answer, comms.ErrorResponse)
         if there and answer.error != ErrorType.DAGRUN_ALREADY_EXISTS:
-            raise AirflowException(f"{file.path}: {answer.error.value}")
-        self.log.info("%s: instance %s %s", file.path, run_id, "is there already" if there else "was started")
+            raise AirflowException(f"{file.path!r}: {answer.error.value}")
+        self.log.info("%r: instance %s %s", file.path, run_id, "is there already" if there else "was started")
 
 
 def _files(context: Context) -> list[Arrival]:

@@ -18,7 +18,7 @@ from airflow_enterprise_orch.delegation import lookout as module
 from airflow_enterprise_orch.delegation.arrivals import Arrival, Place
 from airflow_enterprise_orch.delegation.lookout import Lookout, lookout
 from airflow_enterprise_orch.delegation.system import SystemRegistration
-from airflow_enterprise_orch.errors import LoginRefused, SystemUnreachable
+from airflow_enterprise_orch.errors import LoginRefused, RequestRejected, SystemUnreachable
 
 IN, OUT = Place("in", "*.csv"), Place("out", "*")
 
@@ -33,11 +33,14 @@ class Share:
         self.looks: list[list[Place]] = []
         self.files: dict[Place, tuple[Arrival, ...]] = {IN: (), OUT: ()}
         self.errors: list[Exception] = []
+        self.refuses: Place | None = None
 
     async def arrived(self, places: list[Place]) -> dict[Place, tuple[Arrival, ...]]:
         self.looks.append(places)
         if self.errors:
             raise self.errors.pop(0)
+        if self.refuses in places:
+            raise RequestRejected(f"nobody may list {self.refuses.folder}")
         return {place: self.files[place] for place in places}
 
 
@@ -92,6 +95,41 @@ def test_it_looks_again_after_trouble_and_nobody_is_told_to_stop(share: Share) -
 
     assert asyncio.run(live()) == (arrival("a.csv"),)
     assert share.logins == 4
+
+
+def test_a_place_that_is_refused_takes_no_other_down(share: Share, caplog: pytest.LogCaptureFixture) -> None:
+    share.files[OUT] = (arrival("a.csv"),)
+    share.refuses = IN
+
+    async def live() -> list[tuple[Arrival, ...]]:
+        watch = Lookout(REGISTRATION, "c", every=0.01)
+        mine, other = watch.looks(IN), watch.looks(OUT)
+        waits = asyncio.ensure_future(anext(mine))  # type: ignore[arg-type]  # it is a coroutine
+        found = [await anext(other) for _ in range(3)]
+        assert not waits.done()
+        share.refuses = None
+        return [*found, await waits]
+
+    assert asyncio.run(live()) == [(arrival("a.csv"),)] * 3 + [()]
+    assert caplog.text.count("nobody may list in") == 1
+    assert share.logins == 1
+
+
+def test_a_login_that_cannot_be_blocked_is_not_tried_again_soon(
+    share: Share, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    share.errors = [LoginRefused("c", "wrong password", "correct it")]
+
+    async def block(connection: str, error: LoginRefused) -> None:
+        raise OSError("no API")
+
+    monkeypatch.setattr(guard, "block", block)
+
+    async def live() -> tuple[Arrival, ...]:
+        return await anext(Lookout(REGISTRATION, "c", every=0.01).looks(IN))
+
+    assert asyncio.run(live()) == ()
+    assert "connection c could not be blocked" in caplog.text
 
 
 def test_a_refused_login_blocks_the_connection(share: Share, monkeypatch: pytest.MonkeyPatch) -> None:

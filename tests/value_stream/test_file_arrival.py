@@ -99,7 +99,7 @@ def test_each_file_of_all_events_starts_one_instance_with_its_params(airflow: Ai
     assert set(airflow.runs) == {a.run_id, b.run_id}
     run = airflow.runs[a.run_id]
     assert run.conf == {"file": "in/a.csv", "bytes": 5, ARRIVED: a.to_json()}
-    assert (run.dag_id, run.note) == ("orders", "Started by the arrival of in/a.csv")
+    assert (run.dag_id, run.note) == ("orders", "Started by the arrival of 'in/a.csv'")
     with pytest.raises(DownstreamTasksSkipped):  # the event came twice, or the task was run again
         hands_over(told(a), told(b))
     assert len(airflow.runs) == 2
@@ -114,9 +114,19 @@ def test_any_other_run_goes_on(airflow: Airflow) -> None:
 def test_one_file_that_is_refused_keeps_no_other_back(airflow: Airflow) -> None:
     a, b = arrival("a.csv"), arrival("b.csv")
     airflow.refused = {a.run_id}
-    with pytest.raises(AirflowException, match=r"1 of 2 file\(s\) started nothing: in/a.csv"):
+    with pytest.raises(AirflowException, match=r"1 of 2 file\(s\) started nothing: 'in/a.csv'"):
         hands_over(told(a, b))
     assert set(airflow.runs) == {b.run_id}
+
+
+def test_a_name_that_means_harm_stays_a_name(airflow: Airflow) -> None:
+    path = "in/" + "x" * 900 + "\n{{ 7 * 7 }}'; rm -rf $HOME"
+    with pytest.raises(DownstreamTasksSkipped):
+        hands_over(told(Arrival(path, 1, "e")))
+    ((run_id, run),) = airflow.runs.items()
+    assert run.conf["file"] == path
+    assert len(run.note) == 500
+    assert "\n" not in run.note + run_id
 
 
 def test_an_event_that_somebody_made_up_starts_nothing(airflow: Airflow) -> None:
@@ -136,10 +146,10 @@ class Watcher:
         self.written = 0
         self.monkeypatch = monkeypatch
 
-    async def aget(self, key: str, default: Any) -> Any:
+    def get(self, key: str, default: Any) -> Any:
         return self.state.get(key, default)
 
-    async def aset(self, key: str, value: Any) -> None:
+    def set(self, key: str, value: Any) -> None:
         self.state[key] = json.loads(json.dumps(value))
         self.written += 1
 
@@ -182,7 +192,7 @@ A, B = arrival("a.csv"), arrival("b.csv")
 def test_a_file_is_told_once_while_its_instance_begins(watcher: Watcher, airflow: Airflow) -> None:
     start = lambda: airflow.runs.update({A.run_id: 1})  # noqa: E731
     assert watcher.sees((), (A,), (A,), start, (A,), (A, B), (A, B)) == [["in/a.csv"], ["in/b.csv"]]
-    assert watcher.state[KNOWN] == [A.run_id]
+    assert watcher.state[KNOWN] == [A.mark]
 
 
 def test_a_file_is_told_again_until_its_instance_is_there(
