@@ -33,9 +33,9 @@ Kind = Literal["added", "removed", "renamed", "changed"]
 
 _WORDS: Mapping[str, str] = {
     "after": "comes after",
-    "on_timeout": "without an answer in time",
+    "on_timeout": "what happens after that time",
     "on_reject": "on a rejection",
-    "within": "waits for an answer",
+    "within": "how long it waits",
     "assignees": "who may answer",
     "time_limit": "time limit",
     "resource.pool": "holds slots of pool",
@@ -48,6 +48,7 @@ _WORDS: Mapping[str, str] = {
     "match": "which rules that hold are taken",
     "key": "business key",
     "duplicates": "a second live instance with the same key",
+    "which": "which instances count",
     "announce": "what its instances tell those who wait for them",
     "instances": "instances at a time",
     "steps": "steps of one instance at a time",

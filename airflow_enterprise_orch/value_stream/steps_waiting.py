@@ -93,7 +93,7 @@ class WaitForStep(BaseStep):
         description="Instead of the business date the business key of the other instance; may use params and earlier "
         "steps.",
     )
-    instances: Literal["newest", "all", "any"] = Field(
+    which: Literal["newest", "all", "any"] = Field(
         "newest",
         description="Which count where several are there: the newest, all of them, or any one.",
     )
@@ -120,7 +120,7 @@ class WaitForStep(BaseStep):
             "milestone": self.step,
             "offset": self.offset,
             "key": self.key,
-            "instances": self.instances,
+            "instances": self.which,
             "on_failure": self.on_failure,
             "within": self.within and self.within.total_seconds(),
             "on_timeout": self.on_timeout,
@@ -133,7 +133,7 @@ class WaitForStep(BaseStep):
         if self.offset:
             of = f"of the business date {days} {'later' if self.offset > 0 else 'earlier'}"
         what = f"for step {self.step} of {self.stream} {of}" if self.step else f"for {self.stream} {of}"
-        several = {"newest": "", "all": ", all instances", "any": ", any instance"}[self.instances]
+        several = {"newest": "", "all": ", all instances", "any": ", any instance"}[self.which]
         failed = "; a failure there fails the step" if self.on_failure == "fail" else ""
         if self.within is None:
             return f"{what}{several}{failed}"

@@ -55,7 +55,7 @@ def changes(*pairs: tuple[str, str]) -> list[str]:
         (
             "within: 2h\n      on_timeout",
             "within: 4h\n      on_timeout",
-            "step approve: waits for an answer changed from '2h' to '4h'",
+            "step approve: how long it waits changed from '2h' to '4h'",
         ),
         ("time_limit: 10m", "time_limit: 20m", "step provision_large: time limit changed from '10m' to '20m'"),
         ("    time_limit: 10m\n", "", "step provision_large: time limit removed, it was '10m'"),
