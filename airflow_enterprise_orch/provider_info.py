@@ -25,6 +25,7 @@ def get_provider_info() -> dict[str, Any]:
         "description": "Orchestrates whole value streams across the systems that already own the work.",
         "connection-types": list(_connection_types()),
         "config": DECLARED,
+        "db-managers": ["airflow_enterprise_orch.executive_view.db_manager.EnterpriseOrchDBManager"],
     }
 
 
