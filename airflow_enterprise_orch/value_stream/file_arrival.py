@@ -91,7 +91,7 @@ class FileArrivalTrigger(BaseEventTrigger):
                     await self._keep(now_known)
                     known = now_known
             except Exception as error:
-                # Whatever it is, the next look is as good as this one; a trigger that fails is not started again.
+                # Whatever it is, the next look is as good as this one: no trouble of Airflow ends the watch.
                 self.log.warning("Cannot tell which files have started an instance: %s", error)
                 continue
             now = asyncio.get_running_loop().time()
