@@ -252,6 +252,23 @@ def serialized(template: Path, seed: str) -> str:
     return done.stdout[done.stdout.index("{") :]
 
 
+def test_what_waits_and_is_started_by_files_is_the_same_in_every_process(tmp_path: Path) -> None:
+    template = tmp_path / "orders.yaml"
+    template.write_text(
+        "value_stream: orders\ntitle: O\n"
+        'business: {domain: D, owner: o, key: "{{ params.b }}", announce: [business_key, business_date]}\n'
+        "params: {b: {type: string, default: x}, a: {type: integer, default: 1}}\n"
+        "schedule: {file_arrival: {connection: c, pattern: '*', params: {b: path, a: size}}}\n"
+        "steps:\n  w: {wait_for: {stream: other, offset: -1, within: 1h}}\n"
+    )
+    one, two = serialized(template, "1"), serialized(template, "4711")
+    assert one == two
+    assert " at 0x" not in one
+    (asset,) = json.loads(one)["dag"]["timetable"]["__var"]["asset_condition"]["objects"]
+    (watcher,) = asset["watchers"]
+    assert watcher["trigger"]["kwargs"]["watch"]["__var"]["pattern"] == "*"
+
+
 BY_THE_TEMPLATE = ("task_id", "task_type", "_task_module", "_task_display_name", "trigger_rule", "downstream_task_ids")
 
 
