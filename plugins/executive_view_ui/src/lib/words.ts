@@ -102,3 +102,9 @@ export function told(value: unknown): string {
   }
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
+
+/** Steps by their titles, where they are known; everything else as it is. */
+export function titled(value: unknown, titles: ReadonlyMap<string, string>): string {
+  const one = (item: unknown) => (typeof item === "string" ? (titles.get(item) ?? item) : item);
+  return told(Array.isArray(value) ? value.map(one) : one(value));
+}

@@ -6,7 +6,7 @@ import type { Orphan } from "../api/schema";
 import { paths } from "../lib/paths";
 import { changed, eventQuery, written } from "../lib/view";
 import { Link } from "react-router-dom";
-import { At, Download, FilterMenu, Panel, StackTag } from "../ui/parts";
+import { At, Download, FilterMenu, Panel, Scroll, StackTag } from "../ui/parts";
 import { EventList, KIND_CHOICES } from "./events";
 
 /** Who decided and did what, and the remote jobs that nobody waits for. */
@@ -55,7 +55,7 @@ export default function Audit() {
 function Orphans({ items, total }: { items: readonly Orphan[]; total: number }) {
   return (
     <Panel className="eo-alarm" note={`${total} on other systems`} title="Jobs that nobody waits for">
-      <div aria-label="Jobs that nobody waits for" className="eo-scroll" role="region" tabIndex={0}>
+      <Scroll name="Jobs that nobody waits for">
         <table className="eo-table">
           <thead>
             <tr>
@@ -89,7 +89,7 @@ function Orphans({ items, total }: { items: readonly Orphan[]; total: number }) 
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </Panel>
   );
 }

@@ -5,7 +5,7 @@ import type { Event } from "../api/schema";
 import { count, exactly } from "../lib/format";
 import { paths } from "../lib/paths";
 import { sentence, told, type Look } from "../lib/words";
-import { At, Badge } from "../ui/parts";
+import { At, Badge, Scroll } from "../ui/parts";
 import { Empty, Shown, Skeleton } from "../ui/states";
 
 const KINDS: Record<string, Look> = {
@@ -35,7 +35,7 @@ export function EventList({ fixed, within = false }: { fixed: EventQuery; within
           <Empty title="Nothing to tell">{within ? "Decisions, alerts and what people did appear here." : "No event fits the filter above."}</Empty>
         ) : (
           <>
-            <div aria-label="Events" className="eo-scroll" role="region" tabIndex={0}>
+            <Scroll framed name="Events">
               <table className="eo-table">
                 <thead>
                   <tr>
@@ -54,7 +54,7 @@ export function EventList({ fixed, within = false }: { fixed: EventQuery; within
                   ))}
                 </tbody>
               </table>
-            </div>
+            </Scroll>
             <p className="eo-pad eo-quiet">
               {count(events.length)} of {count(total)}{" "}
               {asked.hasNextPage ? (

@@ -5,11 +5,11 @@ import type { Cause, DecisionTold, InstanceDetail, RemoteJob, Why } from "../api
 import { delta, exactly, moment } from "../lib/format";
 import { paths } from "../lib/paths";
 import { changed } from "../lib/view";
-import { health, instanceState, level, sentence, told, verdict } from "../lib/words";
+import { health, instanceState, level, sentence, titled, told, verdict } from "../lib/words";
 import { Gantt } from "../ui/gantt";
 import { Graph } from "../ui/graph";
 import { Icon, type IconName } from "../ui/icons";
-import { AsOf, At, Badge, Expected, Fact, Panel, Seen, StackTag, Tabs, Took } from "../ui/parts";
+import { AsOf, At, Badge, Expected, Fact, Panel, Scroll, Seen, StackTag, Tabs, Took } from "../ui/parts";
 import { Empty, Shown, Skeleton, trouble } from "../ui/states";
 import { EventList } from "./events";
 import { StepPanel } from "./step";
@@ -117,7 +117,7 @@ const hostPath = (href: string): string => new URL(href.replace(/^\//u, ""), doc
 
 const CAUSES: Record<string, IconName> = {
   stream: "branch",
-  step: "dot",
+  step: "play",
   remote_job: "remote",
   system: "remote",
   resource: "lock",
@@ -192,7 +192,7 @@ function Body({ data }: { data: InstanceDetail }) {
           case "timeline":
             return <Gantt timeline={data.timeline} />;
           case "decisions":
-            return <Decisions decisions={data.decisions} />;
+            return <Decisions decisions={data.decisions} titles={new Map(data.graph.nodes.map(({ id, title }) => [id, title]))} />;
           case "jobs":
             return <Jobs data={data} />;
           case "data":
@@ -212,7 +212,7 @@ function Body({ data }: { data: InstanceDetail }) {
   );
 }
 
-export function Decisions({ decisions }: { decisions: readonly DecisionTold[] }) {
+function Decisions({ decisions, titles }: { decisions: readonly DecisionTold[]; titles: ReadonlyMap<string, string> }) {
   if (decisions.length === 0) {
     return <Empty title="Nothing was decided yet">Decisions appear here with the values that they looked at.</Empty>;
   }
@@ -224,7 +224,7 @@ export function Decisions({ decisions }: { decisions: readonly DecisionTold[] })
           {decision.overridden ? (
             <p className="eo-note" data-tone="risk">
               <Icon name="person" /> {decision.overridden.by} had it otherwise: {decision.overridden.reason || "no reason was given"}. The rules would have
-              taken {decision.overridden.instead.map(sentence).join(", ") || "nothing"}.
+              taken {titled(decision.overridden.instead, titles) || "nothing"}.
             </p>
           ) : null}
           {decision.problem ? (
@@ -232,6 +232,7 @@ export function Decisions({ decisions }: { decisions: readonly DecisionTold[] })
               <Icon name="alert" /> {decision.problem}
             </p>
           ) : null}
+          <Scroll name={`Rules of ${decision.step.title}`}>
           <table className="eo-table">
             <thead>
               <tr>
@@ -246,12 +247,13 @@ export function Decisions({ decisions }: { decisions: readonly DecisionTold[] })
                   <td>
                     <code>{way.title}</code>
                   </td>
-                  <td>{told(way.leads_to)}</td>
+                  <td>{titled(way.leads_to, titles)}</td>
                   <td>{way.fired ? <Badge look={{ tone: "ok", icon: "check", text: "Yes" }} plain /> : <span className="eo-quiet">No</span>}</td>
                 </tr>
               ))}
             </tbody>
           </table>
+          </Scroll>
           {decision.values.length > 0 ? (
             <dl className="eo-values">
               {decision.values.map(({ name, value }) => (
@@ -286,7 +288,7 @@ function Jobs({ data }: { data: InstanceDetail }) {
           <Icon name="alert" /> The record of {steps.get(id)?.title ?? sentence(id)} cannot be read: {problem}
         </p>
       ))}
-      <div aria-label="Remote jobs" className="eo-scroll" role="region" tabIndex={0}>
+      <Scroll framed name="Remote jobs">
         <table className="eo-table">
           <thead>
             <tr>
@@ -328,7 +330,7 @@ function Jobs({ data }: { data: InstanceDetail }) {
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </>
   );
 }

@@ -9,7 +9,7 @@ import { changed, overviewQuery } from "../lib/view";
 import { level, sentence, type Tone } from "../lib/words";
 import { Lateness, Spark, Trend } from "../ui/charts";
 import { Icon } from "../ui/icons";
-import { Action, AsOf, At, Expected, FilterMenu, Panel } from "../ui/parts";
+import { Action, AsOf, At, Expected, FilterMenu, Panel, Scroll } from "../ui/parts";
 import { Empty, Shown, Skeleton, trouble } from "../ui/states";
 
 /** What an executive reads in five seconds, and where an operations lead begins. */
@@ -171,7 +171,7 @@ function Tile({ title, value, note, tone, to, children }: TileProps) {
 export function StreamTable({ streams, plain }: { streams: readonly StreamLine[]; plain?: boolean }) {
   const navigate = useNavigate();
   return (
-    <div className="eo-scroll" tabIndex={plain ? undefined : 0} role="region" aria-label="Streams, table">
+    <Scroll name="All streams">
       <table className="eo-table">
         <thead>
           <tr>
@@ -242,7 +242,7 @@ export function StreamTable({ streams, plain }: { streams: readonly StreamLine[]
           })}
         </tbody>
       </table>
-    </div>
+    </Scroll>
   );
 }
 
@@ -262,7 +262,7 @@ function Lights({ dagId, stacks, plain }: { dagId: string; stacks: readonly Stac
         const look = level(light.level);
         const trouble = light.late + light.failed || light.at_risk || light.waiting_people;
         const said = [
-          `${light.stack.title}: ${look.text.toLowerCase()}`,
+          look.text.toLowerCase(),
           light.live ? `${light.live} live` : "",
           light.late ? `${light.late} late` : "",
           light.failed ? `${light.failed} failed` : "",
@@ -274,8 +274,11 @@ function Lights({ dagId, stacks, plain }: { dagId: string; stacks: readonly Stac
         const inside = (
           <>
             <Icon name={look.icon} size={12} />
-            {light.stack.title}
-            {trouble > 0 ? <b>{count(trouble)}</b> : null}
+            <span>
+              {light.stack.title}
+              {trouble > 0 ? <b> {count(trouble)}</b> : null}
+              <span className="eo-hidden">: {said}</span>
+            </span>
           </>
         );
         return plain || light.live === 0 ? (
@@ -284,7 +287,6 @@ function Lights({ dagId, stacks, plain }: { dagId: string; stacks: readonly Stac
           </span>
         ) : (
           <Link
-            aria-label={said}
             className="eo-light"
             data-tone={look.tone}
             key={light.stack.id}

@@ -3,13 +3,16 @@ import { createPortal } from "react-dom";
 import { Link, useSearchParams } from "react-router-dom";
 
 import { useOverview } from "../api/queries";
-import { exactly } from "../lib/format";
+import { count, exactly } from "../lib/format";
 import { paths } from "../lib/paths";
 import { overviewQuery } from "../lib/view";
 import { Lateness, Trend } from "../ui/charts";
 import { Icon } from "../ui/icons";
 import { Shown, Skeleton } from "../ui/states";
 import { Sentence, StreamTable, Tiles } from "./overview";
+
+/** How many streams fit on the page with the rest. */
+const ROWS = 14;
 
 /**
  * One page for the board. It stands beside the host's page and not within it: the host's scrolling boxes would cut it off
@@ -45,7 +48,12 @@ export default function Print() {
             </header>
             <Sentence data={data} />
             <Tiles data={data} query={query} />
-            <StreamTable plain streams={data.streams} />
+            <StreamTable plain streams={data.streams.slice(0, ROWS)} />
+            {data.streams.length > ROWS ? (
+              <p className="eo-quiet">
+                The {ROWS} that need most attention, of {count(data.streams.length)}.
+              </p>
+            ) : null}
             <div className="eo-columns">
               <section>
                 <h2>On time, last 30 days</h2>

@@ -6,11 +6,11 @@ import type { Change, Node, StreamDetail, StreamStatistics, Version } from "../a
 import { count, day, duration, moment, percent } from "../lib/format";
 import { paths } from "../lib/paths";
 import { changed } from "../lib/view";
-import { level, sentence, told } from "../lib/words";
+import { level, sentence, titled, told } from "../lib/words";
 import { Trend } from "../ui/charts";
 import { Graph } from "../ui/graph";
 import { Icon } from "../ui/icons";
-import { Action, AsOf, At, Badge, Fact, Panel, StackTag, Tabs } from "../ui/parts";
+import { Action, AsOf, At, Badge, Fact, Panel, Scroll, StackTag, Tabs } from "../ui/parts";
 import { Empty, Shown, Skeleton, trouble } from "../ui/states";
 
 /** One stream: what it does, how long that takes, what changed, and when it runs next. */
@@ -109,6 +109,7 @@ function Choreography({ data }: { data: StreamDetail }) {
       </div>
       {data.params.length > 0 ? (
         <Panel note={data.business_key ? <>business key <code>{data.business_key}</code></> : null} title="Started with">
+          <Scroll name="What it is started with">
           <table className="eo-table">
             <thead>
               <tr>
@@ -132,6 +133,7 @@ function Choreography({ data }: { data: StreamDetail }) {
               ))}
             </tbody>
           </table>
+          </Scroll>
         </Panel>
       ) : null}
     </>
@@ -186,6 +188,7 @@ function Statistics({ dagId }: { dagId: string }) {
 }
 
 function Numbers({ data }: { data: StreamStatistics }) {
+  const titles = new Map(data.steps.map(({ step }) => [step.id, step.title]));
   const longest = Math.max(1, ...data.steps.map((step) => step.p90_seconds ?? 0));
   return (
     <div className="eo-stacked">
@@ -211,6 +214,7 @@ function Numbers({ data }: { data: StreamStatistics }) {
         ))}
       </ul>
       <Panel note="half of the instances, and nine of ten" title="How long each step takes">
+        <Scroll name="Steps">
         <table className="eo-table eo-steps">
           <thead>
             <tr>
@@ -250,6 +254,7 @@ function Numbers({ data }: { data: StreamStatistics }) {
             ))}
           </tbody>
         </table>
+        </Scroll>
       </Panel>
       {data.branches.map((branch) => (
         <Panel
@@ -261,7 +266,7 @@ function Numbers({ data }: { data: StreamStatistics }) {
             {branch.ways.map((way) => (
               <li key={way.id}>
                 <span>
-                  <code>{way.title}</code> <span className="eo-quiet">→ {told(way.leads_to)}</span>
+                  <code>{way.title}</code> <span className="eo-quiet">→ {titled(way.leads_to, titles)}</span>
                 </span>
                 <span aria-hidden className="eo-bar-track">
                   <i data-tone="live" style={{ inlineSize: `${way.share * 100}%` }} />
@@ -278,7 +283,7 @@ function Numbers({ data }: { data: StreamStatistics }) {
           <ul className="eo-bars">
             {data.paths.map((path) => (
               <li key={path.steps.join()}>
-                <span className="eo-path">{path.steps.map(sentence).join(" → ")}</span>
+                <span className="eo-path">{path.steps.map((id) => titles.get(id) ?? sentence(id)).join(" → ")}</span>
                 <span aria-hidden className="eo-bar-track">
                   <i data-tone="live" style={{ inlineSize: `${path.share * 100}%` }} />
                 </span>
@@ -397,6 +402,7 @@ function Ahead({ dagId }: { dagId: string }) {
               note={`${data.schedule}${data.timezone ? `, ${data.timezone}` : ""} · ${data.history > 0 ? `ends told from ${count(data.history)} instances` : "not enough history for expected ends"}`}
               title="Next runs"
             >
+              <Scroll name="The next runs">
               <table className="eo-table">
                 <thead>
                   <tr>
@@ -428,6 +434,7 @@ function Ahead({ dagId }: { dagId: string }) {
                   ))}
                 </tbody>
               </table>
+              </Scroll>
             </Panel>
           ) : null}
         </>

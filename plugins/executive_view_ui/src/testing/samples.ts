@@ -4,6 +4,7 @@
  */
 
 import type {
+  Comparison,
   Counts,
   Edge,
   EventPage,
@@ -472,6 +473,8 @@ export const versions = (): Versions => ({
     { version: 6, digest: "b2", title: "Order to certificate", first_seen: at(-90_000), current: false, instances: 7800, live: 12, changes: [] },
   ],
 });
+
+export const comparison = (): Comparison => ({ old: 6, new: 7, changes: versions().items[0]?.changes ?? [] });
 
 export const runsAhead = (): RunsAhead => ({
   as_of: NOW,

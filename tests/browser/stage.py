@@ -1,0 +1,164 @@
+"""What the browser tests play on: a real Airflow API server with our plugin, and a real Chromium."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from playwright.sync_api import Page, Route
+
+from airflow_enterprise_orch.demo.processes import free_ports
+
+CHROMIUM = Path("/usr/bin/chromium")
+UI = Path(__file__).parents[2] / "plugins" / "executive_view_ui"
+START_TIMEOUT = 120.0
+
+
+@dataclass
+class ApiServer:
+    """One Airflow API server: whoever comes is its administrator; there is no scheduler, and nothing runs.
+
+    :param database: a migrated SQLite file; it is copied.
+    """
+
+    home: Path
+    database: Path
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        (self.port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = self.home / "api-server.log"
+
+    def start(self) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        shutil.copy(self.database, self.home / "airflow.db")
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__API__SECRET_KEY": secrets.token_urlsafe(32),
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}?timeout=60",
+            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            "NO_COLOR": "1",
+        }
+        command = [sys.executable, "-m", "airflow", "api-server", "--host", "127.0.0.1", "--workers", "1"]
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*command, "--port", str(self.port), "--apps", "core"],
+                stdout=output,
+                stderr=output,
+                env=environment,
+                start_new_session=True,
+            )
+        self._wait()
+
+    def _wait(self) -> None:
+        assert self.process is not None
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, f"the API server ended:\n{self.log.read_text()[-3000:]}"
+            try:
+                with urllib.request.urlopen(f"{self.url}/api/v2/version", timeout=5):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.3)
+        raise AssertionError(f"the API server is not up:\n{self.log.read_text()[-3000:]}")
+
+    def stop(self) -> None:
+        if self.process is not None:
+            os.killpg(self.process.pid, 15)
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, 9)
+                self.process.wait()
+
+
+def samples(node: Path) -> Any:
+    """Return the answers that the front end's own tests use: typed as the API describes itself, and of one moment."""
+    program = f"""
+import * as samples from {json.dumps((UI / "src" / "testing" / "samples.ts").as_uri())};
+const all = {{}};
+for (const [name, make] of Object.entries(samples)) {{
+  all[name] = typeof make !== "function" ? make : name === "at" ? null : name === "page" ? make(1, 200, 100000, "201")
+    : name === "row" ? make(1) : name === "graph" ? make(true) : make();
+}}
+console.log(JSON.stringify(all));
+"""
+    command = [str(node), "--input-type=module", "--eval", program]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+@dataclass
+class FakeApi:
+    """Answers for our API in the browser, so that a page can be looked at in every state.
+
+    :param data: what :func:`samples` returned.
+    :param override: the last part of a path to what is answered instead: JSON, or a status.
+    """
+
+    data: Mapping[str, Any]
+    override: dict[str, Any] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def answer(self, route: Route) -> None:
+        url = urlsplit(route.request.url)
+        path = url.path.split("/api/v1/")[1]
+        self.asked.append(f"{path}?{url.query}")
+        name = self._name(path)
+        body = self.override.get(name, self.data.get(name))
+        if name == "page" and "page" not in self.override:
+            body = self._page(parse_qs(url.query))
+        if isinstance(body, int):
+            problem = {"type": "about:blank", "title": "", "status": body, "detail": "The database does not answer."}
+            route.fulfill(status=body, content_type="application/problem+json", body=json.dumps(problem))
+        elif isinstance(body, str):
+            route.fulfill(status=200, content_type="application/json", body=body)
+        else:
+            route.fulfill(status=200, content_type="application/json", body=json.dumps(body))
+
+    def _name(self, path: str) -> str:
+        rules: list[tuple[Callable[[str], bool], str]] = [
+            (lambda p: p == "instances", "page"),
+            (lambda p: p == "orphans", "orphans"),
+            (lambda p: p.endswith("/log"), "log"),
+            (lambda p: p.endswith("/statistics"), "statistics"),
+            (lambda p: p.endswith("/versions"), "versions"),
+            (lambda p: "/versions/" in p, "comparison"),
+            (lambda p: p.endswith("/runs-ahead"), "runsAhead"),
+            (lambda p: p.startswith("dags/"), "instance"),
+            (lambda p: p.startswith("streams/"), "streamDetail"),
+        ]
+        return next((name for fits, name in rules if fits(path)), path)
+
+    def _page(self, query: Mapping[str, list[str]]) -> dict[str, Any]:
+        """A hundred thousand instances, 200 at a time."""
+        first = int(query.get("cursor", ["1"])[0] or 1)
+        items = [
+            {**item, "id": number, "key": f"ORD-{number:06d}", "run_id": f"manual__{number}"}
+            for number, item in enumerate(self.data["page"]["items"], first)
+            if number <= 100_000
+        ]
+        following = first + len(items)
+        return {**self.data["page"], "items": items, "next_cursor": str(following) if following <= 100_000 else None}
+
+
+def settle(page: Page) -> None:
+    """Wait until nothing of ours is being loaded."""
+    page.wait_for_selector(".eo", timeout=60_000)
+    page.wait_for_function("!document.querySelector('.eo [aria-busy]')")

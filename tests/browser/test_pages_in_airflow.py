@@ -1,0 +1,194 @@
+"""The pages in Airflow's own UI, in a real browser.
+
+How a user would notice that it is fake: a page is blank or unreadable in the dark, a link shows somebody else something
+else, the keyboard gets stuck, or Airflow's home page dies with ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+from stage import UI, FakeApi, settle
+
+pytestmark = pytest.mark.e2e
+
+STREAMS = "/plugin/streams"
+INSTANCE = f"{STREAMS}/instance/order_to_certificate/manual__42"
+STREAM = f"{STREAMS}/stream/order_to_certificate"
+EVERY = {
+    "overview": STREAMS,
+    "instances": f"{STREAMS}/instances?live=true",
+    "instance": INSTANCE,
+    "step": f"{INSTANCE}?step=post_invoice",
+    "timeline": f"{INSTANCE}?tab=timeline",
+    "decisions": f"{INSTANCE}?tab=decisions",
+    "jobs": f"{INSTANCE}?tab=jobs",
+    "data": f"{INSTANCE}?tab=data",
+    "instance-audit": f"{INSTANCE}?tab=audit",
+    "stream": STREAM,
+    "statistics": f"{STREAM}?tab=statistics",
+    "versions": f"{STREAM}?tab=versions&from=6&to=7",
+    "ahead": f"{STREAM}?tab=ahead",
+    "audit": f"{STREAMS}/audit",
+    "print": f"{STREAMS}/print",
+}
+AXE = """async () => (await axe.run('.eo', {resultTypes: ['violations']})).violations
+  .filter(({impact}) => impact === 'serious' || impact === 'critical')
+  .flatMap(({id, nodes}) => nodes.map(({html, failureSummary}) => `${id}: ${html.slice(0, 150)} ${failureSummary}`))"""
+Visit = Callable[..., Page]
+Shoot = Callable[[Page, str], None]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_page_shows_and_can_be_used_by_everybody(visit: Visit, shoot: Shoot, theme: str):
+    page = visit(STREAMS, theme=theme)
+    page.add_script_tag(path=str(UI / "node_modules" / "axe-core" / "axe.min.js"))
+    found: dict[str, list[str]] = {}
+    for name, path in EVERY.items():
+        # Within the host, as a link does: what is loaded stays.
+        page.evaluate(
+            "path => { history.pushState({}, '', path); dispatchEvent(new PopStateEvent('popstate')); }", path
+        )
+        page.wait_for_load_state("networkidle")  # the page before must be gone, and its code be there
+        expect(page.locator(".eo h1").first).to_be_visible()
+        settle(page)
+        assert page.get_by_role("alert").count() == 0, name
+        findings = page.evaluate(AXE)
+        if findings:
+            found[name] = findings
+        shoot(page, f"{name}-{theme}")
+    assert found == {}
+
+
+def test_the_theme_is_the_hosts_and_changes_with_it(visit: Visit):
+    page = visit(STREAMS)
+    settle(page)
+    colour = "() => getComputedStyle(document.querySelector('.eo .eo-panel')).backgroundColor"
+    light = page.evaluate(colour)
+    page.evaluate("document.documentElement.classList.replace('light', 'dark')")
+    assert page.evaluate(colour) != light
+
+
+def test_from_the_overview_to_the_instance_it_takes_two_clicks_and_back_leads_back(visit: Visit):
+    page = visit("/")
+    page.get_by_role("link", name="Streams", exact=True).click()
+    settle(page)
+    page.get_by_role("link", name=re.compile("^Late")).first.click()
+    page.get_by_role("link", name="ORD-000008").click()
+    expect(page.get_by_role("heading", name="ORD-000042")).to_be_visible()
+    assert page.url.endswith("/plugin/streams/instance/order_to_certificate/manual__8")
+    page.go_back()
+    expect(page.get_by_role("grid")).to_be_visible()
+    assert page.url.endswith("/plugin/streams/instances?health=late&live=true")
+
+
+def test_a_link_shows_whoever_opens_it_the_same(visit: Visit, fake: FakeApi):
+    page = visit(f"{STREAMS}/instances?health=late&stream=bank_end_of_day&q=EOD")
+    settle(page)
+    asked = [line for line in fake.asked if line.startswith("instances?")]
+    assert asked[0] == "instances?q=EOD&stream=bank_end_of_day&health=late&cursor=&limit=200"
+    expect(page.get_by_role("searchbox", name="Business key", exact=True)).to_have_value("EOD")
+    expect(page.get_by_role("button", name="Stream Bank end of day")).to_be_visible()
+
+
+def test_the_keyboard_alone_is_enough(visit: Visit):
+    page = visit(STREAMS)
+    settle(page)
+    page.keyboard.press("/")
+    page.keyboard.type("ORD-00")
+    page.keyboard.press("Enter")
+    grid = page.get_by_role("grid")
+    expect(grid).to_be_visible()
+    grid.focus()
+    for key in "jjk":
+        page.keyboard.press(key)
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Book the order").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(
+        page.get_by_role("complementary").filter(has=page.get_by_role("heading", name="End of the log"))
+    ).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("complementary")).to_have_count(0)
+    page.get_by_role("tab", name="Graph").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="Timeline")).to_be_focused()
+    expect(page.locator(".eo-due")).to_be_visible()
+
+
+def test_a_hundred_thousand_rows_are_scrolled_with_a_few_in_the_page(visit: Visit, fake: FakeApi):
+    page = visit(f"{STREAMS}/instances")
+    settle(page)
+    expect(page.get_by_text("100,000 instances")).to_be_visible()
+    grid = page.get_by_role("grid")
+    for _ in range(12):
+        grid.evaluate("grid => grid.scrollTo(0, grid.scrollHeight)")
+        page.wait_for_timeout(150)
+    last = page.locator(".eo-grid-row .eo-two a").last
+    assert int(last.inner_text().removeprefix("ORD-")) > 1000
+    assert page.locator(".eo-grid-row").count() < 70
+    expect(page.get_by_text("not renewed while you scroll")).to_be_visible()
+    cursors = [line for line in fake.asked if line.startswith("instances?")]
+    assert len(cursors) == len(set(cursors)), "a page was asked for twice"
+    grid.focus()
+    page.keyboard.press("Home")
+    expect(page.get_by_text("ORD-000001")).to_be_visible()
+
+
+@pytest.mark.parametrize("name", ["overview", "instances", "instance", "statistics"])
+def test_a_narrow_window_scrolls_in_one_direction(visit: Visit, shoot: Shoot, name: str):
+    page = visit(EVERY[name], width=420)
+    settle(page)
+    room = page.locator(".eo-page")
+    assert room.evaluate("it => it.scrollWidth <= it.clientWidth + 1")
+    shoot(page, f"{name}-narrow")
+
+
+def test_a_language_from_right_to_left_turns_the_page_round(visit: Visit, shoot: Shoot):
+    page = visit(STREAMS, language="ar")
+    settle(page)
+    heading, printing = page.locator(".eo h1").bounding_box(), page.locator(".eo-head .eo-button").last.bounding_box()
+    assert heading is not None
+    assert printing is not None
+    assert heading["x"] > printing["x"]
+    shoot(page, "overview-right-to-left")
+
+
+@pytest.mark.parametrize("size", ["A4", "Letter"])
+def test_the_board_gets_one_page(visit: Visit, fake: FakeApi, size: str):
+    streams = fake.data["overview"]["streams"]
+    fake.override["overview"] = {**fake.data["overview"], "streams": streams * 5}
+    page = visit(f"{STREAMS}/print", theme="dark")
+    settle(page)
+    pdf = page.pdf(format=size)
+    assert len(re.findall(rb"/Type\s*/Page\b(?!s)", pdf)) == 1
+    expect(page.get_by_text("The 14 that need most attention, of 30.")).to_be_visible()
+
+
+def test_nothing_yet_says_what_will_be_there(visit: Visit, fake: FakeApi, shoot: Shoot):
+    fake.override["overview"] = {**fake.data["overview"], "streams": []}
+    page = visit(STREAMS)
+    expect(page.get_by_role("heading", name="There is no stream yet")).to_be_visible()
+    shoot(page, "overview-empty")
+
+
+def test_an_error_is_told_and_never_a_zero(visit: Visit, fake: FakeApi, shoot: Shoot):
+    fake.override["overview"] = 503
+    page = visit(STREAMS)
+    expect(page.get_by_text("The database does not answer.")).to_be_visible(timeout=30_000)
+    assert page.locator(".eo-tile").count() == 0
+    shoot(page, "overview-error")
+    del fake.override["overview"]
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".eo-tile")).to_have_count(5)
+
+
+def test_who_may_not_see_an_instance_is_told_so(visit: Visit, fake: FakeApi, shoot: Shoot):
+    fake.override["instance"] = 403
+    page = visit(INSTANCE)
+    expect(page.get_by_role("heading", name="You may not see this")).to_be_visible()
+    shoot(page, "instance-forbidden")
