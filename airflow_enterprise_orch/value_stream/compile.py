@@ -23,6 +23,7 @@ from airflow_enterprise_orch.value_stream.conditions import condition_variables
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.model_types import format_duration
 from airflow_enterprise_orch.value_stream.paths import Paths, Task, TaskKind
+from airflow_enterprise_orch.value_stream.picture import picture_text
 from airflow_enterprise_orch.value_stream.plan import EMPTY, GroupPlan, StreamPlan, TaskPlan
 from airflow_enterprise_orch.value_stream.schedule import dates_of, planned
 from airflow_enterprise_orch.value_stream.watch_plan import plan_watch
@@ -30,6 +31,8 @@ from airflow_enterprise_orch.value_stream.watch_plan import plan_watch
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
+PICTURE = "doc_json"
+"""The argument of the first task that carries the stream's picture."""
 TAG = "value-stream"
 TAG_REMOVED = "removed"
 MAX_TAG = 100
@@ -86,7 +89,10 @@ def plan_stream(stream: ValueStream, *, source_hash: str = "", source: str = "",
         },
     }
     paths = Paths(stream)
-    tasks = (_guarded(stream, task, _task(stream, paths, task)) for task in paths.tasks)
+    tasks = [_guarded(stream, task, _task(stream, paths, task)) for task in paths.tasks]
+    # The first one is never mapped, and Airflow serializes this of any operator.
+    drawn = {**tasks[0].arguments, PICTURE: picture_text(stream, paths, removed=removed)}
+    tasks[0] = replace(tasks[0], arguments=drawn)
     return StreamPlan(
         dag,
         {name: param_arguments(param) for name, param in stream.params.items()},
