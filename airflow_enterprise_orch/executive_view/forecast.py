@@ -61,7 +61,7 @@ class Now:
     """How a step of a live instance is.
 
     :param until: when it ends, where that is known: the moment that it waits for.
-    :param chose: of a deciding step that is over the steps that it chose, where that is known.
+    :param chose: of a deciding step the steps that it chose, or is to choose, where that is known.
     """
 
     state: State = "open"
@@ -271,7 +271,7 @@ class _Play:
             last = max(last, end)
             starts_of.setdefault(name, []).append(started)
             ends_of.setdefault(name, []).append(end)
-            if step.leads_to:
+            if step.leads_to and name not in self.chose:
                 way = self.history.chosen(name, base, dice)
                 if way is None:
                     self.unknown = name
@@ -287,11 +287,8 @@ class _Play:
         if not deciders:
             return any(over.get(one, (False, 0.0))[0] for one in step.after)
         for decider in deciders:
-            if decider in chose:
-                if step.id in chose[decider]:
-                    return True
-            elif over.get(decider, (False, 0.0))[0]:
-                # It has decided, and the step is not skipped.
+            # One that has decided in a way that nobody knows did not skip the step.
+            if over.get(decider, (False, 0.0))[0] and step.id in chose.get(decider, (step.id,)):
                 return True
         return any(over.get(one, (False, 0.0))[0] for one in others)
 
