@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-Health = Literal["on_time", "at_risk", "late", "failed", "waiting", "no_due", "unknown"]
+Health = Literal["on_time", "at_risk", "late", "failed", "waiting", "no_due", "deleted", "unknown"]
 """``waiting``: for a person or a hold. ``no_due``: it has no due time, and nothing is wrong."""
 
 Level = Literal["ok", "attention", "problem", "idle"]
@@ -153,6 +153,9 @@ class InstanceFilter(BaseModel):
     business_date: date | None = None
     started_from: AwareDatetime | None = Field(None, description="Began at this moment or later; with a time zone.")
     started_to: AwareDatetime | None = Field(None, description="Began before this moment; with a time zone.")
+    ended_from: AwareDatetime | None = Field(
+        None, description="Ended at this moment or later, or not yet; with a time zone."
+    )
 
 
 class InstanceQuery(InstanceFilter):
@@ -202,7 +205,7 @@ class Counts(Answer):
     live: int = Field(description="All live instances. The others are parts of them; one can be in several.")
     at_risk: int = Field(description="The due time lies between P50 and P90 of the forecast, or before both.")
     late: int
-    failed: int = Field(description="Failed and not yet taken up: ended within the period, or live with a failed step.")
+    failed: int = Field(description="Failed and not acknowledged: live ones, and those that ended within 24 hours.")
     waiting_people: int
     parked: int
 

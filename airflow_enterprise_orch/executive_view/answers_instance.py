@@ -14,7 +14,7 @@ class RemoteJob(Answer):
     """One attempt of one step: at most one job on the system that does the work."""
 
     attempt: int = Field(description="1, 2, 3 ...")
-    key: str = Field(description="The delegation key, written on the remote job.")
+    key: str | None = Field(description="The delegation key, written on the remote job; our own history keeps none.")
     system: str = Field(description="The identity of the system that it was, or will be, handed to.")
     job_id: str | None
     job_name: str | None

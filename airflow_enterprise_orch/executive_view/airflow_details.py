@@ -1,0 +1,196 @@
+"""What Airflow's own tables tell about one instance, for its page; beside ``airflow_tables.py`` the only such SQL.
+
+Everything is looked up by the run's key or an index of Airflow's. Values that cannot be read are left out, or said to
+be unreadable: whoever may edit a task instance may edit what it keeps.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.models.dagrun import DagRun
+from airflow.models.hitl import HITLDetail
+from airflow.models.pool import Pool
+from airflow.models.task_state_store import TaskStateStoreModel as Cell
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.variable import Variable
+from airflow.models.xcom import XComModel
+from sqlalchemy import func, or_, select
+
+from airflow_enterprise_orch.delegation.control import CONTROL_KEY, HOLDS_VARIABLE
+from airflow_enterprise_orch.delegation.ledger_store import LEDGER_PREFIX, newest_ledger
+from airflow_enterprise_orch.value_stream.compensating import UNDO_KEY
+from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY
+from airflow_enterprise_orch.value_stream.wait_until import WAIT_KEY
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+RETURNED = "return_value"
+LONGEST_OUTPUT = 2000
+"""Characters of one output's JSON; what is longer is cut."""
+WAITING = ("scheduled", "queued")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question in Airflow's Required Actions that nobody has answered."""
+
+    task_id: str
+    subject: str
+    options: Sequence[str]
+    assignees: Sequence[str]
+    asked_at: datetime | None
+
+
+@dataclass(frozen=True)
+class PoolWait:
+    """A task that waits for slots of a pool."""
+
+    task_id: str
+    pool: str
+    wants: int
+    slots: int
+    taken: int
+
+
+@dataclass(frozen=True)
+class Details:
+    """What Airflow tells about one instance.
+
+    :param ledgers: by task and map index the JSON text of the ledger that counts.
+    :param decisions: by task the record; see ``value_stream/decision_record.py``.
+    :param wishes: by task what people asked for there.
+    :param waits: by task until when it waits; see ``value_stream/wait_until.py``.
+    :param undone: by task that undoes a step what it has done; see ``value_stream/compensating.py``.
+    :param holds: the Variable with the holds on streams, systems and connections.
+    """
+
+    ledgers: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    decisions: Mapping[str, Any] = field(default_factory=dict)
+    wishes: Mapping[str, Any] = field(default_factory=dict)
+    waits: Mapping[str, Any] = field(default_factory=dict)
+    undone: Mapping[str, Any] = field(default_factory=dict)
+    holds: Any = None
+    outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    questions: Sequence[Question] = ()
+    pools: Sequence[PoolWait] = ()
+
+
+def run_exists(session: Session, dag_id: str, run_id: str) -> bool:
+    """Tell whether Airflow has the run."""
+    return session.scalar(select(DagRun.id).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)) is not None
+
+
+def details(session: Session, dag_id: str, run_id: str, *, with_outputs: bool, live: bool) -> Details:
+    """Read what there is.
+
+    :param with_outputs: whether the viewer may see what steps gave.
+    :param live: of an instance that is over nobody waits for anything.
+    """
+    ledgers: dict[tuple[str, int], dict[str, str]] = {}
+    records: dict[str, dict[str, Any]] = {DECISION_KEY: {}, CONTROL_KEY: {}, WAIT_KEY: {}, UNDO_KEY: {}}
+    wanted = or_(Cell.key.startswith(LEDGER_PREFIX, autoescape=True), Cell.key.in_(records))
+    rows = session.execute(
+        select(Cell.task_id, Cell.map_index, Cell.key, Cell.value)
+        .where(Cell.dag_id == dag_id, Cell.run_id == run_id, wanted)
+        .order_by(Cell.task_id, Cell.map_index)
+    )
+    for task_id, map_index, key, value in rows:
+        if key in records:
+            records[key][task_id] = _json(value)
+        else:
+            ledgers.setdefault((task_id, map_index), {})[key] = value
+    newest = {step: newest_ledger(cells) for step, cells in ledgers.items()}
+    return Details(
+        {step: value for step, value in newest.items() if value is not None},
+        records[DECISION_KEY],
+        records[CONTROL_KEY],
+        records[WAIT_KEY],
+        records[UNDO_KEY],
+        _json(Variable.get(HOLDS_VARIABLE, default_var=None)) if live else None,
+        _outputs(session, dag_id, run_id) if with_outputs else {},
+        _questions(session, dag_id, run_id) if live else (),
+        _pools(session, dag_id, run_id) if live else (),
+    )
+
+
+def ledgers(session: Session, dag_id: str, run_id: str) -> Mapping[tuple[str, int], str]:
+    """Return, by task and map index, the JSON text of the ledger that counts."""
+    return details(session, dag_id, run_id, with_outputs=False, live=False).ledgers
+
+
+def _json(value: Any) -> Any:
+    """Return the value of a JSON text; None of one that is none."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return None
+
+
+def _outputs(session: Session, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
+    """Return what steps gave: the values that later steps can read, not those of single items of a list."""
+    rows = session.execute(
+        select(XComModel.task_id, XComModel.value).where(
+            XComModel.dag_id == dag_id,
+            XComModel.run_id == run_id,
+            XComModel.key == RETURNED,
+            XComModel.map_index == -1,
+        )
+    )
+    found: dict[str, dict[str, Any]] = {}
+    for task_id, value in rows:
+        told = _json(value)
+        if isinstance(told, Mapping):
+            found[task_id] = {str(name): _cut(one) for name, one in told.items()}
+    return found
+
+
+def _cut(value: Any) -> Any:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return value if len(text) <= LONGEST_OUTPUT else f"{text[:LONGEST_OUTPUT]}..."
+
+
+def _questions(session: Session, dag_id: str, run_id: str) -> tuple[Question, ...]:
+    rows = session.execute(
+        select(TaskInstance.task_id, HITLDetail)
+        .join(HITLDetail, HITLDetail.ti_id == TaskInstance.id)
+        .where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id, HITLDetail.responded_at.is_(None))
+        .order_by(HITLDetail.created_at)
+    )
+    return tuple(
+        Question(
+            task_id,
+            asked.subject,
+            tuple(map(str, asked.options or ())),
+            tuple(str(one.get("name") or one.get("id")) for one in asked.assignees or ()),
+            asked.created_at,
+        )
+        for task_id, asked in rows
+    )
+
+
+def _pools(session: Session, dag_id: str, run_id: str) -> tuple[PoolWait, ...]:
+    waiting = session.execute(
+        select(TaskInstance.task_id, TaskInstance.pool, func.max(TaskInstance.pool_slots).label("wants"))
+        .where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id, TaskInstance.state.in_(WAITING))
+        .group_by(TaskInstance.task_id, TaskInstance.pool)
+        .order_by(TaskInstance.task_id)
+    ).all()
+    if not waiting:
+        return ()
+    pools = {
+        pool.pool: pool for pool in session.scalars(select(Pool).where(Pool.pool.in_({row.pool for row in waiting})))
+    }
+    taken = {name: pool.occupied_slots(session=session) for name, pool in pools.items()}
+    return tuple(
+        PoolWait(row.task_id, row.pool, row.wants, pools[row.pool].slots, taken[row.pool])
+        for row in waiting
+        if row.pool in pools
+    )

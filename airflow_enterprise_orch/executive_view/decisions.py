@@ -1,0 +1,78 @@
+"""Decisions as the pages tell them: the record that a step left, in the words of the template's picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow_enterprise_orch.executive_view.answers_instance import DecisionTold, Overridden, SeenValue, Way
+from airflow_enterprise_orch.executive_view.entries import Entry
+from airflow_enterprise_orch.executive_view.pictures import Picture
+from airflow_enterprise_orch.value_stream.decision_record import Decision, DecisionUnreadable, read_decision
+
+
+def decisions_of(picture: Picture, records: Mapping[str, Any], kept: Mapping[str, Entry]) -> list[DecisionTold]:
+    """Return all decisions of an instance, in the order of its steps.
+
+    :param records: by task what its task state store holds.
+    :param kept: what the feed keeps, for when Airflow has forgotten.
+    """
+    found = []
+    for step in picture.steps:
+        record = records.get(step.id) or (kept[step.id].decision if step.id in kept else None)
+        if record is not None:
+            found.append(told(picture, step.id, record))
+    return sorted(found, key=lambda one: (one.at is None, one.at))
+
+
+def told(picture: Picture, step: str, record: object) -> DecisionTold:
+    """Return one decision; one whose record cannot be read says so."""
+    try:
+        decision = read_decision(record)
+    except DecisionUnreadable as error:
+        return DecisionTold(
+            step=picture.step_name(step), kind="branch", policy="", at=None, by="", sentence="", ways=[], values=[],
+            chosen=[], outputs=[], overridden=None, problem=str(error),
+        )  # fmt: skip
+    over = decision.overridden
+    return DecisionTold(
+        step=picture.step_name(step),
+        kind=decision.kind,
+        policy=decision.policy,
+        at=decision.at,
+        by=decision.by,
+        sentence=decision.sentence(),
+        ways=_ways(picture, step, decision),
+        values=_values(decision.values),
+        chosen=list(decision.chosen),
+        outputs=_values(decision.outputs),
+        overridden=Overridden(by=over.by, reason=over.reason, instead=list(over.instead)) if over is not None else None,
+        problem=decision.problem or None,
+    )
+
+
+def _ways(picture: Picture, step: str, decision: Decision) -> list[Way]:
+    known = picture.by_id.get(step)
+    said = {way.id: way.when for way in known.ways} if known is not None else {}
+    fired = {str(one) for one in decision.fired}
+    return [
+        Way(
+            id=str(way["id"]),
+            title=str(said.get(str(way["id"])) or way.get("title") or _asked(way)),
+            leads_to=way.get("then"),
+            fired=str(way["id"]) in fired,
+        )
+        for way in decision.ways
+    ]
+
+
+def _asked(way: Mapping[str, Any]) -> str:
+    """Return what a rule or a row asks, as the template has it."""
+    when = way.get("when")
+    if isinstance(when, Mapping):
+        return ", ".join(f"{name} {asks}" for name, asks in when.items())
+    return str(when or way["id"])
+
+
+def _values(values: Mapping[str, Any]) -> list[SeenValue]:
+    return [SeenValue(name=name, value=value) for name, value in values.items()]

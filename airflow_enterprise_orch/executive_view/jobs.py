@@ -1,0 +1,94 @@
+"""The remote jobs of one instance: from Airflow's task state store, or from our own history once that is gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from fastapi import HTTPException
+from sqlalchemy import func, select
+
+from airflow_enterprise_orch.delegation.attempt import Attempt, LedgerBroken
+from airflow_enterprise_orch.delegation.ledger import Ledger
+from airflow_enterprise_orch.executive_view.airflow_details import ledgers, run_exists
+from airflow_enterprise_orch.executive_view.answers_instance import InstanceJobs, RemoteJob, StepJobs
+from airflow_enterprise_orch.executive_view.tables import INSTANCE, JOB
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+
+def read_jobs(session: Session, dag_id: str, run_id: str) -> InstanceJobs:
+    """Return the remote jobs of one instance; :raises HTTPException: 404 when there is no such instance."""
+    if run_exists(session, dag_id, run_id):
+        return InstanceJobs(dag_id=dag_id, run_id=run_id, steps=from_ledgers(ledgers(session, dag_id, run_id)))
+    kept = select(func.max(INSTANCE.c.id)).where(INSTANCE.c.dag_id == dag_id, INSTANCE.c.run_id == run_id)
+    instance_id = session.scalar(kept)
+    if instance_id is None:
+        raise HTTPException(404, f"stream {dag_id!r} has no instance {run_id!r}")
+    return InstanceJobs(dag_id=dag_id, run_id=run_id, steps=from_history(session, instance_id))
+
+
+def from_ledgers(ledgers: Mapping[tuple[str, int], str]) -> list[StepJobs]:
+    """Return the jobs of each step.
+
+    :param ledgers: by task and map index the JSON text of the ledger that counts.
+    """
+    return [_step(task_id, map_index, text) for (task_id, map_index), text in ledgers.items()]
+
+
+def from_history(session: Session, instance_id: int) -> list[StepJobs]:
+    """Return the jobs of each step as the feed saw them."""
+    found: dict[tuple[str, int], list[RemoteJob]] = {}
+    order = (JOB.c.task_id, JOB.c.map_index, JOB.c.attempt)
+    for row in session.execute(select(JOB).where(JOB.c.instance_id == instance_id).order_by(*order)):
+        found.setdefault((row.task_id, row.map_index), []).append(_kept(row))
+    return [StepJobs(task_id=task, map_index=index, jobs=jobs) for (task, index), jobs in found.items()]
+
+
+def _step(task_id: str, map_index: int, text: str) -> StepJobs:
+    try:
+        ledger = Ledger.from_json(json.loads(text))
+    except (LedgerBroken, ValueError) as error:
+        return StepJobs(task_id=task_id, map_index=map_index, problem=str(error))
+    return StepJobs(task_id=task_id, map_index=map_index, jobs=[_job(attempt) for attempt in ledger.attempts])
+
+
+def _job(attempt: Attempt) -> RemoteJob:
+    return RemoteJob(
+        attempt=attempt.number,
+        key=attempt.key,
+        system=attempt.system,
+        job_id=attempt.handle.job_id if attempt.handle else None,
+        job_name=attempt.handle.name or None if attempt.handle else None,
+        state=attempt.state.value,
+        verdict=attempt.verdict or None,
+        message=attempt.message or None,
+        parked=attempt.parked or None,
+        closed_by=attempt.closed_by or None,
+        opened=attempt.opened or None,
+        closed=attempt.closed or None,
+    )
+
+
+def _kept(row: Any) -> RemoteJob:
+    def moment(value: datetime | None) -> str | None:
+        return value.isoformat() if value is not None else None
+
+    return RemoteJob(
+        attempt=row.attempt,
+        key=None,
+        system=row.system,
+        job_id=row.job_id,
+        job_name=row.job_name,
+        state=row.state,
+        verdict=row.verdict or None,
+        message=row.message or None,
+        parked=None,
+        closed_by=row.closed_by or None,
+        opened=moment(row.opened),
+        closed=moment(row.closed),
+    )

@@ -1,0 +1,64 @@
+"""The end of a step's log, read as Airflow reads it, wherever its logs are kept."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.taskinstancehistory import TaskInstanceHistory
+from airflow.models.trigger import Trigger
+from airflow.utils.log.log_reader import TaskLogReader
+from sqlalchemy import select
+from sqlalchemy.orm import joinedload
+
+from airflow_enterprise_orch.executive_view.answers_instance import StepLog
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+LONGEST_LINE = 2000
+MARKS = ("::group::", "::endgroup::")
+"""Airflow's UI folds what is between these."""
+
+
+def tail(
+    session: Session, dag_id: str, run_id: str, task_id: str, *, map_index: int, try_number: int | None, lines: int
+) -> StepLog | None:
+    """Return the last lines of a log; None where there is no such step or try."""
+    ti = _find(session, dag_id, run_id, task_id, map_index, try_number)
+    if ti is None:
+        return None
+    told = StepLog(task_id=task_id, map_index=map_index, try_number=ti.try_number, lines=[], cut=False, problem=None)
+    reader = TaskLogReader()
+    if not reader.supports_read:
+        return told.model_copy(update={"problem": "Airflow is set up with logs that cannot be read here"})
+    if ti.try_number == 0:
+        return told.model_copy(update={"problem": "it has not begun, so it has no log"})
+    stream, _ = reader.read_log_chunks(ti, ti.try_number, {"end_of_log": False})
+    kept: deque[str] = deque(maxlen=lines + 1)
+    for message in stream:
+        text = str(message.event)
+        if not text.startswith(MARKS):
+            moment = f"{message.timestamp:%H:%M:%S} " if message.timestamp is not None else ""
+            kept.append(f"{moment}{text}"[:LONGEST_LINE])
+    cut = len(kept) > lines
+    return told.model_copy(update={"lines": list(kept)[1:] if cut else list(kept), "cut": cut})
+
+
+def _find(session: Session, dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int | None) -> Any:
+    def same(of: Any) -> list[Any]:
+        return [of.dag_id == dag_id, of.run_id == run_id, of.task_id == task_id, of.map_index == map_index]
+
+    now = (
+        select(TaskInstance)
+        .where(*same(TaskInstance))
+        .join(TaskInstance.dag_run)
+        .options(joinedload(TaskInstance.trigger).joinedload(Trigger.triggerer_job))
+        .options(joinedload(TaskInstance.dag_model))
+    )
+    ti = session.scalar(now)
+    if ti is None or try_number in (None, ti.try_number):
+        return ti
+    before = select(TaskInstanceHistory).where(*same(TaskInstanceHistory), TaskInstanceHistory.try_number == try_number)
+    return session.scalar(before.options(joinedload(TaskInstanceHistory.dag_run)))

@@ -1,0 +1,295 @@
+"""Why an instance is late, or what it waits for: a chain from the instance down to a job, a person, a resource. Pure.
+
+Each link is one sentence, and the next one says why it is so. The last is what somebody can do something about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from airflow_enterprise_orch.delegation.control import Wish
+from airflow_enterprise_orch.executive_view.airflow_details import PoolWait, Question
+from airflow_enterprise_orch.executive_view.answers import InstanceRow, Level, StepName
+from airflow_enterprise_orch.executive_view.answers_instance import Cause, CauseKind, RemoteJob, StepRun, Why
+from airflow_enterprise_orch.executive_view.forecast import Outlook
+from airflow_enterprise_orch.executive_view.pictures import Picture
+from airflow_enterprise_orch.executive_view.saying import listed, minutes, number
+from airflow_enterprise_orch.executive_view.statistics import OfStep, Statistics
+
+WORTH_TELLING = 60.0
+"""Seconds that a step must have taken longer than usual to be named as a cause."""
+MOST_CAUSES = 3
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of one instance.
+
+    :param holds: by step what holds it.
+    :param waits: by step the moment that it waits for.
+    :param others: how many other instances, of those that the viewer may see, are at the same step.
+    :param below: by step why the instance of the stream that it runs is as it is; where the viewer may see that.
+    """
+
+    row: InstanceRow
+    picture: Picture
+    steps: Mapping[str, StepRun]
+    past: Statistics
+    now: datetime
+    ahead: Outlook | None = None
+    questions: Sequence[Question] = ()
+    pools: Sequence[PoolWait] = ()
+    holds: Mapping[str, Wish] = field(default_factory=dict)
+    waits: Mapping[str, datetime] = field(default_factory=dict)
+    others: Mapping[str, int] = field(default_factory=dict)
+    below: Mapping[str, Sequence[Cause]] = field(default_factory=dict)
+    zone: str = "UTC"
+
+
+def why(facts: Facts) -> Why:
+    """Tell it."""
+    top = _instance(facts)
+    chain = [top, *(_live(facts) if facts.row.live else _ended(facts))]
+    return Why(headline=top.text, level=top.level, chain=chain)
+
+
+def _clock(moment: datetime, facts: Facts) -> str:
+    local, now = moment.astimezone(ZoneInfo(facts.zone)), facts.now.astimezone(ZoneInfo(facts.zone))
+    return f"{local:%H:%M}" if local.date() == now.date() else f"{local:%Y-%m-%d %H:%M}"
+
+
+def _cause(
+    kind: CauseKind, level: Level, text: str, *, since: datetime | None = None, step: StepName | None = None,
+    job: RemoteJob | None = None, others: int | None = None,
+) -> Cause:  # fmt: skip
+    return Cause(kind=kind, level=level, text=text, since=since, step=step, job=job, others=others)
+
+
+# ------------------------------------------------------------------------------------------------------- instance
+
+
+def _instance(facts: Facts) -> Cause:
+    row = facts.row
+    due = f"it was due at {_clock(row.due_at, facts)}" if row.due_at is not None else ""
+    if not row.live:
+        return _over(facts, due)
+    if any(run.state == "failed" for run in facts.steps.values()):
+        return _cause("stream", "problem", f"{row.key} has a failed step{f', and {due}' if _is_late(facts) else ''}")
+    if _is_late(facts) and row.due_at is not None:
+        late = minutes((facts.now - row.due_at).total_seconds())
+        return _cause("stream", "problem", f"{row.key} is late by {late}: {due}", since=row.due_at)
+    if row.health == "at_risk" and row.forecast is not None and row.forecast.p50 and row.forecast.p90 and row.due_at:
+        text = (
+            f"{row.key} is at risk: it is due at {_clock(row.due_at, facts)}, and expected at "
+            f"{_clock(row.forecast.p50, facts)}, in nine of ten cases by {_clock(row.forecast.p90, facts)}"
+        )
+        return _cause("stream", "attention", text)
+    level: Level = "attention" if row.waiting_people or row.waits_for == "hold" else "ok"
+    if row.state == "queued":
+        return _cause("stream", level, f"{row.key} has not begun", since=row.queued_at)
+    until = f", due at {_clock(row.due_at, facts)}" if row.due_at is not None else ""
+    return _cause("stream", level, f"{row.key} is under way{until}", since=row.started_at)
+
+
+def _is_late(facts: Facts) -> bool:
+    return facts.row.due_at is not None and facts.row.due_at < facts.now
+
+
+def _over(facts: Facts, due: str) -> Cause:
+    row = facts.row
+    at = f" at {_clock(row.ended_at, facts)}" if row.ended_at is not None else ""
+    if row.state == "deleted":
+        return _cause("stream", "idle", f"{row.key} was deleted in Airflow{at}", since=row.ended_at)
+    if row.state == "failed":
+        return _cause("stream", "problem", f"{row.key} failed{at}", since=row.ended_at)
+    if row.late_seconds:
+        text = f"{row.key} ended{at}, late by {minutes(row.late_seconds)}: {due}"
+        return _cause("stream", "problem", text, since=row.ended_at)
+    in_time = ", in time" if row.due_at is not None else ""
+    return _cause("stream", "ok", f"{row.key} ended well{at}{in_time}", since=row.ended_at)
+
+
+# ------------------------------------------------------------------------------------------------------------ ended
+
+
+def _ended(facts: Facts) -> list[Cause]:
+    failed = [cause for name in facts.picture.by_id for cause in _failure(facts, name)]
+    return failed or (_slowest(facts) or _longest(facts) if facts.row.late_seconds else [])
+
+
+def _failure(facts: Facts, name: str) -> list[Cause]:
+    run = facts.steps.get(name)
+    if run is None or run.state != "failed":
+        return []
+    step = facts.picture.step_name(name)
+    tries = f" after {number(run.try_number, 'try', 'tries')}" if run.try_number > 1 else ""
+    found = [_cause("step", "problem", f"“{step.title}” failed{tries}", since=run.ended_at, step=step)]
+    message = (run.job.message if run.job is not None else None) or run.message
+    if run.job is not None and run.job.job_id:
+        told = f"{_job(run.job)} ended as {run.job.verdict or 'unknown'}" + (f": {message}" if message else "")
+        found.append(_cause("remote_job", "problem", told, since=run.ended_at, step=step, job=run.job))
+    elif message:
+        found.append(_cause("failure", "problem", message, since=run.ended_at, step=step))
+    return found
+
+
+def _slowest(facts: Facts) -> list[Cause]:
+    """Name the steps that took longer than they usually do, the worst first."""
+    extra: list[tuple[float, str, float, float]] = []
+    for name, run in facts.steps.items():
+        usual = facts.past.steps.get(name, OfStep()).p50
+        if usual is None or run.started_at is None:
+            continue
+        lasted = ((run.ended_at or facts.now) - run.started_at).total_seconds()
+        if lasted - usual >= WORTH_TELLING:
+            extra.append((lasted - usual, name, lasted, usual))
+    found = []
+    for more, name, lasted, usual in sorted(extra, reverse=True)[:MOST_CAUSES]:
+        step, run = facts.picture.step_name(name), facts.steps[name]
+        text = f"“{step.title}” took {minutes(lasted)}, {minutes(more)} more than its usual {minutes(usual)}"
+        found.append(_cause("step", "attention", text, since=run.started_at, step=step, job=run.job))
+    return found
+
+
+def _longest(facts: Facts) -> list[Cause]:
+    """Name the step that took longest, of an instance in which every step took what it usually does."""
+    lasted = {
+        name: (run.ended_at - run.started_at).total_seconds()
+        for name, run in facts.steps.items()
+        if run.started_at is not None and run.ended_at is not None
+    }
+    if not lasted:
+        return []
+    name = max(lasted, key=lambda one: (lasted[one], one))
+    step, run = facts.picture.step_name(name), facts.steps[name]
+    usual = facts.past.steps.get(name, OfStep()).p50
+    as_usual = ", as it usually does" if usual is not None else ""
+    text = f"“{step.title}” took longest, {minutes(lasted[name])}{as_usual}"
+    return [_cause("step", "attention", text, since=run.started_at, step=step, job=run.job)]
+
+
+# ------------------------------------------------------------------------------------------------------------- live
+
+
+def _live(facts: Facts) -> list[Cause]:
+    failed = [cause for name in facts.picture.by_id for cause in _failure(facts, name)]
+    if failed:
+        return failed
+    name = _at(facts)
+    if name is None:
+        waits = "its first step has not begun" if facts.row.state == "queued" else "between two steps"
+        return [_cause("queue", "ok", f"Airflow is about to go on: {waits}")]
+    chain = [_step(facts, name), *_below(facts, name)]
+    slow = [cause for cause in _slowest(facts) if cause.step is not None and cause.step.id != name]
+    return [*chain, *slow] if _is_late(facts) else chain
+
+
+def _at(facts: Facts) -> str | None:
+    """Return the step that it is at: that which the list says, or the first that is neither open nor over."""
+    if facts.row.step is not None and facts.row.step.id in facts.steps:
+        return facts.row.step.id
+    busy = ("parked", "waiting_person", "held", "running", "retry", "queued")
+    at = [name for state in busy for name in facts.picture.by_id if _state(facts, name) == state]
+    return at[0] if at else None
+
+
+def _state(facts: Facts, name: str) -> str:
+    run = facts.steps.get(name)
+    return run.state if run is not None else "open"
+
+
+def _step(facts: Facts, name: str) -> Cause:
+    run, step = facts.steps[name], facts.picture.step_name(name)
+    words = {
+        "running": "is at work", "queued": "waits for its turn", "waiting_person": "waits for an answer",
+        "parked": "waits for a person to say what became of its job", "held": "is held",
+        "retry": "is tried again later",
+    }  # fmt: skip
+    since = run.started_at or run.queued_at
+    text = f"“{step.title}” ({step.stack.title}) {words.get(run.state, 'has not begun')}"
+    level: Level = "attention" if run.state in ("waiting_person", "parked", "held", "retry") else "ok"
+    if since is not None:
+        lasted = (facts.now - since).total_seconds()
+        text += f" for {minutes(lasted)}"
+        usual = facts.past.steps.get(name, OfStep())
+        if run.state == "running" and usual.p50 is not None and usual.p90 is not None:
+            text += f"; half of {number(usual.instances, 'instance')} took {minutes(usual.p50)},"
+            text += f" nine of ten {minutes(usual.p90)}"
+            if lasted > usual.p90:
+                level = "problem" if _is_late(facts) else "attention"
+    if run.try_number > 1:
+        text += f"; try {run.try_number}"
+    return _cause("step", level, text, since=since, step=step, others=facts.others.get(name) or None)
+
+
+def _below(facts: Facts, name: str) -> list[Cause]:
+    """Return what is behind the step that it is at."""
+    run, step = facts.steps[name], facts.picture.step_name(name)
+    tasks = {name, *facts.picture.by_id[name].tasks}
+    asked = next((one for one in facts.questions if one.task_id in tasks), None)
+    if run.state == "parked":
+        question = (run.job.parked if run.job is not None else None) or (asked.subject if asked else None)
+        told = f"A person has to answer: {question}" if question else "A person has to say what became of its job"
+        return [*_remote(facts, name), _cause("person", "attention", told, step=step, job=run.job)]
+    if run.state == "waiting_person" or asked is not None:
+        return [_person(facts, name, asked)]
+    hold = facts.holds.get(name)
+    if run.state == "held" or hold is not None:
+        until = f" until {_clock(hold.until, facts)}" if hold is not None and hold.until is not None else ""
+        told = f"{hold.by} holds it{until}: {hold.reason}" if hold is not None else "Somebody holds it"
+        return [_cause("hold", "attention", told, step=step)]
+    if name in facts.waits:
+        told = f"It goes on at {_clock(facts.waits[name], facts)}"
+        return [_cause("calendar", "ok", told, step=step)]
+    if name in facts.below:
+        return list(facts.below[name])
+    pool = next((one for one in facts.pools if one.task_id in tasks), None)
+    if run.state == "queued" and pool is not None and pool.slots >= 0 and pool.slots - pool.taken < pool.wants:
+        told = (
+            f"Resource “{pool.pool}” is used up: {pool.taken} of {number(pool.slots, 'slot')} "
+            f"{'is' if pool.taken == 1 else 'are'} taken, and it wants {pool.wants}"
+        )
+        return [_cause("resource", "attention", told, step=step)]
+    if run.state == "queued":
+        return [
+            _cause(
+                "queue", "ok", "Airflow has no free worker for it yet, or a limit of the stream is reached", step=step
+            )
+        ]
+    if run.state == "retry":
+        told = f"The last try failed{f': {run.message}' if run.message else ''}"
+        return [*_remote(facts, name), _cause("retry", "attention", told, step=step, job=run.job)]
+    return _remote(facts, name)
+
+
+def _person(facts: Facts, name: str, asked: Question | None) -> Cause:
+    step = facts.picture.step_name(name)
+    if asked is None:
+        return _cause("person", "attention", "Somebody has to answer in Airflow's Required Actions", step=step)
+    who = listed(list(asked.assignees)) if asked.assignees else "Whoever may act on the stream"
+    text = f"{who} can answer “{asked.subject}”: {', '.join(asked.options)}"
+    return _cause("person", "attention", text, since=asked.asked_at, step=step)
+
+
+def _remote(facts: Facts, name: str) -> list[Cause]:
+    run, step = facts.steps[name], facts.picture.step_name(name)
+    if run.job is None:
+        return []
+    if run.job.state == "intent":
+        text = f"Its work is being handed over to {run.job.system or step.stack.title}"
+    elif run.job.state == "submitted":
+        text = f"{_job(run.job)} has not ended on {run.job.system}"
+    else:
+        return []
+    outlasted = facts.ahead is not None and name in facts.ahead.outlasted
+    if outlasted:
+        text += ", and has lasted longer than ever before"
+    return [_cause("remote_job", "attention" if outlasted else "ok", text, step=step, job=run.job)]
+
+
+def _job(job: RemoteJob) -> str:
+    named = " ".join(filter(None, [job.job_name, job.job_id]))
+    return f"Job {named}" if named else "Its job"

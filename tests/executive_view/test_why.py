@@ -1,0 +1,180 @@
+"""Why an instance is late or waits: the chain ends at what somebody can do something about.
+
+How a user would notice that it is fake: it says that a job is slow while somebody holds it, blames a step that took
+what it always takes, or stops at "running".
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from airflow_enterprise_orch.delegation.control import Wish
+from airflow_enterprise_orch.executive_view.airflow_details import PoolWait, Question
+from airflow_enterprise_orch.executive_view.answers import InstanceRow, Stack
+from airflow_enterprise_orch.executive_view.answers_instance import Cause, RemoteJob, StepRun
+from airflow_enterprise_orch.executive_view.forecast import Outlook
+from airflow_enterprise_orch.executive_view.pictures import Picture, PictureStep
+from airflow_enterprise_orch.executive_view.statistics import OfStep, Statistics
+from airflow_enterprise_orch.executive_view.why import Facts, why
+
+NOW = datetime(2026, 11, 24, 14, 0, tzinfo=UTC)
+PICTURE = Picture(
+    steps=(
+        PictureStep("book", "Book it", "mainframe.job", Stack(id="mainframe", title="Mainframe")),
+        PictureStep(
+            "post", "Post it", "sap.background_job", Stack(id="sap", title="SAP"), after=("book",), tasks=("post-each",)
+        ),
+    )
+)
+PAST = Statistics(20, 900, 1800, {"book": OfStep(20, 300, 400), "post": OfStep(20, 720, 1200)}, {})
+
+
+def ago(minutes: float) -> datetime:
+    return NOW - timedelta(minutes=minutes)
+
+
+def run(state: str, started: float | None = None, ended: float | None = None, **more: Any) -> StepRun:
+    given: dict[str, Any] = {
+        "state": state, "airflow_state": None, "try_number": 1, "queued_at": None, "due_at": None, "late": False,
+        "started_at": ago(started) if started is not None else None, "message": None,
+        "ended_at": ago(ended) if ended is not None else None, "job": None,
+    }  # fmt: skip
+    return StepRun(**{**given, **more})
+
+
+def job(**more: Any) -> RemoteJob:
+    given: dict[str, Any] = {
+        "attempt": 1, "key": None, "system": "sap://erp", "job_id": "08150001", "job_name": "ZPOST",
+        "state": "submitted", "verdict": None, "message": None, "parked": None, "closed_by": None, "opened": None,
+        "closed": None,
+    }  # fmt: skip
+    return RemoteJob(**{**given, **more})
+
+
+def facts(post: StepRun, *, due: float | None = -30, book: StepRun | None = None, **more: Any) -> Facts:
+    """``due`` in minutes from now; the instance is at "Post it"."""
+    row = more.pop("row", {})
+    given: dict[str, Any] = {
+        "id": 1, "dag_id": "orders", "run_id": "r", "key": "ORD-1", "stream": "Orders", "version": 1, "domain": "",
+        "owner": "", "criticality": "", "business_date": None, "run_type": "manual", "state": "running", "live": True,
+        "health": "on_time", "queued_at": ago(61), "started_at": ago(60), "ended_at": None,
+        "due_at": NOW + timedelta(minutes=due) if due is not None else None, "first_due_at": None,
+        "late_seconds": None, "step": PICTURE.step_name("post"), "waits_for": "nothing", "waiting_people": False,
+        "parked": False, "forecast": None, "acknowledged": None, "changed_at": None,
+    }  # fmt: skip
+    steps = {"book": book or run("success", 60, 55), "post": post}
+    return Facts(row=InstanceRow(**{**given, **row}), picture=PICTURE, steps=steps, past=PAST, now=NOW, **more)
+
+
+def told(of: Facts) -> list[tuple[str, str]]:
+    return [(cause.kind, cause.text) for cause in why(of).chain]
+
+
+def test_a_slow_job_is_named_down_to_the_remote_system() -> None:
+    of = facts(run("running", 41, job=job()), ahead=Outlook(20, outlasted=("post",)))
+    assert told(of) == [
+        ("stream", "ORD-1 is late by 30 min: it was due at 13:30"),
+        ("step", "“Post it” (SAP) is at work for 41 min; half of 20 instances took 12 min, nine of ten 20 min"),
+        ("remote_job", "Job ZPOST 08150001 has not ended on sap://erp, and has lasted longer than ever before"),
+    ]
+    assert [cause.level for cause in why(of).chain] == ["problem", "problem", "attention"]
+
+
+def test_an_earlier_step_that_took_too_long_is_named_too() -> None:
+    of = facts(run("running", 2, job=job()), book=run("success", 60, 3))
+    assert told(of)[-1] == ("step", "“Book it” took 57 min, 52 min more than its usual 5 min")
+    in_time = facts(run("running", 2, job=job()), due=30, book=run("success", 60, 3))
+    assert [kind for kind, _ in told(in_time)] == ["stream", "step", "remote_job"]
+
+
+@pytest.mark.parametrize(
+    ("post", "more", "last"),
+    [
+        (
+            run("waiting_person", 14),
+            {"questions": [Question("post", "Release ORD-1?", ["Approve", "Reject"], ["Ann"], ago(14))]},
+            ("person", "Ann can answer “Release ORD-1?”: Approve, Reject"),
+        ),
+        (
+            run("parked", 14, job=job(parked="What became of ZPOST?")),
+            {},
+            ("person", "A person has to answer: What became of ZPOST?"),
+        ),
+        (
+            run("held", None, queued_at=ago(5)),
+            {"holds": {"post": Wish("hold", "bob", "month end", NOW + timedelta(hours=2))}},
+            ("hold", "bob holds it until 16:00: month end"),
+        ),
+        (
+            run("queued", None, queued_at=ago(5)),
+            {"pools": [PoolWait("post-each", "sap_batch", 1, 4, 4)]},
+            ("resource", "Resource “sap_batch” is used up: 4 of 4 slots are taken, and it wants 1"),
+        ),
+        (
+            run("queued", None, queued_at=ago(5)),
+            {"pools": [PoolWait("post", "default_pool", 1, 128, 4)]},
+            ("queue", "Airflow has no free worker for it yet, or a limit of the stream is reached"),
+        ),
+        (
+            run("running", 5),
+            {"waits": {"post": NOW + timedelta(hours=4)}},
+            ("calendar", "It goes on at 18:00"),
+        ),
+        (
+            run("retry", 5, message="the system is down", try_number=2),
+            {},
+            ("retry", "The last try failed: the system is down"),
+        ),
+        (
+            run("running", 5, job=job(state="intent", job_id=None)),
+            {},
+            ("remote_job", "Its work is being handed over to sap://erp"),
+        ),
+        (
+            run("running", 5),
+            {"below": {"post": [Cause(kind="person", level="attention", text="Ann can answer")]}},
+            ("person", "Ann can answer"),
+        ),
+    ],
+)
+def test_the_chain_ends_at_what_it_waits_for(post: StepRun, more: dict[str, Any], last: tuple[str, str]) -> None:
+    assert told(facts(post, due=30, **more))[-1] == last
+
+
+def test_a_failure_is_told_with_its_job_and_nothing_beside_it() -> None:
+    of = facts(run("failed", 40, 30, try_number=3, job=job(state="closed", verdict="failure", message="rc 12")), due=9)
+    assert told(of) == [
+        ("stream", "ORD-1 has a failed step"),
+        ("step", "“Post it” failed after 3 tries"),
+        ("remote_job", "Job ZPOST 08150001 ended as failure: rc 12"),
+    ]
+
+
+def test_one_that_ended_late_names_what_took_longer_than_usual_or_else_the_longest() -> None:
+    ended = {"live": False, "state": "success", "ended_at": NOW, "late_seconds": 1800, "step": None}
+    assert told(facts(run("success", 55, 0), row=ended)) == [
+        ("stream", "ORD-1 ended at 14:00, late by 30 min: it was due at 13:30"),
+        ("step", "“Post it” took 55 min, 43 min more than its usual 12 min"),
+    ]
+    assert told(facts(run("success", 12, 0), row=ended))[-1] == (
+        "step",
+        "“Post it” took longest, 12 min, as it usually does",
+    )
+
+
+def test_one_in_good_order_is_not_made_a_problem() -> None:
+    of = facts(run("running", 5, job=job()), due=30)
+    assert told(of)[0] == ("stream", "ORD-1 is under way, due at 14:30")
+    assert {cause.level for cause in why(of).chain} == {"ok"}
+    queued = facts(run("open"), due=None, row={"state": "queued", "started_at": None, "step": None})
+    assert told(queued) == [
+        ("stream", "ORD-1 has not begun"),
+        ("queue", "Airflow is about to go on: its first step has not begun"),
+    ]
+
+
+def test_clocks_are_those_of_the_stream() -> None:
+    assert told(facts(run("running", 5), zone="Europe/Berlin"))[0][1] == "ORD-1 is late by 30 min: it was due at 14:30"
