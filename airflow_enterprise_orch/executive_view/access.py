@@ -1,0 +1,103 @@
+"""Who is asking, and what they may see, by Airflow's own permissions.
+
+A stream is seen by whoever may read its DAG and its runs in Airflow. Every query and every sum takes the ids of these
+streams, and takes nothing else: what is not among them does not exist for the viewer, and cannot be told from what does
+not exist at all. That holds for streams that Airflow has deleted too: the auth manager is asked for their ids as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from airflow.api_fastapi.auth.managers.base_auth_manager import BaseAuthManager
+from airflow.api_fastapi.auth.managers.models.batch_apis import IsAuthorizedDagRequest
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
+from airflow.api_fastapi.common.db.common import SessionDep
+from airflow.api_fastapi.core_api.security import GetUserDep, auth_manager_from_app
+from airflow.configuration import conf
+from airflow.models.dag import DagModel
+from fastapi import Depends, HTTPException
+from sqlalchemy import select
+
+from airflow_enterprise_orch.executive_view.tables import STREAM
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sqlalchemy.orm import Session
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Who is asking.
+
+    :param streams: the ids of the streams that they may see.
+    """
+
+    name: str
+    streams: frozenset[str]
+    _manager: Any
+    _user: Any
+    _teams: dict[str, str | None]
+
+    def may(self, entity: DagAccessEntity, dag_id: str) -> bool:
+        """Tell whether they may read one kind of thing of a stream."""
+        return dag_id in self.streams and self._allowed("GET", dag_id, entity)
+
+    def may_act(self, dag_id: str) -> bool:
+        """Tell whether they may change a stream's instances."""
+        return dag_id in self.streams and self._allowed("PUT", dag_id, DagAccessEntity.RUN)
+
+    def only(self, entity: DagAccessEntity, of: Collection[str] | None = None) -> frozenset[str]:
+        """Return those of their streams, and of ``of``, of which they may read one kind of thing."""
+        streams = self.streams if of is None else self.streams.intersection(of)
+        asked = [
+            IsAuthorizedDagRequest(
+                method="GET", access_entity=entity, details=DagDetails(id=dag_id, team_name=self._teams.get(dag_id))
+            )
+            for dag_id in sorted(streams)
+        ]
+        # Most may see all of theirs, and some auth managers ask over the network.
+        if asked and self._manager.batch_is_authorized_dag(asked, user=self._user):
+            return streams
+        return frozenset(dag_id for dag_id in streams if self._allowed("GET", dag_id, entity))
+
+    def _allowed(self, method: str, dag_id: str, entity: DagAccessEntity) -> bool:
+        details = DagDetails(id=dag_id, team_name=self._teams.get(dag_id))
+        return bool(
+            self._manager.is_authorized_dag(method=method, access_entity=entity, details=details, user=self._user)
+        )
+
+
+def viewer(
+    user: GetUserDep, manager: Annotated[BaseAuthManager[Any], Depends(auth_manager_from_app)], session: SessionDep
+) -> Viewer:
+    """Return who is asking; Airflow refuses who is not logged in."""
+    known = set(session.scalars(select(STREAM.c.dag_id).distinct()))
+    teams = _teams(session, known)
+    seen: set[str] = set()
+    for team in {teams.get(dag_id) for dag_id in known}:
+        of_team = {dag_id for dag_id in known if teams.get(dag_id) == team}
+        seen |= manager.filter_authorized_dag_ids(dag_ids=of_team, user=user, method="GET", team_name=team)
+    found = Viewer(user.get_name(), frozenset(seen & known), manager, user, teams)
+    return Viewer(found.name, found.only(DagAccessEntity.RUN), manager, user, teams)
+
+
+def _teams(session: Session, dag_ids: set[str]) -> dict[str, str | None]:
+    if not dag_ids or not conf.getboolean("core", "multi_team"):
+        return {}
+    return DagModel.get_dag_id_to_team_name_mapping(sorted(dag_ids), session=session)
+
+
+ViewerDep = Annotated[Viewer, Depends(viewer)]
+
+
+def seen(viewer: Viewer, dag_id: str, entity: DagAccessEntity = DagAccessEntity.RUN) -> str:
+    """Return the id of a stream that the viewer may see.
+
+    :raises HTTPException: 404 when they may not, whether it exists or not.
+    """
+    if not viewer.may(entity, dag_id):
+        raise HTTPException(404, f"there is no stream {dag_id!r}, or you may not see it")
+    return dag_id

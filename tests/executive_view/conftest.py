@@ -1,0 +1,31 @@
+"""The read API in a process of its own, one for all modules that ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.executive_view.served import Served
+
+RUNS = [("can_read", resource) for resource in ("DAG Runs", "Task Instances", "Task Logs", "XComs")]
+ROLES = {
+    # Sees and may do all.
+    "boss": [("can_read", "DAGs"), ("can_edit", "DAGs"), ("can_edit", "DAG Runs"), *RUNS, ("can_read", "Audit Logs")],
+    # One stream of three.
+    "clerk": [("can_read", "DAG:orders"), *RUNS, ("can_read", "Audit Logs")],
+    # All DAGs, but no runs of them.
+    "author": [("can_read", "DAGs")],
+    # One stream, without what steps left, their logs and the audit.
+    "guest": [("can_read", "DAG:orders"), *RUNS[:2]],
+    "nobody": [],
+}
+
+
+@pytest.fixture(scope="session")
+def view(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Served]:
+    """The served API, with the seed's instances."""
+    served = Served(tmp_path_factory.mktemp("view"), migrated, ROLES)
+    yield served
+    served.close()
