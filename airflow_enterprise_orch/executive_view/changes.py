@@ -6,14 +6,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airflow_enterprise_orch.executive_view.answers_stream import Change
-from airflow_enterprise_orch.executive_view.pictures import Picture, PictureStep
+from airflow_enterprise_orch.executive_view.pictures import Picture, PictureStep, WayOut
 from airflow_enterprise_orch.executive_view.saying import listed
+from airflow_enterprise_orch.value_stream.decision_table import OTHERWISE
 
 LONGEST = 80
 """Of a value in a sentence."""
 
 UNSAID = frozenset({"steps", "edges", "stacks", "tasks", "digest", "version", "dates"})
 """What of a picture says the same as its steps, or nothing to people."""
+
+OF_WAYS = frozenset({"tasks", "rules", "rows", "options", "otherwise"})
+"""What of a step is compared otherwise, or follows from the rest."""
 
 NAMES: Mapping[str, str] = {
     "key": "business key",
@@ -44,12 +48,48 @@ def _steps(old: Picture, new: Picture) -> Iterator[Change]:
             text = f"step {_named(step)} does something else: it was {_about(before, old)}, now {_about(step, new)}"
             yield Change(kind="changed", where=f"steps.{step.id}", text=text)
         else:
-            was, now = ({key: value for key, value in one.items() if key != "tasks"} for one in (before.raw, step.raw))
+            was, now = ({key: one[key] for key in one if key not in OF_WAYS} for one in (before.raw, step.raw))
             yield from _values(was, now, f"steps.{step.id}", f"step {_named(step)}")
+            yield from _ways(before, old, step, new)
     for step in old.steps:
         if step.id not in new.by_id:
             text = f"step {_named(step)} removed: it was {_about(step, old)}"
             yield Change(kind="removed", where=f"steps.{step.id}", text=text)
+
+
+def _ways(before: PictureStep, old: Picture, step: PictureStep, new: Picture) -> Iterator[Change]:
+    """Compare rules, rows and options one by one."""
+    was, whose = {way.id: way for way in before.ways}, f"step {_named(step)}"
+    now = {way.id: way for way in step.ways}
+    what = "row" if step.kind == "decision" else "option" if step.kind == "choice" else "rule"
+    for name in [*now, *(name for name in was if name not in now)]:
+        where = f"steps.{step.id}.{what}s.{name}"
+        said = name if name == OTHERWISE else f"{what} {name}"
+        if name not in was:
+            text = f"{whose}: {said} added: {_asks(now[name])}, {_ends(now[name], new)}"
+            yield Change(kind="added", where=where, text=text)
+            continue
+        if name not in now:
+            text = f"{whose}: {said} removed, it was {_asks(was[name])}, {_ends(was[name], old)}"
+            yield Change(kind="removed", where=where, text=text)
+            continue
+        if was[name].when != now[name].when:
+            text = f"{whose}: {said} now asks {_asks(now[name])}; before {_asks(was[name])}"
+            yield Change(kind="changed", where=where, text=text)
+        if _ends(was[name], old) != _ends(now[name], new):
+            text = f"{whose}: {said} {_ends(now[name], new)}; before it {_ends(was[name], old)}"
+            yield Change(kind="changed", where=where, text=text)
+
+
+def _asks(way: WayOut) -> str:
+    return f"“{way.when}”" if way.when else "nothing"
+
+
+def _ends(way: WayOut, of: Picture) -> str:
+    if way.gives is not None:
+        return f"gives {_shown(way.gives)}"
+    names = [_named(of.by_id[one]) if one in of.by_id else one for one in sorted(way.then)]
+    return f"leads to {listed(names)}" if names else "ends the path"
 
 
 def _named(step: PictureStep) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_enterprise_orch.executive_view.answers_instance import DecisionTold, Overridden, SeenValue, Way
 from airflow_enterprise_orch.executive_view.entries import Entry
-from airflow_enterprise_orch.executive_view.pictures import Picture
+from airflow_enterprise_orch.executive_view.pictures import Picture, PictureStep
 from airflow_enterprise_orch.value_stream.decision_record import Decision, DecisionUnreadable, read_decision
 
 
@@ -19,10 +19,35 @@ def decisions_of(picture: Picture, records: Mapping[str, Any], kept: Mapping[str
     """
     found = []
     for step in picture.steps:
-        record = records.get(step.id) or (kept[step.id].decision if step.id in kept else None)
-        if record is not None:
-            found.append(told(picture, step.id, record))
+        kept_of = kept[step.id].decision if step.id in kept else None
+        if step.id in records:
+            found.append(told(picture, step.id, records[step.id]))
+        elif isinstance(kept_of, Mapping):
+            found.append(_from_history(step, kept_of, picture))
     return sorted(found, key=lambda one: (one.at is None, one.at))
+
+
+def _from_history(step: PictureStep, kept: Mapping[str, Any], picture: Picture) -> DecisionTold:
+    """Return what the feed keeps of a decision whose record Airflow has deleted: the way, without the values."""
+    fired = {str(one) for one in kept.get("fired") or ()}
+    kind = {"decision": "table", "choice": "choice"}.get(step.kind, "branch")
+    return DecisionTold(
+        step=picture.step_name(step.id),
+        kind=kind,
+        policy=str(step.raw.get("match") or step.raw.get("hit") or ""),
+        at=None,
+        by=str(kept.get("by") or ""),
+        sentence="",
+        ways=[
+            Way(id=way.id, title=way.when or way.id, leads_to=way.gives or list(way.then), fired=way.id in fired)
+            for way in step.ways
+        ],
+        values=[],
+        chosen=[str(one) for one in kept.get("chosen") or ()],
+        outputs=[],
+        overridden=None,
+        problem="Airflow has deleted the record: the values that were seen are gone",
+    )
 
 
 def told(picture: Picture, step: str, record: object) -> DecisionTold:

@@ -1,15 +1,27 @@
-"""The steps of an instance, as the feed keeps them in ``orch_instance.steps``, read for the pages."""
+"""The steps of an instance, as the feed keeps them in ``orch_instance.steps``, read for the pages.
+
+By step id an object; what is empty is left out::
+
+    {"state": answers.StepState, "airflow": Airflow's state, "try": 2,
+     "queued", "started", "ended": ISO 8601 with a zone,
+     "decision": {"fired", "chosen", "by", "overridden"},
+     "items": {Airflow's state: how many}}                  of a step with a list
+
+A state that is not known here, of a later version, is shown as ``open``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 from airflow_enterprise_orch.executive_view.answers import StepState
 from airflow_enterprise_orch.executive_view.answers_instance import Items, RemoteJob, StepRun
 from airflow_enterprise_orch.executive_view.statistics import PastRun, PastStep
+
+STATES: frozenset[str] = frozenset(get_args(StepState))
 
 
 @dataclass(frozen=True)
@@ -22,37 +34,47 @@ class Entry:
     queued: datetime | None = None
     started: datetime | None = None
     ended: datetime | None = None
-    due: datetime | None = None
-    message: str | None = None
     decision: Any = None
-    items: Mapping[str, int] | None = None
+    items: Items | None = None
 
 
 def entries(steps: Mapping[str, Any]) -> dict[str, Entry]:
     """Read all steps."""
     return {
         name: Entry(
-            one.get("state", "open"),
+            one["state"] if one.get("state") in STATES else "open",
             one.get("airflow"),
-            one.get("tries", 0),
+            one.get("try", 0),
             _moment(one.get("queued")),
             _moment(one.get("started")),
             _moment(one.get("ended")),
-            _moment(one.get("due")),
-            one.get("message"),
             one.get("decision"),
-            one.get("items"),
+            _items(one.get("items")),
         )
         for name, one in steps.items()
     }
+
+
+def _items(states: Mapping[str, int] | None) -> Items | None:
+    """Return how far a list is, from how many of its items are in which of Airflow's states."""
+    if not states:
+        return None
+    total = sum(states.values())
+    done = states.get("success", 0) + states.get("skipped", 0)
+    failed = states.get("failed", 0) + states.get("upstream_failed", 0)
+    waiting = sum(states.get(state, 0) for state in ("None", "scheduled", "removed"))
+    return Items(total=total, done=done, failed=failed, running=max(0, total - done - failed - waiting))
 
 
 def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def step_run(entry: Entry, job: RemoteJob | None, items: Items | None, now: datetime) -> StepRun:
-    """Return a step as the answer has it."""
+def step_run(entry: Entry, job: RemoteJob | None, due: datetime | None, now: datetime) -> StepRun:
+    """Return a step as the answer has it.
+
+    :param due: when it must be over.
+    """
     over = entry.ended or now
     return StepRun(
         state=entry.state,
@@ -61,11 +83,11 @@ def step_run(entry: Entry, job: RemoteJob | None, items: Items | None, now: date
         queued_at=entry.queued,
         started_at=entry.started,
         ended_at=entry.ended,
-        due_at=entry.due,
-        late=entry.due is not None and over > entry.due and entry.state not in ("skipped", "removed"),
+        due_at=due,
+        late=due is not None and over > due and entry.state not in ("skipped", "removed"),
         job=job,
-        items=items,
-        message=entry.message,
+        items=entry.items,
+        message=job.message if job is not None else None,
     )
 
 

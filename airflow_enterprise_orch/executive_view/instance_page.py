@@ -13,6 +13,7 @@ from fastapi import HTTPException
 from sqlalchemy import func, select
 
 from airflow_enterprise_orch.delegation.control import ControlBroken, Wish, read_wishes
+from airflow_enterprise_orch.due import due_at
 from airflow_enterprise_orch.executive_view import graphs, jobs, past
 from airflow_enterprise_orch.executive_view.access import Viewer
 from airflow_enterprise_orch.executive_view.airflow_details import Details, details
@@ -21,7 +22,6 @@ from airflow_enterprise_orch.executive_view.answers_instance import (
     Cause,
     DecisionTold,
     InstanceDetail,
-    Items,
     Link,
     RemoteJob,
     StepJobs,
@@ -77,7 +77,8 @@ class Known:
     @property
     def chosen(self) -> dict[str, tuple[str, ...]]:
         """What each deciding step chose."""
-        return {one.step.id: tuple(one.chosen) for one in self.decisions if one.kind != "table" and one.at is not None}
+        decided = [one for one in self.decisions if one.kind != "table" and one.by]
+        return {one.step.id: tuple(one.chosen) for one in decided}
 
 
 def known(session: Session, viewer: Viewer, dag_id: str, run_id: str) -> Known:
@@ -102,7 +103,7 @@ def known(session: Session, viewer: Viewer, dag_id: str, run_id: str) -> Known:
     all_jobs = jobs.from_ledgers(told.ledgers) if told.ledgers else jobs.from_history(session, raw.id)
     kept = entries(raw.steps)
     runs = {
-        name: step_run(entry, _newest(name, all_jobs), _items(picture, name, entry), now)
+        name: step_run(entry, _newest(name, all_jobs), _due(picture, name, raw.run_after), now)
         for name, entry in kept.items()
         if name in picture.by_id
     }
@@ -158,10 +159,10 @@ def _newest(step: str, all_jobs: Sequence[StepJobs]) -> RemoteJob | None:
     return None
 
 
-def _items(picture: Picture, step: str, entry: Entry) -> Items | None:
-    if not picture.by_id[step].each or entry.items is None:
-        return None
-    return Items(**entry.items)
+def _due(picture: Picture, step: str, run_after: datetime) -> datetime | None:
+    """Return when a step must be over."""
+    due = picture.by_id[step].due
+    return due_at(due, run_after=run_after) if due else None
 
 
 def _undone(one: Known) -> frozenset[str]:

@@ -29,11 +29,13 @@ class WayOut:
 
     :param when: the condition, or the option's title; for people.
     :param then: the steps that it leads to.
+    :param gives: of a row the values that it gives.
     """
 
     id: str
     when: str
     then: tuple[str, ...]
+    gives: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -164,12 +166,12 @@ def _ways(data: Mapping[str, Any]) -> Iterator[WayOut]:
         yield WayOut(str(number), rule["when"], tuple(rule["then"]))
     for number, row in enumerate(data.get("rows", ()), start=1):
         asked = ", ".join(f"{name} {asks}" for name, asks in row["when"].items())
-        yield WayOut(str(number), asked or "always", ())
+        yield WayOut(str(number), asked or "always", (), row["then"])
     for option in data.get("options", ()):
         yield WayOut(option["id"], option["title"], tuple(option["then"]))
     if "otherwise" in data:
         then = data["otherwise"]
-        yield WayOut(OTHERWISE, "", tuple(then) if isinstance(then, list) else ())
+        yield WayOut(OTHERWISE, "", tuple(then)) if isinstance(then, list) else WayOut(OTHERWISE, "", (), then)
 
 
 class _Cache:

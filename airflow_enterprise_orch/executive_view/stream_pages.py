@@ -219,7 +219,7 @@ def _of_branch(picture: Picture, name: str, told: OfDecision) -> BranchStatistic
         WayStatistics(
             id=way,
             title=(known[way].when if way in known else "") or way,
-            leads_to=list(known[way].then) if way in known else None,
+            leads_to=(known[way].gives or list(known[way].then)) if way in known else None,
             count=told.ways.get(way, 0),
             share=round(told.ways.get(way, 0) / told.decisions, 4),
         )

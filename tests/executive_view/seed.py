@@ -77,13 +77,17 @@ def gone_well(began: float, *, large: bool, post: float = 12) -> dict[str, Any]:
 
     def step(name: str, lasts: float, **more: Any) -> None:
         nonlocal at
-        steps[name] = {"state": "success", "tries": 1, "queued": stamp(at), "started": stamp(at + 0.1), **more}
+        steps[name] = {"state": "success", "try": 1, "queued": stamp(at), "started": stamp(at + 0.1), **more}
         at += lasts
         steps[name]["ended"] = stamp(at)
 
     step("book", 5)
     chosen = ["approve"] if large else ["post"]
-    step("route", 0.2, decision={"fired": [1 if large else "otherwise"], "chosen": chosen, "overridden": None})
+    step(
+        "route",
+        0.2,
+        decision={"fired": [1 if large else "otherwise"], "chosen": chosen, "by": "the rules", "overridden": False},
+    )
     if large:
         step("approve", 60)
     else:
@@ -104,7 +108,7 @@ def instance(dag_id: str, number: int, **given: Any) -> dict[str, Any]:
         "first_due_at": None, "health": "on_time", "late_seconds": None, "current_step": "book",
         "current_stack": "mainframe", "waits_for": "remote_job", "waiting_people": 0, "parked": 0, "failed_steps": 0,
         "forecast_p50": None, "forecast_p90": None, "forecast_n": None,
-        "steps": {"book": {"state": "running", "tries": 1, "queued": stamp(-30), "started": stamp(-30)}},
+        "steps": {"book": {"state": "running", "try": 1, "queued": stamp(-30), "started": stamp(-30)}},
         "acknowledged_by": None, "acknowledged_at": None, "revision": 1, "changed_at": NOW,
     }  # fmt: skip
     return {**row, **given}
@@ -151,13 +155,13 @@ def fill() -> None:
     late = {"due_at": NOW - timedelta(minutes=38), "health": "late", "current_step": "post", "current_stack": "sap"}
     late["steps"] = {  # type: ignore[assignment]
         **gone_well(-80, large=False),
-        "post": {"state": "running", "tries": 2, "queued": stamp(-42), "started": stamp(-41)},
+        "post": {"state": "running", "try": 2, "queued": stamp(-42), "started": stamp(-41)},
     }
     waiting = {"waits_for": "person", "waiting_people": 1, "health": "waiting", "current_step": "approve",
                "current_stack": "people"}  # fmt: skip
     waiting["steps"] = {  # type: ignore[assignment]
         **gone_well(-20, large=True),
-        "approve": {"state": "waiting_person", "tries": 1, "queued": stamp(-14), "started": stamp(-14)},
+        "approve": {"state": "waiting_person", "try": 1, "queued": stamp(-14), "started": stamp(-14)},
         "post": {"state": "open"},
     }
     at_risk = {"health": "at_risk", "forecast_p50": NOW + timedelta(minutes=25), "forecast_n": 24,

@@ -112,6 +112,10 @@ def test_one_that_airflow_has_forgotten_is_told_from_our_own_history(view: Serve
     told = page(view, 4)
     assert (told["gone"], told["links"], told["instance"]["state"]) == (True, [], "success")
     assert [node["on_path"] for node in told["graph"]["nodes"]] == [True, True, True, True]
+    (decision,) = told["decisions"]
+    assert (decision["chosen"], decision["by"], decision["values"]) == (["approve"], "the rules", [])
+    assert [way["fired"] for way in decision["ways"]] == [True, False]
+    assert decision["problem"] == "Airflow has deleted the record: the values that were seen are gone"
     assert told["why"]["chain"][1]["text"] == "“Approve it” took longest, 59 min, as it usually does"
     jobs = view.get("clerk", "dags/orders/dagRuns/run-2/jobs").json["steps"]
     assert [job["job_id"] for step in jobs for job in step["jobs"]] == ["08150002"]
