@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancehistory import TaskInstanceHistory
-from airflow.models.trigger import Trigger
 from airflow.utils.log.log_reader import TaskLogReader
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 LONGEST_LINE = 2000
 MARKS = ("::group::", "::endgroup::")
 """Airflow's UI folds what is between these."""
+SOURCES = "::group::Log message source"
+"""Begins what Airflow says of the files that it looked for."""
 
 
 def tail(
@@ -37,11 +38,16 @@ def tail(
         return told.model_copy(update={"problem": "it has not begun, so it has no log"})
     stream, _ = reader.read_log_chunks(ti, ti.try_number, {"end_of_log": False})
     kept: deque[str] = deque(maxlen=lines + 1)
+    about_files = False
     for message in stream:
         text = str(message.event)
-        if not text.startswith(MARKS):
+        if text.startswith(MARKS):
+            about_files = text.startswith(SOURCES)
+        elif not about_files:
             moment = f"{message.timestamp:%H:%M:%S} " if message.timestamp is not None else ""
             kept.append(f"{moment}{text}"[:LONGEST_LINE])
+    if not kept:
+        return told.model_copy(update={"problem": "Airflow has no log of it, or not yet"})
     cut = len(kept) > lines
     return told.model_copy(update={"lines": list(kept)[1:] if cut else list(kept), "cut": cut})
 
@@ -50,14 +56,8 @@ def _find(session: Session, dag_id: str, run_id: str, task_id: str, map_index: i
     def same(of: Any) -> list[Any]:
         return [of.dag_id == dag_id, of.run_id == run_id, of.task_id == task_id, of.map_index == map_index]
 
-    now = (
-        select(TaskInstance)
-        .where(*same(TaskInstance))
-        .join(TaskInstance.dag_run)
-        .options(joinedload(TaskInstance.trigger).joinedload(Trigger.triggerer_job))
-        .options(joinedload(TaskInstance.dag_model))
-    )
-    ti = session.scalar(now)
+    # What belongs to it is read when it is asked for: joined with, a DAG that was deleted would hide its logs.
+    ti = session.scalar(select(TaskInstance).where(*same(TaskInstance)))
     if ti is None or try_number in (None, ti.try_number):
         return ti
     before = select(TaskInstanceHistory).where(*same(TaskInstanceHistory), TaskInstanceHistory.try_number == try_number)

@@ -100,6 +100,7 @@ class Served:
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         }
+        self.home = home
         self._errors = (home / "errors.txt").open("w+")
         self._process = subprocess.Popen(
             [sys.executable, "-c", HOST, json.dumps(roles)],

@@ -6,6 +6,7 @@ the step saw, or the remote job is not the one that the system runs.
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Any
 
@@ -136,3 +137,18 @@ def test_nothing_is_sent_again_within_its_ten_seconds(view: Served) -> None:
             assert again.status == 304
             return
     raise AssertionError("three times the moment changed between two requests")
+
+
+def test_the_end_of_a_steps_log_is_shown_and_nothing_of_another_try(view: Served) -> None:
+    path = "dags/orders/dagRuns/run-101/steps/post/log"
+    file = view.home / "logs" / "dag_id=orders" / "run_id=run-101" / "task_id=post" / "attempt=1.log"
+    file.parent.mkdir(parents=True)
+    lines = [{"timestamp": f"2026-11-24T05:00:{n:02}Z", "level": "info", "event": f"line {n}"} for n in range(30)]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told = view.get("clerk", path, lines=2).json
+    assert (told["lines"], told["cut"], told["problem"]) == (["05:00:28 line 28", "05:00:29 line 29"], True, None)
+    whole = view.get("clerk", path).json
+    assert (len(whole["lines"]), whole["lines"][0], whole["cut"]) == (30, "05:00:00 line 0", False)
+    assert view.get("clerk", path, try_number=7).status == 404
+    none = view.get("clerk", "dags/orders/dagRuns/run-102/steps/approve/log").json
+    assert (none["lines"], none["problem"]) == ([], "Airflow has no log of it, or not yet")
