@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -116,6 +116,7 @@ def detail(session: Session, viewer: Viewer, dag_id: str, run_id: str) -> Instan
     one = known(session, viewer, dag_id, run_id)
     history = past.history(session, dag_id, one.raw.version, one.picture)
     live = as_now(one.steps, one.chosen)
+    live |= {name: replace(live[name], until=until) for name, until in _waits(one).items()}
     planned = plan(history, live, one.began, one.seed)
     ahead = history.outlook(live, began=one.began, now=one.now, seed=one.seed) if one.row.live else None
     run = graphs.Run(one.steps, one.chosen, _undone(one), _sub_streams(one, viewer))

@@ -261,8 +261,8 @@ def late_by(row: Any, now: datetime) -> int | None:
 
 
 def forecast_of(row: Any) -> Forecast | None:
-    """Return the forecast of a row; None where it is not live, or nobody has worked one out."""
-    if not row.live or row.forecast_n is None:
+    """Return the forecast of a row; None where it is not live, has failed, or nobody has worked one out."""
+    if not row.live or row.forecast_n is None or row.health == "failed":
         return None
     enough = row.forecast_p50 is not None and row.forecast_n >= FEWEST_PAST
     return Forecast(

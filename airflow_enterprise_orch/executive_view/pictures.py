@@ -105,6 +105,11 @@ class Picture:
             for step in self.steps
         )
 
+    def decides(self, step: str) -> bool:
+        """Tell whether a step chooses which steps come next."""
+        known = self.by_id.get(step)
+        return known is not None and any(way.then for way in known.ways)
+
     def step_name(self, step: str) -> StepName:
         """Return a step by its name; of one that the picture does not have, its id."""
         known = self.by_id.get(step)
