@@ -387,13 +387,20 @@ def _compiled(text: str) -> jinja2.Template:
 
 
 def texts(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Yield every text with Jinja in a JSON tree, with its path."""
+    """Return every text with Jinja in a JSON tree, with its path, in the order in which they stand there."""
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    _collect(value, path, found)
+    return iter(found)
+
+
+def _collect(value: Any, path: tuple[str | int, ...], found: list[tuple[tuple[str | int, ...], str]]) -> None:
+    # No generator: every template is looked through many times, and most of what it holds is short.
     if isinstance(value, str):
         if is_template(value):
-            yield path, value
-    elif isinstance(value, Mapping):
+            found.append((path, value))
+    elif isinstance(value, (dict, Mapping)):
         for key, item in value.items():
-            yield from texts(item, (*path, str(key)))
+            _collect(item, (*path, str(key)), found)
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            yield from texts(item, (*path, index))
+            _collect(item, (*path, index), found)

@@ -89,7 +89,9 @@ def plan_stream(stream: ValueStream, *, source_hash: str = "", source: str = "",
         },
     }
     paths = Paths(stream)
-    tasks = [_guarded(stream, task, _task(stream, paths, task)) for task in paths.tasks]
+    # The first ones first: a person is told to clear from there on.
+    undone = tuple(one.id for one in stream.ordered() if one.compensation is not None)
+    tasks = [_guarded(stream, task, _task(stream, paths, task), undone) for task in paths.tasks]
     # The first one is never mapped, and Airflow serializes this of any operator.
     drawn = {**tasks[0].arguments, PICTURE: picture_text(stream, paths, removed=removed)}
     tasks[0] = replace(tasks[0], arguments=drawn)
@@ -244,14 +246,16 @@ def _undo(stream: ValueStream, task: Task, rule: Mapping[str, Any]) -> TaskPlan:
     return TaskPlan(task.task_id, operator, arguments, delegated=True, upstream=upstream, undoes=step.id)
 
 
-def _guarded(stream: ValueStream, task: Task, plan: TaskPlan) -> TaskPlan:
-    """Let a step look whether what was done before it is undone; of one with a list each item, to be cleared alone."""
-    if task.kind not in (TaskKind.STEP, TaskKind.ITEMS, TaskKind.EACH):
+def _guarded(stream: ValueStream, task: Task, plan: TaskPlan, undone: tuple[str, ...]) -> TaskPlan:
+    """Let a step look whether what was done before it is undone; of one with a list each item, to be cleared alone.
+
+    :param undone: the steps that something can undo, in order.
+    """
+    if not undone or task.kind not in (TaskKind.STEP, TaskKind.ITEMS, TaskKind.EACH):
         return plan
     before = stream.ancestors(task.step)
-    # The first ones first: a person is told to clear from there on.
-    undone = tuple(one.id for one in stream.ordered() if one.id in before and one.compensation is not None)
-    return replace(plan, guards=undone) if undone else plan
+    guards = tuple(step for step in undone if step in before)
+    return replace(plan, guards=guards) if guards else plan
 
 
 def _settings(stream: ValueStream, step: steps.Step) -> dict[str, Any]:

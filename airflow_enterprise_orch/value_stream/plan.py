@@ -15,7 +15,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -167,8 +167,9 @@ class StreamPlan:
         return watch_plan.dag_arguments(self.watch), watch_plan.task_arguments(self.watch)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plain JSON form."""
-        return asdict(self)
+        """Return the plain JSON form; what it holds is JSON already, and is not copied."""
+        own = _fields(self)
+        return {**own, "tasks": [_fields(task) for task in self.tasks], "groups": [_fields(one) for one in self.groups]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StreamPlan:
@@ -177,6 +178,10 @@ class StreamPlan:
         tasks = tuple(TaskPlan(**{**task, **{name: tuple(task[name]) for name in lists}}) for task in data["tasks"])
         groups = tuple(GroupPlan(**group) for group in data["groups"])
         return cls(data["dag"], data["params"], data["schedule"], tasks, data["seen"], groups, data["watch"])
+
+
+def _fields(part: Any) -> dict[str, Any]:
+    return {name: getattr(part, name) for name in part.__slots__}
 
 
 def _scheduled(schedule: Mapping[str, Any] | None, stream: str) -> dict[str, Any]:

@@ -32,6 +32,8 @@ _CERTAIN: tuple[tuple[str, re.Pattern[str]], ...] = (
         re.compile(r"(?<![A-Za-z0-9_.-])eyJ[A-Za-z0-9_-]{10,2000}+\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{20,1000}"),
     ),
 )
+SHORTEST = 20
+"""Characters of the shortest of these: a key of AWS."""
 _EXAMPLE = re.compile(r"EXAMPLE|example")
 _MARKER = (
     r"passw(?:or)?d|passwort|passphrase|pwd|secret|api[_-]?key|access[_-]?key|auth[_-]?token|private[_-]?key|token"
@@ -72,6 +74,8 @@ def without_secrets(problem: Problem) -> Problem:
 
 def _certain(text: str) -> tuple[str, int] | None:
     """Return what a text holds for certain, and where."""
+    if len(text) < SHORTEST:
+        return None
     for what, pattern in _CERTAIN:
         if (found := pattern.search(text)) and not _EXAMPLE.search(found[0]):
             return what, found.start()
