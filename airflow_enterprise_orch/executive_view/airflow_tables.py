@@ -1,0 +1,209 @@
+"""All that the feed reads of Airflow's own tables. They are no public interface: what changes there is met here alone.
+
+Every question takes a bounded list of keys or rides on an index: live runs on the partial indexes of ``dag_run``, new
+ones and the log of what people did on their primary keys.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+LIVE = ("queued", "running")
+CHUNK = 400
+"""How many keys one question takes; SQLite and drivers bound the number of values."""
+DELETED = "delete_dag_run"
+"""What Airflow's log calls the deletion of a run."""
+MARK = "doc_json"
+"""The field of a task in the serialized DAG that carries the picture; see ``value_stream/picture.py``."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a DAG that carries a picture."""
+
+    dag_id: str
+    number: int
+    picture: dict[str, Any]
+    made: datetime
+
+
+@dataclass
+class Facts:
+    """What Airflow knows of one run.
+
+    :param tasks: its task instances.
+    :param cells: its task state store, by task and map index.
+    """
+
+    run: Any
+    tasks: list[Any] = field(default_factory=list)
+    cells: dict[tuple[str, int], dict[str, Any]] = field(default_factory=lambda: defaultdict(dict))
+
+
+def chunks(keys: Iterable[Any]) -> Iterator[list[Any]]:
+    """Yield the keys in pieces that one question takes."""
+    every = list(keys)
+    for start in range(0, len(every), CHUNK):
+        yield every[start : start + CHUNK]
+
+
+def versions(connection: Connection, known: Iterable[tuple[str, int]], tag: str) -> Iterator[Version]:
+    """Yield the versions of value streams that are not known yet."""
+    from airflow.models.dag import DagTag
+    from airflow.models.dag_version import DagVersion
+    from airflow.models.serialized_dag import SerializedDagModel
+    from sqlalchemy.orm import Session
+
+    seen = set(known)
+    rows = connection.execute(
+        select(DagVersion.id, DagVersion.dag_id, DagVersion.version_number)
+        .join(DagTag, DagTag.dag_id == DagVersion.dag_id)
+        .where(DagTag.name == tag)
+        .order_by(DagVersion.dag_id, DagVersion.version_number)
+    ).all()
+    new = [row for row in rows if (row.dag_id, row.version_number) not in seen]
+    session = Session(bind=connection)
+    for row in new:
+        kept = session.scalar(select(SerializedDagModel).where(SerializedDagModel.dag_version_id == row.id))
+        text = _picture(kept.data) if kept is not None else None
+        if kept is not None and text is not None:
+            yield Version(row.dag_id, row.version_number, json.loads(text), kept.created_at)
+
+
+def _picture(data: Any) -> str | None:
+    tasks = data["dag"]["tasks"] if data else ()
+    found = (task["__var"].get(MARK) for task in tasks)
+    return next((text for text in found if isinstance(text, str) and text.startswith("{")), None)
+
+
+def streams_now(connection: Connection, dag_ids: Iterable[str]) -> dict[str, bool]:
+    """Return, of the DAGs that Airflow has, whether they are paused."""
+    from airflow.models.dag import DagModel
+
+    found: dict[str, bool] = {}
+    for some in chunks(dag_ids):
+        query = select(DagModel.dag_id, DagModel.is_paused).where(DagModel.dag_id.in_(some))
+        found.update({row.dag_id: bool(row.is_paused) for row in connection.execute(query)})
+    return found
+
+
+def live_runs(connection: Connection) -> dict[int, tuple[Any, ...]]:
+    """Return the live runs with what tells that anything of them changed."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.task_state_store import TaskStateStoreModel as Cell
+    from airflow.models.taskinstance import TaskInstance
+
+    of_run = DagRun.__table__.c
+    runs = connection.execute(
+        select(DagRun.id, DagRun.dag_id, of_run.state, DagRun.updated_at).where(of_run.state.in_(LIVE))
+    ).all()
+    tasks = connection.execute(
+        select(
+            DagRun.id,
+            func.count(),
+            func.max(TaskInstance.updated_at),
+            func.sum(TaskInstance.try_number),
+            func.count(TaskInstance.state),
+        )
+        .join(TaskInstance, (TaskInstance.dag_id == DagRun.dag_id) & (TaskInstance.run_id == DagRun.run_id))
+        .where(of_run.state.in_(LIVE))
+        .group_by(DagRun.id)
+    )
+    cells = connection.execute(
+        select(DagRun.id, func.count(), func.max(Cell.updated_at))
+        .join(Cell, Cell.dag_run_id == DagRun.id)
+        .where(of_run.state.in_(LIVE))
+        .group_by(DagRun.id)
+    )
+    more_tasks = {row[0]: tuple(row[1:]) for row in tasks}
+    more_cells = {row[0]: tuple(row[1:]) for row in cells}
+    return {row.id: (*row[1:], more_tasks.get(row.id), more_cells.get(row.id)) for row in runs}
+
+
+def newest(connection: Connection) -> tuple[int, int]:
+    """Return the highest numbers of runs and of the log."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.log import Log
+
+    return (
+        connection.scalar(select(func.max(DagRun.id))) or 0,
+        connection.scalar(select(func.max(Log.id))) or 0,
+    )
+
+
+def run_ids(connection: Connection, above: int) -> list[int]:
+    """Return the numbers of all runs above one."""
+    from airflow.models.dagrun import DagRun
+
+    return list(connection.scalars(select(DagRun.id).where(DagRun.id > above)))
+
+
+def acted_on(connection: Connection, above: int) -> Sequence[Any]:
+    """Return what people did with runs since an entry of the log, the oldest first."""
+    from airflow.models.log import Log
+
+    return connection.execute(
+        select(Log.id, Log.dttm, Log.dag_id, Log.run_id, Log.event, Log.owner)
+        .where(Log.id > above, Log.dag_id.is_not(None), Log.run_id.is_not(None))
+        .order_by(Log.id)
+    ).all()
+
+
+def numbers_of(connection: Connection, runs: Iterable[tuple[str, str]]) -> list[int]:
+    """Return the numbers of runs by stream and run id; those that are gone are left out."""
+    from airflow.models.dagrun import DagRun
+
+    wanted = set(runs)
+    found: list[int] = []
+    for some in chunks({run_id for _, run_id in wanted}):
+        query = select(DagRun.id, DagRun.dag_id, DagRun.run_id).where(DagRun.run_id.in_(some))
+        found += [row.id for row in connection.execute(query) if (row.dag_id, row.run_id) in wanted]
+    return found
+
+
+def facts(connection: Connection, numbers: Iterable[int]) -> dict[int, Facts]:
+    """Return what Airflow knows of runs, by their numbers; those that are gone are left out."""
+    from airflow.models.dag_version import DagVersion
+    from airflow.models.dagrun import DagRun
+    from airflow.models.task_state_store import TaskStateStoreModel as Cell
+    from airflow.models.taskinstance import TaskInstance
+
+    run, task = DagRun.__table__.c, TaskInstance.__table__.c
+    found: dict[int, Facts] = {}
+    for some in chunks(sorted(numbers)):
+        of_runs = (
+            select(
+                *(run.id, run.dag_id, run.run_id, run.state, run.run_type, run.triggering_user_name, run.conf),
+                *(run.run_after, run.logical_date, run.data_interval_start, run.data_interval_end),
+                *(run.queued_at, run.start_date, run.end_date, DagVersion.version_number),
+            )
+            .outerjoin(DagVersion, DagVersion.id == run.created_dag_version_id)
+            .where(run.id.in_(some))
+        )
+        found.update({row.id: Facts(row) for row in connection.execute(of_runs)})
+        of_tasks = (
+            select(
+                *(run.id.label("number"), task.task_id, task.map_index, task.state, task.try_number, task.max_tries),
+                *(task.queued_dttm, task.scheduled_dttm, task.start_date, task.end_date, DagVersion.version_number),
+            )
+            .join_from(TaskInstance, DagRun, (task.dag_id == run.dag_id) & (task.run_id == run.run_id))
+            .outerjoin(DagVersion, DagVersion.id == task.dag_version_id)
+            .where(run.id.in_(some))
+        )
+        for row in connection.execute(of_tasks):
+            if row.number in found:
+                found[row.number].tasks.append(row)
+        of_cells = select(Cell.dag_run_id, Cell.task_id, Cell.map_index, Cell.key, Cell.value).where(
+            Cell.dag_run_id.in_(some), Cell.key.startswith("orch.", autoescape=True)
+        )
+        for cell in connection.execute(of_cells):
+            if cell.dag_run_id in found:
+                found[cell.dag_run_id].cells[cell.task_id, cell.map_index][cell.key] = cell.value
+    return found

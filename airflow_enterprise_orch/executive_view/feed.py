@@ -1,0 +1,357 @@
+"""The feed: keeps our tables equal to what Airflow knows, and keeps what Airflow forgets.
+
+One API server leads, by a lease that any of them takes over when its holder is gone; the number of each write is taken
+in the row of the lease, in the same transaction, so a holder that was only slow cannot write any more once another one
+leads. A look at Airflow compares the live runs by what tells that they changed, takes new runs by their number, reads
+what left the live set, and what people did by Airflow's log. Once a day everything is compared anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from airflow_enterprise_orch.executive_view import airflow_tables, feed_instance
+from airflow_enterprise_orch.executive_view.feed_rollups import day_of, roll_up
+from airflow_enterprise_orch.executive_view.tables import EVENT, INSTANCE, JOB, LEASE, STREAM
+
+log = logging.getLogger(__name__)
+
+NAME = "feed"
+LEASE_FOR = timedelta(seconds=30)
+BATCH = 500
+"""How many runs that are not live one look takes; the others come with the next ones."""
+OVERLAP = 1000
+"""Numbers of runs are given before they are committed: so many below the newest may still come."""
+TAG, REMOVED = "value-stream", "removed"
+_OWN = frozenset({"id", "revision", "changed_at", "acknowledged_by", "acknowledged_at", "first_due_at"})
+_COLUMNS = [column.name for column in INSTANCE.columns if column.name not in _OWN]
+
+
+class LeaseLost(RuntimeError):
+    """Another process leads meanwhile."""
+
+
+@dataclass
+class Feed:
+    """One process's feed.
+
+    :param holder: names the process.
+    :param keep_days: how long ended instances are kept; 0: for ever.
+    """
+
+    engine: Engine
+    holder: str
+    keep_days: int = 0
+    _seen: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    _done: set[int] = field(default_factory=set)
+    _pictures: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
+    _leads: bool = False
+
+    def look(self, now: datetime | None = None) -> bool:
+        """Look at Airflow once, if this process leads; return whether there is more to be read at once."""
+        now = now or datetime.now(UTC)
+        cursor = self._lead(now)
+        if cursor is None:
+            return False
+        if not self._leads:
+            self._seen, self._done, self._pictures, self._leads = {}, set(), {}, True
+        if now.date().isoformat() != cursor.get("compared"):
+            self._compare(cursor, now)
+        with self.engine.connect() as connection:
+            self._streams(connection, now)
+            live = airflow_tables.live_runs(connection)
+            newest_run, newest_log = airflow_tables.newest(connection)
+            acted = airflow_tables.acted_on(connection, cursor.get("log", newest_log))
+            of = INSTANCE.c
+            mine = set(connection.scalars(select(of.airflow_id).where(of.live.is_(True), of.in_airflow.is_(True))))
+            new = sorted(set(airflow_tables.run_ids(connection, cursor.get("run", 0) - OVERLAP)) - self._done)
+            touched = airflow_tables.numbers_of(connection, {(one.dag_id, one.run_id) for one in acted})
+            wanted = {number for number, print_ in live.items() if self._seen.get(number) != print_}
+            wanted |= (mine - live.keys()) | set(touched) | set(new[:BATCH])
+            found = airflow_tables.facts(connection, wanted)
+        more = len(new) > BATCH
+        cursor |= {"run": new[BATCH - 1] if more else max(newest_run, cursor.get("run", 0)), "log": newest_log}
+        with self.engine.begin() as connection:
+            revision = self._stamp(connection, cursor, now)
+            self._write(connection, found, revision, now)
+            self._gone(connection, mine - found.keys() - live.keys(), acted, revision, now)
+            self._late(connection, revision, now)
+        self._seen = {number: print_ for number, print_ in live.items()}
+        self._done = {number for number in self._done | set(new[:BATCH]) if number > cursor["run"] - 2 * OVERLAP}
+        return more
+
+    def rebuild(self) -> int:
+        """Read all of Airflow's runs anew, whoever leads; return how many instances there are then."""
+        with self.engine.begin() as connection:
+            self._row(connection)
+            cursor = connection.scalar(select(LEASE.c.cursor).where(LEASE.c.name == NAME)) or {}
+            again = {**cursor, "run": 0, "compared": None}
+            values = {"holder": self.holder, "until": datetime.now(UTC) + LEASE_FOR, "cursor": again}
+            connection.execute(update(LEASE).where(LEASE.c.name == NAME).values(**values))
+        self._leads = False
+        while self.look():
+            pass
+        with self.engine.connect() as connection:
+            return len(connection.scalars(select(INSTANCE.c.id)).all())
+
+    def release(self) -> None:
+        """Let another process lead at once."""
+        with self.engine.begin() as connection:
+            mine = (LEASE.c.name == NAME, LEASE.c.holder == self.holder)
+            connection.execute(update(LEASE).where(*mine).values(holder="", until=datetime.now(UTC)))
+        self._leads = False
+
+    @staticmethod
+    def _row(connection: Connection) -> None:
+        if connection.scalar(select(LEASE.c.name).where(LEASE.c.name == NAME)) is None:
+            values = {
+                "name": NAME,
+                "holder": "",
+                "until": datetime(2000, 1, 1, tzinfo=UTC),
+                "revision": 0,
+                "cursor": {},
+            }
+            connection.execute(insert(LEASE).values(**values))
+
+    def _lead(self, now: datetime) -> dict[str, Any] | None:
+        """Take or keep the lease; return how far was read, None when another process leads."""
+        try:
+            with self.engine.begin() as connection:
+                self._row(connection)
+        except IntegrityError:
+            log.debug("another process made the lease at the same moment")
+        with self.engine.begin() as connection:
+            free = (LEASE.c.holder == self.holder) | (LEASE.c.until < now)
+            taken = connection.execute(
+                update(LEASE).where(LEASE.c.name == NAME, free).values(holder=self.holder, until=now + LEASE_FOR)
+            ).rowcount
+            if not taken:
+                self._leads = False
+                return None
+            return dict(connection.scalar(select(LEASE.c.cursor).where(LEASE.c.name == NAME)) or {})
+
+    def _stamp(self, connection: Connection, cursor: Mapping[str, Any], now: datetime) -> int:
+        """Begin a write; :raises LeaseLost: when another process leads."""
+        done = connection.execute(
+            update(LEASE)
+            .where(LEASE.c.name == NAME, LEASE.c.holder == self.holder)
+            .values(revision=LEASE.c.revision + 1, cursor=dict(cursor), as_of=now, until=now + LEASE_FOR)
+        )
+        if not done.rowcount:
+            self._leads = False
+            raise LeaseLost("another API server feeds the executive view meanwhile")
+        return int(connection.scalar(select(LEASE.c.revision).where(LEASE.c.name == NAME)) or 0)
+
+    def _streams(self, connection: Connection, now: datetime) -> None:
+        """Take in new versions of streams, and which are paused or gone."""
+        if not self._pictures:
+            for row in connection.execute(select(STREAM.c.dag_id, STREAM.c.version, STREAM.c.picture)):
+                self._pictures[row.dag_id, row.version] = row.picture
+        new = list(airflow_tables.versions(connection, self._pictures, TAG))
+        there = airflow_tables.streams_now(connection, {name for name, _ in self._pictures} | {v.dag_id for v in new})
+        kept = connection.execute(
+            select(STREAM.c.dag_id, STREAM.c.version, STREAM.c.is_current, STREAM.c.is_removed, STREAM.c.is_paused)
+        ).all()
+        newest: dict[str, int] = {}
+        for dag_id, number in [*self._pictures, *((one.dag_id, one.number) for one in new)]:
+            newest[dag_id] = max(number, newest.get(dag_id, 0))
+        pictures = {**self._pictures, **{(one.dag_id, one.number): one.picture for one in new}}
+
+        def flags(dag_id: str, number: int) -> dict[str, bool]:
+            gone = dag_id not in there or bool(pictures[dag_id, newest[dag_id]].get(REMOVED))
+            current = number == newest[dag_id]
+            return {"is_current": current, "is_removed": gone, "is_paused": there.get(dag_id, False)}
+
+        changes = {
+            (row.dag_id, row.version): flags(row.dag_id, row.version)
+            for row in kept
+            if flags(row.dag_id, row.version)
+            != {"is_current": row.is_current, "is_removed": row.is_removed, "is_paused": row.is_paused}
+        }
+        if not new and not changes:
+            return
+        with self.engine.begin() as writing:
+            self._stamp(writing, self._cursor(writing), now)
+            for (dag_id, number), values in changes.items():
+                mine = (STREAM.c.dag_id == dag_id, STREAM.c.version == number)
+                writing.execute(update(STREAM).where(*mine).values(**values))
+            for one in new:
+                business = one.picture["business"]
+                told = {"dag_id": one.dag_id, "version": one.number, "picture": one.picture}
+                told |= {name: str(business[name])[:500] for name in ("domain", "owner", "criticality")}
+                told |= {"digest": one.picture["digest"], "title": one.picture["title"][:500]}
+                first = feed_instance.aware(one.made)
+                writing.execute(insert(STREAM).values(**told, first_seen=first, **flags(one.dag_id, one.number)))
+        self._pictures = pictures
+
+    @staticmethod
+    def _cursor(connection: Connection) -> dict[str, Any]:
+        return dict(connection.scalar(select(LEASE.c.cursor).where(LEASE.c.name == NAME)) or {})
+
+    def _write(
+        self, connection: Connection, found: Mapping[int, airflow_tables.Facts], revision: int, now: datetime
+    ) -> None:
+        ours = {number: one for number, one in found.items() if self._version(one) is not None}
+        kept: dict[int, Mapping[str, Any]] = {}
+        for some in airflow_tables.chunks({one.run.run_id for one in ours.values()}):
+            rows = connection.execute(select(INSTANCE).where(INSTANCE.c.run_id.in_(some))).mappings()
+            kept.update({row["airflow_id"]: dict(row) for row in rows if row["airflow_id"] in ours})
+        days: set[tuple[str, Any, str]] = set()
+        for number, one in ours.items():
+            version = self._version(one) or 0
+            picture, before = self._pictures[one.run.dag_id, version], kept.get(number)
+            row = feed_instance.instance(one, picture, now) | {"version": version}
+            if before is None:
+                if self._too_old(row, now):
+                    continue
+                values = {**row, "revision": revision, "changed_at": now}
+                made = connection.execute(insert(INSTANCE).values(**values)).inserted_primary_key
+                instance_id = int(made[0]) if made else 0
+            else:
+                instance_id = int(before["id"])
+                # A forecast counts for the health as long as there is one.
+                row |= feed_instance.healthy({**row, "forecast_p90": before["forecast_p90"]}, now)
+                change = feed_instance.changed(before, row, _COLUMNS)
+                if change:
+                    values = {**change, "revision": revision, "changed_at": now}
+                    connection.execute(update(INSTANCE).where(INSTANCE.c.id == instance_id).values(**values))
+            self._jobs(connection, instance_id, one, picture)
+            self._decisions(connection, one, row, (before or {}).get("steps", {}), now)
+            zone = picture["timezone"]
+            for moment in (row["started_at"], row["ended_at"], *_moments(before)):
+                if moment is not None and (before is None or feed_instance.changed(before, row, _COLUMNS)):
+                    days.add((one.run.dag_id, day_of(moment, zone), zone))
+        self._roll_up(connection, days, now)
+
+    def _roll_up(self, connection: Connection, days: Iterable[tuple[str, Any, str]], now: datetime) -> None:
+        """Make days anew; those whose instances are not all kept any more stay as they are."""
+        first = (now - timedelta(days=self.keep_days - 1)).date() if self.keep_days else None
+        for dag_id, day, zone in sorted(days):
+            if first is None or day > first:
+                roll_up(connection, dag_id, day, zone)
+
+    def _version(self, one: airflow_tables.Facts) -> int | None:
+        """Return the version that a run is shown by; None of what is no value stream."""
+        numbers = [task.version_number for task in one.tasks if task.version_number is not None]
+        wanted = max(numbers, default=one.run.version_number)
+        known = [number for dag_id, number in self._pictures if dag_id == one.run.dag_id]
+        # A version from before there were pictures is shown by the next one that has one.
+        later = [number for number in known if wanted is not None and number >= wanted]
+        return min(later, default=max(known, default=None))
+
+    def _jobs(
+        self, connection: Connection, instance_id: int, one: airflow_tables.Facts, picture: Mapping[str, Any]
+    ) -> None:
+        keys = ("task_id", "map_index", "attempt")
+        rows = connection.execute(select(JOB).where(JOB.c.instance_id == instance_id)).mappings()
+        kept = {tuple(row[name] for name in keys): dict(row) for row in rows}
+        for job in feed_instance.jobs(one, picture):
+            before = kept.get(tuple(job[name] for name in keys))
+            if before is None:
+                connection.execute(insert(JOB).values(instance_id=instance_id, **job))
+            elif change := feed_instance.changed(before, job, job):
+                mine = [JOB.c.instance_id == instance_id, *(JOB.c[name] == job[name] for name in keys)]
+                connection.execute(update(JOB).where(*mine).values(**change))
+
+    def _decisions(
+        self,
+        connection: Connection,
+        one: airflow_tables.Facts,
+        row: Mapping[str, Any],
+        before: Mapping[str, Any],
+        now: datetime,
+    ) -> None:
+        for name, step in row["steps"].items():
+            told, known = step.get("decision"), before.get(name, {}).get("decision")
+            if told is not None and told != known:
+                kind = "override" if told["overridden"] else "decision"
+                self._event(connection, one.run.id, row, kind, now, task_id=name, actor=told["by"], after=told)
+
+    @staticmethod
+    def _event(
+        connection: Connection, number: int, row: Mapping[str, Any], kind: str, at: datetime, **more: Any
+    ) -> None:
+        """Keep an event, once."""
+        told = json.dumps([number, row["dag_id"], row["run_id"], kind, more], sort_keys=True, default=str)
+        key = hashlib.sha256(told.encode()).hexdigest()
+        if connection.scalar(select(EVENT.c.id).where(EVENT.c.key == key)) is None:
+            named = {"dag_id": row["dag_id"], "run_id": row["run_id"], "map_index": -1, "kind": kind, "at": at}
+            connection.execute(insert(EVENT).values(**named, **more, key=key))
+
+    def _gone(self, connection: Connection, gone: set[int], acted: Iterable[Any], revision: int, now: datetime) -> None:
+        """Keep what Airflow has no more: what was live, or what somebody deleted, is ``deleted`` from now on."""
+        deleted = {(one.dag_id, one.run_id): one for one in acted if one.event == airflow_tables.DELETED}
+        of = INSTANCE.c
+        rows: dict[int, Any] = {}
+        for some in airflow_tables.chunks(gone):
+            query = select(INSTANCE).where(of.airflow_id.in_(some), of.in_airflow.is_(True), of.live.is_(True))
+            rows.update({row["id"]: row for row in connection.execute(query).mappings()})
+        for dag_id, run_id in deleted:
+            query = select(INSTANCE).where(of.dag_id == dag_id, of.run_id == run_id, of.in_airflow.is_(True))
+            there = set(airflow_tables.numbers_of(connection, [(dag_id, run_id)]))
+            found = connection.execute(query).mappings()
+            rows.update({row["id"]: row for row in found if row["airflow_id"] not in there})
+        days = set()
+        for row in rows.values():
+            by = deleted.get((row["dag_id"], row["run_id"]))
+            values = {
+                "state": "deleted",
+                "live": False,
+                "in_airflow": False,
+                "health": "unknown",
+                "waits_for": "nothing",
+            }
+            values |= {"waiting_people": 0, "parked": 0, "current_step": None, "current_stack": None}
+            values |= {"ended_at": row["ended_at"] or now, "revision": revision, "changed_at": now}
+            connection.execute(update(INSTANCE).where(of.id == row["id"]).values(**values))
+            open_jobs = (JOB.c.instance_id == row["id"], JOB.c.state != "closed")
+            connection.execute(update(JOB).where(*open_jobs).values(orphan=True))
+            self._event(connection, row["airflow_id"], row, "deleted", now, actor=by.owner if by else None)
+            zone = self._pictures[row["dag_id"], row["version"]]["timezone"]
+            days |= {(row["dag_id"], day_of(one, zone), zone) for one in _moments(row) if one is not None}
+        self._roll_up(connection, days, now)
+
+    @staticmethod
+    def _late(connection: Connection, revision: int, now: datetime) -> None:
+        """Tell of live instances that they are late now, though nothing happened."""
+        of = INSTANCE.c
+        past = (of.live.is_(True), of.due_at < now, of.health.not_in(["late", "failed"]))
+        connection.execute(update(INSTANCE).where(*past).values(health="late", revision=revision, changed_at=now))
+
+    def _too_old(self, row: Mapping[str, Any], now: datetime) -> bool:
+        ended = row["ended_at"]
+        return bool(self.keep_days and ended and ended < now - timedelta(days=self.keep_days))
+
+    def _compare(self, cursor: dict[str, Any], now: datetime) -> None:
+        """Once a day: read every run anew, see what Airflow has purged, and forget what is older than it is kept."""
+        cursor |= {"compared": now.date().isoformat(), "run": 0}
+        self._seen, self._done = {}, set()
+        of = INSTANCE.c
+        with self.engine.connect() as connection:
+            there = set(airflow_tables.run_ids(connection, 0))
+            query = select(of.id, of.airflow_id).where(of.in_airflow.is_(True), of.live.is_(False))
+            purged = [row.id for row in connection.execute(query) if row.airflow_id not in there]
+        with self.engine.begin() as connection:
+            revision = self._stamp(connection, cursor, now)
+            for some in airflow_tables.chunks(purged):
+                values = {"in_airflow": False, "revision": revision, "changed_at": now}
+                connection.execute(update(INSTANCE).where(of.id.in_(some)).values(**values))
+            if self.keep_days:
+                limit = now - timedelta(days=self.keep_days)
+                old = connection.scalars(select(of.id).where(of.live.is_(False), of.ended_at < limit)).all()
+                for some in airflow_tables.chunks(old):
+                    connection.execute(delete(JOB).where(JOB.c.instance_id.in_(some)))
+                    connection.execute(delete(INSTANCE).where(of.id.in_(some)))
+
+
+def _moments(row: Mapping[str, Any] | None) -> tuple[datetime | None, ...]:
+    return (row["started_at"], row["ended_at"]) if row is not None else ()

@@ -1,0 +1,247 @@
+"""One run of Airflow's, told as an instance: pure, from what Airflow knows and the picture of the stream.
+
+``steps`` of an instance holds, by step id, what is not empty of: ``state`` (``answers.StepState``), ``stack``,
+``airflow`` (the state of its task), ``try``, ``queued``, ``started``, ``ended`` (ISO 8601, UTC), ``items`` (of a list:
+how many are in which state), ``job`` (its newest remote job: ``id``, ``name``, ``system``, ``state``, ``verdict``) and
+``decision`` (``fired``, ``chosen``, ``by``, ``overridden``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+from airflow_enterprise_orch.business_date import business_date
+from airflow_enterprise_orch.delegation.attempt import AttemptState, LedgerBroken
+from airflow_enterprise_orch.delegation.ledger import Ledger
+from airflow_enterprise_orch.delegation.ledger_store import newest_ledger
+from airflow_enterprise_orch.due import due_at
+from airflow_enterprise_orch.errors import TemplateError
+from airflow_enterprise_orch.executive_view.airflow_tables import LIVE, Facts
+from airflow_enterprise_orch.executive_view.tables import LONGEST_KEY
+from airflow_enterprise_orch.restricted_jinja import render, run_names
+from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY, DecisionUnreadable, read_decision
+
+OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
+_STATES = {
+    None: "open", "scheduled": "queued", "queued": "queued", "running": "running", "restarting": "running",
+    "deferred": "running", "up_for_retry": "retry", "up_for_reschedule": "held", "awaiting_input": "waiting_person",
+    "success": "success", "failed": "failed", "upstream_failed": "blocked", "skipped": "skipped", "removed": "removed",
+}  # fmt: skip
+_STANDS_AT = ("failed", "parked", "waiting_person", "held", "retry", "running", "queued")
+"""Which step an instance stands at: the one that is in the first of these states."""
+_WAITS = {"parked": "person", "waiting_person": "person", "held": "hold", "retry": "retry", "queued": "resource"}
+_OF_KIND = {"wait": "calendar", "wait_for": "stream", "stream": "stream"}
+
+
+def instance(facts: Facts, picture: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Return the columns of ``orch_instance`` that Airflow's facts tell."""
+    run, steps = facts.run, dict(_steps(facts, picture))
+    due = picture.get("due")
+    due_moment = due_at(due, run_after=aware(run.run_after), logical_date=aware(run.logical_date)) if due else None
+    params = run.conf if isinstance(run.conf, Mapping) else {}
+    key = _key(facts, picture, params)[:LONGEST_KEY]
+    states = Counter(step["state"] for step in steps.values())
+    live = run.state in LIVE
+    at = next((name for state in _STANDS_AT for name, step in steps.items() if step["state"] == state), None)
+    shown = {step["id"]: step for step in picture["steps"]}
+    asked = states["waiting_person"] + states["parked"]
+    row = {
+        "dag_id": run.dag_id,
+        "run_id": run.run_id,
+        "airflow_id": run.id,
+        "in_airflow": True,
+        "business_key": key,
+        "business_key_lower": key.casefold()[:LONGEST_KEY],
+        "business_date": _business_date(run, params, picture),
+        "run_type": str(getattr(run.run_type, "value", run.run_type)),
+        "started_by": run.triggering_user_name,
+        "params": dict(params),
+        "state": run.state or "unknown",
+        "live": live,
+        "run_after": aware(run.run_after),
+        "queued_at": aware(run.queued_at),
+        "started_at": aware(run.start_date),
+        "ended_at": None if live else aware(run.end_date),
+        "due_at": due_moment,
+        "first_due_at": due_moment,
+        "current_step": at if live else None,
+        "current_stack": shown[at]["stack"] if live and at else None,
+        "waits_for": _waits_for(steps[at]["state"], shown[at]["kind"]) if live and at else "nothing",
+        "waiting_people": asked if live else 0,
+        "parked": states["parked"] if live else 0,
+        "failed_steps": states["failed"],
+        "steps": steps,
+    }
+    return row | healthy(row, now)
+
+
+def healthy(row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Return ``health`` and ``late_seconds`` at a moment; time alone makes an instance late."""
+    due, ended = row["due_at"], row["ended_at"]
+    if not row["live"]:
+        late = max(0, int((ended - due).total_seconds())) if due and ended else None
+        if row["state"] != "success":
+            return {"health": "failed" if row["state"] == "failed" else "unknown", "late_seconds": late}
+        return {"health": "no_due" if due is None else "late" if late else "on_time", "late_seconds": late}
+    if row["failed_steps"]:
+        return {"health": "failed", "late_seconds": None}
+    if due is not None and now > due:
+        return {"health": "late", "late_seconds": None}
+    p90 = row.get("forecast_p90")
+    if due is not None and p90 is not None and p90 > due:
+        return {"health": "at_risk", "late_seconds": None}
+    if row["waiting_people"] or row["waits_for"] == "hold":
+        return {"health": "waiting", "late_seconds": None}
+    return {"health": "no_due" if due is None else "on_time", "late_seconds": None}
+
+
+def jobs(facts: Facts, picture: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of ``orch_job``, all but the instance's number; a ledger that cannot be read has none."""
+    of_task = {task: step for step in picture["steps"] for task in (step["id"], *step.get("tasks", {}))}
+    states = {(task.task_id, task.map_index): task.state for task in facts.tasks}
+    for (task_id, map_index), cells in facts.cells.items():
+        step = of_task.get(task_id)
+        for attempt in _attempts(cells):
+            is_open = attempt.state is not AttemptState.CLOSED
+            gone = (task_id, map_index) not in states or states[task_id, map_index] in OVER
+            yield {
+                "task_id": task_id,
+                "map_index": map_index,
+                "attempt": attempt.number,
+                "step": step and step["id"],
+                "system": attempt.system[:500],
+                "stack": step and step["stack"],
+                "job_id": attempt.handle.job_id[:250] if attempt.handle else None,
+                "job_name": attempt.handle.name[:250] or None if attempt.handle else None,
+                "state": attempt.state.value,
+                "verdict": attempt.verdict or None,
+                "message": attempt.message or None,
+                "closed_by": attempt.closed_by[:250] or None,
+                "orphan": is_open and gone,
+                "opened": _moment(attempt.opened),
+                "closed": _moment(attempt.closed),
+            }
+
+
+def _attempts(cells: Mapping[str, Any]) -> Any:
+    try:
+        return Ledger.from_json(json.loads(newest_ledger(cells) or "null")).attempts
+    except (LedgerBroken, ValueError):
+        return ()
+
+
+def _steps(facts: Facts, picture: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    tasks: dict[str, list[Any]] = {}
+    for task in facts.tasks:
+        tasks.setdefault(task.task_id, []).append(task)
+    for step in picture["steps"]:
+        listed = {task for task, kind in step.get("tasks", {}).items() if kind in ("items", "each")}
+        own = tasks.get(step["id"], [])
+        every = own + [task for name in sorted(listed) for task in tasks.get(name, [])]
+        yield step["id"], _step(step, own, every, facts)
+
+
+def _step(step: Mapping[str, Any], own: list[Any], every: list[Any], facts: Facts) -> dict[str, Any]:
+    busy = [task for task in every if task.state is not None and task.state not in OVER]
+    ended = next((task for task in own if task.state is not None), None)
+    task = ended or max(busy, key=lambda one: one.state == "awaiting_input", default=None)
+    task = task or next((one for one in every if one.state is not None), None)
+    state = _STATES.get(task.state if task else None, "open")
+    attempts = [one for each in every for one in _attempts(facts.cells.get((each.task_id, each.map_index), {}))]
+    delegated = "." in step["kind"]
+    if state == "waiting_person" and delegated:
+        state = "parked"
+    newest = max(attempts, key=lambda one: one.opened, default=None)
+    if state == "success" and newest is not None and newest.verdict == "warning":
+        state = "warning"
+    told: dict[str, Any] = {
+        "state": state,
+        "stack": step["stack"],
+        "airflow": task.state if task else None,
+        "try": max((one.try_number for one in every), default=0),
+        "queued": _iso(min(filter(None, (one.queued_dttm or one.scheduled_dttm for one in every)), default=None)),
+        "started": _iso(min(filter(None, (one.start_date for one in every)), default=None)),
+        "ended": _iso(task.end_date) if task and task.state in OVER else None,
+        "items": dict(Counter(str(one.state) for one in every if one.map_index >= 0)),
+    }
+    if newest is not None:
+        told["job"] = {
+            "id": newest.handle.job_id if newest.handle else None,
+            "name": newest.handle.name if newest.handle else None,
+            "system": newest.system,
+            "state": newest.state.value,
+            "verdict": newest.verdict or None,
+        }
+    told["decision"] = _decision(facts.cells.get((step["id"], -1), {}).get(DECISION_KEY))
+    return {name: value for name, value in told.items() if value not in (None, {}, 0)}
+
+
+def _decision(kept: str | None) -> dict[str, Any] | None:
+    if kept is None:
+        return None
+    try:
+        found = read_decision(json.loads(kept))
+    except (DecisionUnreadable, ValueError):
+        return None
+    return {
+        "fired": list(found.fired),
+        "chosen": list(found.chosen),
+        "by": found.by,
+        "overridden": found.overridden is not None,
+    }
+
+
+def _waits_for(state: str, kind: str) -> str:
+    if state == "running":
+        return _OF_KIND.get(kind, "remote_job" if "." in kind else "nothing")
+    return _WAITS.get(state, "nothing")
+
+
+def _key(facts: Facts, picture: Mapping[str, Any], params: Mapping[str, Any]) -> str:
+    run, text = facts.run, picture["business"]["key"]
+    if not text:
+        return str(run.run_id)
+    names = run_names(
+        run_id=run.run_id,
+        run_after=aware(run.run_after),
+        logical_date=aware(run.logical_date),
+        data_interval_start=aware(run.data_interval_start),
+        data_interval_end=aware(run.data_interval_end),
+    )
+    try:
+        return render(text, {"params": {**picture.get("defaults", {}), **params}, **names}).strip() or str(run.run_id)
+    except TemplateError:
+        return str(run.run_id)
+
+
+def _business_date(run: Any, params: Mapping[str, Any], picture: Mapping[str, Any]) -> date | None:
+    try:
+        return date.fromisoformat(
+            business_date(aware(run.logical_date or run.run_after), params, picture.get("dates") or {})
+        )
+    except TemplateError:
+        return None
+
+
+def aware(moment: Any) -> Any:
+    """Return a moment of Airflow's in UTC."""
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return aware(moment).isoformat() if moment is not None else None
+
+
+def _moment(text: str) -> datetime | None:
+    return aware(datetime.fromisoformat(text)) if text else None
+
+
+def changed(before: Mapping[str, Any], after: Mapping[str, Any], columns: Iterable[str]) -> dict[str, Any]:
+    """Return what is other than it was."""
+    return {name: after[name] for name in columns if name in after and before.get(name) != after[name]}
