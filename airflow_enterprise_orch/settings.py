@@ -10,6 +10,8 @@ from typing import Any
 
 SECTION = "enterprise_orch"
 AIRFLOW_OPERATORS = "airflow_operators"
+FEED_INTERVAL = "feed_interval"
+HISTORY_DAYS = "history_days"
 
 DECLARED: dict[str, Any] = {
     SECTION: {
@@ -25,6 +27,26 @@ DECLARED: dict[str, Any] = {
                 "type": "string",
                 "example": "airflow.providers.amazon.aws.operators.s3.*",
                 "default": "",
+            },
+            FEED_INTERVAL: {
+                "description": (
+                    "Seconds between two looks of the executive view at Airflow's tables. 0: this API server never "
+                    "looks, and another one has to."
+                ),
+                "version_added": "0.1.0",
+                "type": "float",
+                "example": "5",
+                "default": "3",
+            },
+            HISTORY_DAYS: {
+                "description": (
+                    "For how many days the executive view keeps ended instances; the sums of each day stay for ever. "
+                    "0: for ever."
+                ),
+                "version_added": "0.1.0",
+                "type": "integer",
+                "example": "90",
+                "default": "400",
             },
         },
     }

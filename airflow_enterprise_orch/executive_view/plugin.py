@@ -13,25 +13,31 @@ from airflow_enterprise_orch.value_stream.deadline import DueReference
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from starlette.types import Receive, Scope, Send
 
 PREFIX = "/enterprise-orch"
 
 
-class LazyApp:
-    """An ASGI application that is built when the first request comes: only the API server pays for it."""
+class LazyApps(list[dict[str, Any]]):
+    """Our applications, built when an API server first asks for them: only it pays for them.
+
+    Airflow starts what an application does by itself, the feed, only for one that is FastAPI's own.
+    """
 
     def __init__(self) -> None:
+        super().__init__()
         self._app: FastAPI | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield each, the files first: whoever mounts the shorter address first never hears of the longer one."""
         if self._app is None:
             from airflow_enterprise_orch.executive_view.api import make_app
+            from airflow_enterprise_orch.executive_view.feed_runner import feeding
 
             pages.tell_when_missing()
             self._app = make_app()
-        await self._app(scope, receive, send)
+            self._app.router.lifespan_context = feeding
+        yield {"app": pages.StaticApp(), "url_prefix": f"{PREFIX}/static", "name": "Enterprise orchestration, pages"}
+        yield {"app": self._app, "url_prefix": PREFIX, "name": "Enterprise orchestration"}
 
 
 class LazyTimetables(list[type]):
@@ -48,11 +54,7 @@ class EnterpriseOrchPlugin(AirflowPlugin):
     """Registered by the entry point ``airflow.plugins``."""
 
     name = "enterprise_orch"
-    # The files first: whoever mounts the shorter address first never hears of the longer one.
-    fastapi_apps = [  # noqa: RUF012
-        {"app": pages.StaticApp(), "url_prefix": f"{PREFIX}/static", "name": "Enterprise orchestration, pages"},
-        {"app": LazyApp(), "url_prefix": PREFIX, "name": "Enterprise orchestration"},
-    ]
+    fastapi_apps = LazyApps()
     react_apps = pages.react_apps(PREFIX)
     timetables = LazyTimetables()
     deadline_references = [DueReference]  # noqa: RUF012
