@@ -127,6 +127,9 @@ def _add_template_tools(commands: Any) -> None:
         _add_profile(command, "the environment whose values count; by default AIRFLOW__ENTERPRISE_ORCH__PROFILE")
         command.set_defaults(run=run)
 
+    rebuild = commands.add_parser("rebuild", help="fill the executive view anew", description=_rebuild.__doc__)
+    rebuild.set_defaults(run=_rebuild)
+
     new = commands.add_parser("new", help="begin a template", description=_new.__doc__)
     new.add_argument("name", metavar="NAME", help="the value stream's id: a-z, 0-9 and _, beginning with a letter")
     new.add_argument("--folder", type=Path, default=Path(), help="where to put it; by default here")
@@ -331,6 +334,16 @@ def _diff(options: argparse.Namespace) -> int:
     else:
         say("".join(f"{change.text}\n" for change in changes))
     return 1 if changes else 0
+
+
+def _rebuild(_options: argparse.Namespace) -> int:
+    """Fill the executive view's tables from Airflow's, on this machine's Airflow; its own history stays. Exit 0."""
+    from airflow_enterprise_orch.executive_view.feed_runner import this_feed
+
+    feed = this_feed()
+    say(f"{feed.rebuild()} instances\n")
+    feed.release()
+    return 0
 
 
 def _new(options: argparse.Namespace) -> int:

@@ -57,6 +57,8 @@ def test_addresses_are_relative_so_that_they_hold_below_any_base_path():
             assert (pages.STATIC / app[name].removeprefix("enterprise-orch/static/")).is_file()
 
 
+# Airflow's API, which the plugin's application is made of, imports Starlette's test client.
+@pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient`")
 def test_the_files_are_mounted_before_the_api_which_would_swallow_their_address():
     assert [app["url_prefix"] for app in EnterpriseOrchPlugin.fastapi_apps] == [
         "/enterprise-orch/static",
