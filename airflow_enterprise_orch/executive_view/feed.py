@@ -70,11 +70,15 @@ class Feed:
             self._streams(connection, now)
             live = airflow_tables.live_runs(connection)
             newest_run, newest_log = airflow_tables.newest(connection)
-            acted = airflow_tables.acted_on(connection, cursor.get("log", newest_log))
+            read = cursor.get("log", newest_log)
+            # Airflow logs a deletion before it deletes: what was logged lately is looked at again.
+            acted = airflow_tables.acted_on(connection, read - OVERLAP // 2)
             of = INSTANCE.c
             mine = set(connection.scalars(select(of.airflow_id).where(of.live.is_(True), of.in_airflow.is_(True))))
             new = sorted(set(airflow_tables.run_ids(connection, cursor.get("run", 0) - OVERLAP)) - self._done)
-            touched = airflow_tables.numbers_of(connection, {(one.dag_id, one.run_id) for one in acted})
+            touched = airflow_tables.numbers_of(
+                connection, {(one.dag_id, one.run_id) for one in acted if one.id > read}
+            )
             wanted = {number for number, print_ in live.items() if self._seen.get(number) != print_}
             wanted |= (mine - live.keys()) | set(touched) | set(new[:BATCH])
             found = airflow_tables.facts(connection, wanted)
