@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -284,7 +285,8 @@ class SystemRegistration:
 def resolve(path: str) -> object:
     """Import ``module:attribute``."""
     module, _, attribute = path.partition(":")
-    return getattr(import_module(module), attribute)
+    # Asked for each step of each template: where it is imported already, importing it again costs more than the look.
+    return getattr(sys.modules.get(module) or import_module(module), attribute)
 
 
 @cache

@@ -211,13 +211,17 @@ class ValueStream(Header):
 
     def ordered(self) -> Iterator[Step]:
         """Yield the steps so that each comes after all of its predecessors; the same order every time."""
-        done: set[str] = set()
+        return (self.steps[name] for name in self._order)
+
+    @cached_property
+    def _order(self) -> tuple[str, ...]:
+        done: dict[str, None] = {}
         waiting = sorted(self.steps)
         while waiting:
-            ready = next(name for name in waiting if done.issuperset(self.upstream[name]))
+            ready = next(name for name in waiting if done.keys() >= {*self.upstream[name]})
             waiting.remove(ready)
-            done.add(ready)
-            yield self.steps[ready]
+            done[ready] = None
+        return tuple(done)
 
     def weight(self, step: Step | None = None) -> int:
         """Return the priority of the stream, or of one of its steps, as Airflow's priority weight."""
@@ -230,6 +234,10 @@ class ValueStream(Header):
 
         Defaults are left out so that a vocabulary that grows makes no new version of the templates that are there.
         """
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         data = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         if self.calendars:
             data["calendars"] = {name: days.to_json() for name, days in self.calendars.items()}

@@ -9,10 +9,10 @@ package that it was made from; without one that counts the template is compiled.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -241,17 +241,35 @@ def keep(
     written = json.dumps(made, separators=(",", ":"))
     if place is None:
         return False
-    if place.is_file() and place.read_text() == written:
+    data = written.encode()
+    if _holds(place, data):
         return True
-    if not os.access(place.parent, os.W_OK):
-        return False
-    # Replaced in one step: a worker never reads half of it.
-    handle, new = tempfile.mkstemp(prefix=".new-", dir=place.parent)
-    with os.fdopen(handle, "w") as file:
-        file.write(written)
-    Path(new).chmod(0o644)
-    Path(new).replace(place)
+    # Replaced in one step: a worker never reads half of it. Nobody else makes this name: there is one process of each
+    # number on a machine, and the folder belongs to one machine or, in a store that several share, to a snapshot.
+    new = place.with_name(f".new-{os.uname().nodename}-{os.getpid()}-{place.name}")
+    try:
+        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return False
+        raise
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, 0o644)  # whatever the umask: workers may have another account
+            file.write(data)
+        new.replace(place)
+    except BaseException:
+        new.unlink()
+        raise
     return True
+
+
+def _holds(place: Path, data: bytes) -> bool:
+    try:
+        with place.open("rb") as file:
+            return file.read() == data
+    except FileNotFoundError:
+        return False
 
 
 def kept(

@@ -98,15 +98,21 @@ def hints(document: Document) -> Iterator[tuple[Path, str, tuple[int, int] | Non
             yield path, "a long random text stands beside a word such as key or token", None
 
 
-def _texts(data: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+def _texts(data: Any) -> list[tuple[Path, str]]:
+    found: list[tuple[Path, str]] = []
+    _collect(data, (), found)
+    return found
+
+
+def _collect(data: Any, path: Path, found: list[tuple[Path, str]]) -> None:
     if isinstance(data, str):
-        yield path, data
-    elif isinstance(data, Mapping):
+        found.append((path, data))
+    elif isinstance(data, (dict, Mapping)):
         for key, value in data.items():
-            yield from _texts(value, (*path, key))
+            _collect(value, (*path, key), found)
     elif isinstance(data, list):
         for index, value in enumerate(data):
-            yield from _texts(value, (*path, index))
+            _collect(value, (*path, index), found)
 
 
 def _literal(text: str) -> bool:

@@ -171,7 +171,8 @@ def read_yaml(text: str, file: str) -> Document:
         raise template_error([document.problem((), what, "remove it", at=_position(text, turn.start()))])
     builder = _Builder(document)
     try:
-        builder.build(yaml.parse(text, Loader=_LOADER))
+        # What yaml.parse does, without a generator between: None comes behind the last event.
+        builder.build(iter(_LOADER(text).get_event, None))
     except yaml.MarkedYAMLError as error:
         document.problems.append(_syntax_problem(document, error))
         raise template_error(document.problems) from error
@@ -236,9 +237,10 @@ class _Builder:
             raise _Stop
 
     def _value(self, event: Any, events: Iterator[Any], path: Path) -> Any:
-        place = _place(event)
-        self.document.values.setdefault(path, place)
-        if len(self.document.values) > MAX_VALUES:
+        mark = event.start_mark
+        place, values = (mark.line + 1, mark.column + 1), self.document.values
+        values.setdefault(path, place)
+        if len(values) > MAX_VALUES:
             self._add(path[:1], event, f"the file holds more than {MAX_VALUES:,} values", "split the stream")
             raise _Stop
         if len(path) > MAX_DEPTH:

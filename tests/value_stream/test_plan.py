@@ -7,11 +7,13 @@ cannot be written stops everything.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.sdk import DAG
@@ -114,7 +116,14 @@ def test_the_next_parse_replaces_a_plan_that_counts_no_more(template: Path) -> N
 
 
 def test_a_folder_that_cannot_be_written_is_compiled_each_time(template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan.os, "access", lambda path, mode: False)
+    opened = os.open
+
+    def refuse(path: object, flags: int, *more: Any, **named: Any) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.EROFS, "a read-only file system", path)
+        return opened(path, flags, *more, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(plan.os, "open", refuse)
     namespace: dict[str, object] = {}
     loader.load_template(template, namespace)
     assert isinstance(namespace["order_to_certificate"], DAG)
