@@ -1,22 +1,17 @@
 """Files on a share start instances, on a real Airflow whose scheduler creates runs for events.
 
-An Airflow of its own: in that of the other tests nothing starts by itself.
-
 How a user would notice that it is fake: of two orders that come in the same second one is never worked on; an order is
 worked on twice.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import boto3
-import pytest
-from company import OVER, Stage
+from company import OVER, Stage, scenario
 
 from airflow_enterprise_orch.demo.lab import LabProcess
-from airflow_enterprise_orch.demo.run import stage
 
+STREAM = "partner_orders"
 ORDERS = """
 value_stream: partner_orders
 title: Orders of a partner
@@ -47,35 +42,27 @@ def put(lab: LabProcess, path: str) -> None:
     client.put_object(Bucket=endpoint["bucket"], Key=path, Body=path.encode())
 
 
-@pytest.mark.e2e
-@pytest.mark.timeout(900)
-@pytest.mark.xdist_group("airflow")
-def test_each_file_that_arrives_starts_one_instance(tmp_path: Path) -> None:
-    folder, stream = tmp_path / "templates", "partner_orders"
-    folder.mkdir()
-    (folder / f"{stream}.yaml").write_text(ORDERS)
-    connections = {"virtual_server": "ssh", "partner": "s3"}
-    with stage(tmp_path / "home", folder, connections=connections) as (lab, airflow), airflow.api() as api:
-        here = Stage(lab, airflow, api, tmp_path, [stream])
-        # Two that are seen at once start an instance each.
-        for path in ("in/a.csv", "in/b c.csv", "in/readme.txt", "out/c.csv"):
-            put(lab, path)
+@scenario({STREAM: ORDERS})
+def test_each_file_that_arrives_starts_one_instance(here: Stage) -> None:
+    stream, api = STREAM, here.api
+    # Two that are seen at once start an instance each.
+    for path in ("in/a.csv", "in/b c.csv", "in/readme.txt", "out/c.csv"):
+        put(here.lab, path)
 
-        def instances() -> dict[str, str]:
-            return {run: one["state"] for run, one in api.runs(stream).items() if run.startswith("file.")}
+    def instances() -> dict[str, str]:
+        return {run: one["state"] for run, one in api.runs(stream).items() if run.startswith("file.")}
 
-        here.until(lambda: stream in api.dag_ids())
-        here.until(lambda: len(instances()) >= 2 and {*instances().values()} <= {*OVER})
-        assert [*instances().values()] == ["success"] * 2, here.all_that_is_known()
-        told = {api.xcoms(stream, run, "take")["return_value"]["told"] for run in instances()}
-        assert told == {"in/a.csv has 8", "in/b c.csv has 10"}
+    here.until(lambda: len(instances()) >= 2 and {*instances().values()} <= {*OVER})
+    assert [*instances().values()] == ["success"] * 2, here.all_that_is_known()
+    told = {api.xcoms(stream, run, "take")["return_value"]["told"] for run in instances()}
+    assert told == {"in/a.csv has 8", "in/b c.csv has 10"}
 
-        # Written anew, it is another arrival; the runs of the events do nothing but hand over.
-        put(lab, "in/a.csv")
-        here.until(lambda: len(instances()) >= 3 and {*instances().values()} <= {*OVER})
-        assert [*instances().values()] == ["success"] * 3, here.all_that_is_known()
-        events = api.runs(stream).keys() - instances().keys()
-        here.until(lambda: {here.state(stream, run) for run in events} == {"success"})
-        for run in events:
-            states = {task["task_id"]: task["state"] for task in api.task_instances(stream, run)}
-            assert states == {"arrive": "success", "admit": "skipped", "take": "skipped"}
+    # Written anew, it is another arrival; the runs of the events do nothing but hand over.
+    put(here.lab, "in/a.csv")
+    here.until(lambda: len(instances()) >= 3 and {*instances().values()} <= {*OVER})
+    assert [*instances().values()] == ["success"] * 3, here.all_that_is_known()
+    events = api.runs(stream).keys() - instances().keys()
+    here.until(lambda: {here.state(stream, run) for run in events} == {"success"})
+    for run in events:
+        states = {task["task_id"]: task["state"] for task in api.task_instances(stream, run)}
+        assert states == {"arrive": "success", "admit": "skipped", "take": "skipped"}
