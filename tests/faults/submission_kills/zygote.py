@@ -18,6 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -104,7 +105,9 @@ class Try:
     def kill(self) -> None:
         """Kill it, and hear it out."""
         if self.pid and not self._reports.closed:
-            os.kill(self.pid, signal.SIGKILL)
+            # On a busy machine it may have come to its end by itself between what it told and this blow.
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
             for _ in self.listen():
                 pass
 
