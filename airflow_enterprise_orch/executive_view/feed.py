@@ -18,8 +18,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from airflow_enterprise_orch.executive_view import airflow_tables, feed_instance
+from airflow_enterprise_orch.executive_view.feed_forecast import Forecaster
 from airflow_enterprise_orch.executive_view.feed_rollups import day_of, roll_up
 from airflow_enterprise_orch.executive_view.tables import EVENT, INSTANCE, JOB, LEASE, STREAM
 
@@ -55,6 +57,7 @@ class Feed:
     _done: set[int] = field(default_factory=set)
     _pictures: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     _leads: bool = False
+    _forecaster: Forecaster = field(default_factory=Forecaster)
 
     def look(self, now: datetime | None = None) -> bool:
         """Look at Airflow once, if this process leads; return whether there is more to be read at once."""
@@ -64,6 +67,7 @@ class Feed:
             return False
         if not self._leads:
             self._seen, self._done, self._pictures, self._leads = {}, set(), {}, True
+            self._forecaster.forget()
         if now.date().isoformat() != cursor.get("compared"):
             self._compare(cursor, now)
         with self.engine.connect() as connection:
@@ -91,7 +95,21 @@ class Feed:
             self._late(connection, revision, now)
         self._seen = {number: print_ for number, print_ in live.items()}
         self._done = {number for number in self._done | set(new[:BATCH]) if number > cursor["run"] - 2 * OVERLAP}
+        if not more:
+            self._foretell(cursor, now)
         return more
+
+    def _foretell(self, cursor: Mapping[str, Any], now: datetime) -> None:
+        with Session(self.engine) as session:
+            changes = self._forecaster.changes(session, now)
+        if not changes:
+            return
+        with self.engine.begin() as connection:
+            revision = self._stamp(connection, cursor, now)
+            for number, values in changes.items():
+                live = (INSTANCE.c.id == number, INSTANCE.c.live.is_(True))
+                connection.execute(update(INSTANCE).where(*live).values(**values, revision=revision, changed_at=now))
+        self._forecaster.written(changes, revision)
 
     def rebuild(self) -> int:
         """Read all of Airflow's runs anew, whoever leads; return how many instances there are then."""
@@ -204,7 +222,7 @@ class Feed:
     def _write(
         self, connection: Connection, found: Mapping[int, airflow_tables.Facts], revision: int, now: datetime
     ) -> None:
-        ours = {number: one for number, one in found.items() if self._version(one) is not None}
+        ours = {number: one for number, one in found.items() if self._is_instance(one)}
         kept: dict[int, Mapping[str, Any]] = {}
         for some in airflow_tables.chunks({one.run.run_id for one in ours.values()}):
             rows = connection.execute(select(INSTANCE).where(INSTANCE.c.run_id.in_(some))).mappings()
@@ -242,6 +260,18 @@ class Feed:
         for dag_id, day, zone in sorted(days):
             if first is None or day > first:
                 roll_up(connection, dag_id, day, zone)
+
+    def _is_instance(self, one: airflow_tables.Facts) -> bool:
+        """Tell whether a run is an instance of a value stream.
+
+        Of a stream that arriving files start, the run of an event only hands over to one run for each file.
+        """
+        version = self._version(one)
+        if version is None:
+            return False
+        schedule = self._pictures[one.run.dag_id, version].get("schedule") or {}
+        kind = str(getattr(one.run.run_type, "value", one.run.run_type))
+        return not ("file_arrival" in schedule and kind == "asset_triggered")
 
     def _version(self, one: airflow_tables.Facts) -> int | None:
         """Return the version that a run is shown by; None of what is no value stream."""

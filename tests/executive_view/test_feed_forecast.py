@@ -1,0 +1,105 @@
+"""The forecast that the feed keeps with live instances.
+
+How a user would notice that it is fake: the list is without an expected time although the instance's page has one; an
+order that will be late is not at risk before it is late; a step that hangs does not move the expected time; every look
+writes everything anew, so that whoever looks reads it all again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, insert, select, update
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
+
+from airflow_enterprise_orch.executive_view import feed_forecast, past, tables
+from airflow_enterprise_orch.executive_view.feed import NAME, Feed, LeaseLost
+from tests.executive_view.seed import NOW, ORDERS, ended, gone_well, instance, picture, stamp
+
+OF = tables.INSTANCE.c
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    past.forget()
+    engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
+    tables.metadata.create_all(engine)
+    stream = {"dag_id": ORDERS, "version": 1, "digest": "foretelling", "picture": picture(ORDERS), "title": "",
+              "domain": "", "owner": "", "criticality": "", "first_seen": NOW, "is_current": True,
+              "is_removed": False, "is_paused": False}  # fmt: skip
+    lease = {"name": NAME, "holder": "one", "until": NOW, "revision": 7, "cursor": {}}
+    with engine.begin() as connection:
+        connection.execute(insert(tables.STREAM).values(**stream))
+        connection.execute(insert(tables.LEASE).values(**lease))
+        for number in range(24):
+            connection.execute(insert(tables.INSTANCE).values(**ended(ORDERS, 500 + number, -300, large=False)))
+    yield engine
+    engine.dispose()
+    past.forget()
+
+
+def begin(engine: Engine, number: int, due: timedelta) -> None:
+    """Let an instance begin whose posting, the last of its long steps, has run for a minute of its twelve."""
+    steps: dict[str, Any] = {
+        **gone_well(-20, large=False),
+        "post": {"state": "running", "try": 1, "started": stamp(-1)},
+    }
+    values = {**instance(ORDERS, number, steps=steps), "due_at": NOW + due, "health": "on_time", "failed_steps": 0}
+    values |= {"waiting_people": 0, "forecast_p50": None, "forecast_p90": None, "forecast_n": None, "live": True}
+    with engine.begin() as connection:
+        connection.execute(insert(tables.INSTANCE).values(**values))
+
+
+def rows(engine: Engine) -> dict[str, Any]:
+    with Session(engine) as session:
+        return {row.run_id: row for row in session.execute(select(tables.INSTANCE).where(OF.live.is_(True)))}
+
+
+def test_what_will_be_late_is_at_risk_and_what_did_not_move_is_not_written_again(engine: Engine) -> None:
+    begin(engine, 1, due=timedelta(minutes=5))
+    begin(engine, 2, due=timedelta(hours=5))
+    feed = Feed(engine, "one")
+    feed._foretell({}, NOW)
+    told = rows(engine)
+    assert (told["run-1"].health, told["run-2"].health) == ("at_risk", "on_time")
+    assert timedelta(minutes=10) < told["run-1"].forecast_p50 - NOW < timedelta(minutes=13)
+    assert told["run-1"].forecast_n == 24
+    assert told["run-1"].revision == 8
+    feed._foretell({}, NOW + timedelta(seconds=3))
+    assert rows(engine)["run-1"].revision == 8
+
+    # The posting hangs: it is over 40 minutes now, and the expected time goes with it.
+    later = NOW + timedelta(minutes=40)
+    feed._foretell({}, later)
+    hangs = rows(engine)["run-2"]
+    assert hangs.forecast_p50 >= later
+    assert hangs.revision == 9
+
+
+def test_those_that_changed_come_first_and_no_look_takes_too_many(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_forecast, "AT_ONCE", 2)
+    for number in range(5):
+        begin(engine, number, due=timedelta(hours=5))
+    feed = Feed(engine, "one")
+    counts = []
+    for _ in range(3):
+        feed._foretell({}, NOW)
+        counts.append(sum(row.forecast_p50 is not None for row in rows(engine).values()))
+    assert counts == [2, 4, 5]
+    with engine.begin() as connection:
+        connection.execute(update(tables.INSTANCE).where(OF.run_id == "run-4").values(revision=99, forecast_p50=None))
+    feed._foretell({}, NOW + timedelta(hours=1))
+    assert rows(engine)["run-4"].forecast_p50 is not None
+
+
+def test_who_does_not_lead_any_more_writes_no_forecast(engine: Engine) -> None:
+    begin(engine, 1, due=timedelta(minutes=5))
+    with pytest.raises(LeaseLost):
+        Feed(engine, "two")._foretell({}, NOW)
+    assert rows(engine)["run-1"].forecast_p50 is None
