@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,9 +18,11 @@ KINDS = ("sqlite", "postgresql")
 
 
 @contextmanager
-def database(kind: str, home: Path) -> Iterator[str]:
-    """Yield the SQLAlchemy URL of an empty database."""
+def database(kind: str, home: Path, migrated: Path | None = None) -> Iterator[str]:
+    """Yield the SQLAlchemy URL of an empty database, or on SQLite of a copy of a migrated one."""
     if kind == "sqlite":
+        if migrated is not None:
+            shutil.copy(migrated, home / "airflow.db")
         yield f"sqlite:///{home}/airflow.db"
         return
     try:

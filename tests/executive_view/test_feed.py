@@ -216,8 +216,10 @@ print(json.dumps(answer))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_it_tells_is_what_airflow_knows_and_stays_when_airflow_forgets(tmp_path: Path, kind: str) -> None:
-    with database(kind, tmp_path) as url:
+def test_what_it_tells_is_what_airflow_knows_and_stays_when_airflow_forgets(
+    tmp_path: Path, migrated: Path, kind: str
+) -> None:
+    with database(kind, tmp_path, migrated) as url:
         answer = json.loads(run(PROGRAM, tmp_path, url))
     for airflow, ours, failed, told in [answer["first"], *answer["storms"]]:
         assert ours == airflow

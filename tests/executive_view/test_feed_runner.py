@@ -35,16 +35,16 @@ print(json.dumps({"led": led, "left": lease()}))
 """
 
 
-def test_it_runs_in_the_api_server_though_nobody_asks_and_lets_go_at_its_end(tmp_path: Path) -> None:
-    with database("sqlite", tmp_path) as url:
+def test_it_runs_in_the_api_server_though_nobody_asks_and_lets_go_at_its_end(tmp_path: Path, migrated: Path) -> None:
+    with database("sqlite", tmp_path, migrated) as url:
         answer = json.loads(run(PROGRAM, tmp_path, url))
     assert answer["led"][0]
     assert answer["led"][1] > 0
     assert answer["left"][0] == ""
 
 
-def test_an_api_server_can_be_kept_from_it(tmp_path: Path) -> None:
+def test_an_api_server_can_be_kept_from_it(tmp_path: Path, migrated: Path) -> None:
     program = PROGRAM.replace("+ 60", "+ 5")
-    with database("sqlite", tmp_path) as url:
+    with database("sqlite", tmp_path, migrated) as url:
         answer = json.loads(run(program, tmp_path, url, AIRFLOW__ENTERPRISE_ORCH__FEED_INTERVAL="0"))
     assert answer["led"] == ["", 0, None]
