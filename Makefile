@@ -43,7 +43,7 @@ demo: $(STAMP)
 	@exec $(BIN)/enterprise-orch demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: ui
-	$(BIN)/python -m pytest -m "not e2e" -n $(TESTERS) --dist loadgroup --durations=15
+	$(BIN)/python -m pytest -m "not e2e" -n $(TESTERS) --durations=15
 	$(BIN)/python -m pytest -m e2e -rfE --durations=15
 
 lint: $(STAMP)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,15 +32,39 @@ os.environ["AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH"] = str(Path(_home, 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+SPREAD = frozenset(
+    f"tests/{module}.py"
+    for module in (
+        "contract/test_contract",
+        "contract/test_output_while_waiting",
+        "faults/simulation/test_simulation",
+        "faults/submission_kills/test_mutations",
+        "faults/submission_kills/test_submission_kills",
+        "systems/fileshare/test_fileshare_deliveries",
+        "systems/test_calls_per_poll",
+    )
+)
+"""Modules whose tests are long and share nothing dear: each tester may take any of them."""
+TOGETHER = {
+    f"tests/executive_view/test_{module}.py": "the served executive view"
+    for module in ("instance_list", "instance_page", "overview", "stream_pages", "visibility")
+}
+"""Modules that share a fixture of the session: one tester takes them all."""
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Let one tester take all tests of a module, whose fixtures would otherwise be made by each of them.
 
-    Modules with long tests that share nothing dear say so (``pytestmark = pytest.mark.spread``).
+    Not by ``--dist loadgroup``, whose marks reach nobody with this version of pytest.
     """
-    for item in items:
-        if not any(item.iter_markers("xdist_group")) and not any(item.iter_markers("spread")):
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(Path(__file__).parent).as_posix()))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByModule(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            module = nodeid.partition("::")[0]
+            return nodeid if module in SPREAD else TOGETHER.get(module, module)
+
+    return ByModule(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -28,8 +28,6 @@ from airflow_enterprise_orch.delegation.retry import RunAgain
 from airflow_enterprise_orch.delegation.system import Protection, registrations, step_type
 from airflow_enterprise_orch.errors import OwnershipLost, RemoteError
 
-pytestmark = pytest.mark.spread
-
 POINTS = (
     "before_claim",
     "after_claim",

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 from contract_world import World
 from subjects import OTHER_STEP
-
-pytestmark = pytest.mark.spread
 
 LIVE = {
     "unix": {"script": "printf '\\033[1mfirst line\\n'; printf 'half'; sleep 9; echo ' and half'; sleep 2"},

@@ -70,7 +70,6 @@ def scenario(
 
         @pytest.mark.e2e
         @pytest.mark.timeout(1100)
-        @pytest.mark.xdist_group("airflow")
         @pytest.mark.scenario(told)
         def test(company: Company) -> None:
             company.outcome(told)

@@ -25,7 +25,7 @@ from airflow_enterprise_orch.demo.run import BY_HAND, READING_TIME, outcome_of, 
 from airflow_enterprise_orch.value_stream.approval import APPROVAL_KEY
 from airflow_enterprise_orch.value_stream.branch import DECISION_KEY
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1100), pytest.mark.xdist_group("airflow")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1100)]
 
 STREAM = story.STREAM
 TYPO = """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from company import Company
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1100), pytest.mark.xdist_group("airflow")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1100)]
 
 
 def test_every_job_of_every_system_belongs_to_one_attempt(company: Company) -> None:

@@ -21,8 +21,6 @@ from airflow_enterprise_orch.executive_view.answers import InstanceFilter
 from airflow_enterprise_orch.executive_view.instances import conditions
 from tests.executive_view.served import Served
 
-pytestmark = pytest.mark.xdist_group("executive_view_api")
-
 
 def walk(view: Served, limit: int, **asks: Any) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []

@@ -14,8 +14,6 @@ import pytest
 
 from tests.executive_view.served import Served
 
-pytestmark = pytest.mark.xdist_group("executive_view_api")
-
 
 def page(view: Served, run: int, user: str = "clerk") -> dict[str, Any]:
     told = view.get(user, f"dags/orders/dagRuns/run-{run}")

@@ -15,8 +15,6 @@ from airflow_enterprise_orch.executive_view.answers import Counts, StreamLine
 from airflow_enterprise_orch.executive_view.saying import minutes, sentence
 from tests.executive_view.served import Served
 
-pytestmark = pytest.mark.xdist_group("executive_view_api")
-
 
 def test_it_says_in_one_sentence_how_it_is(view: Served) -> None:
     told = view.get("clerk", "overview").json

@@ -14,8 +14,6 @@ import pytest
 
 from tests.executive_view.served import Served
 
-pytestmark = pytest.mark.xdist_group("executive_view_api")
-
 
 def test_all_streams_are_listed_by_domain_and_title(view: Served) -> None:
     told = view.get("boss", "streams").json["items"]

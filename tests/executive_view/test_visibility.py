@@ -10,8 +10,6 @@ import pytest
 
 from tests.executive_view.served import Served
 
-pytestmark = pytest.mark.xdist_group("executive_view_api")
-
 LISTS = (
     "overview", "facets", "me", "instances?limit=500", "instances.csv", "streams", "events", "events.csv",
     "events.jsonl", "orphans",

@@ -32,8 +32,6 @@ from airflow_enterprise_orch.systems.mainframe.steps import SchedulerJob
 from airflow_enterprise_orch.systems.unix.steps import UnixScript
 from airflow_enterprise_orch.systems.windows.task_scheduler import Place
 
-pytestmark = pytest.mark.spread
-
 T = TypeVar("T")
 WAITING = 500
 RUNS_LONG = Fault("submit", "run", seconds=3600.0)

@@ -12,7 +12,7 @@ from .runner import Run, keep
 from .verdict import judge
 from .world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), pytest.mark.xdist_group("airflow")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 SEED = 3
 AT_ONCE = 6

@@ -20,8 +20,6 @@ from .mutations import MUTATIONS, mutated
 from .polling_schedule import poll
 from .schedule import WORKER_FATES, shrunk, simulate
 
-pytestmark = pytest.mark.spread
-
 ROOT = Path(__file__).parents[3]
 CHUNKS = 20
 CHUNK = 1000

@@ -9,8 +9,6 @@ from .directed import DIRECTED
 from .mutations import MUTATIONS
 from .runner import play
 
-pytestmark = pytest.mark.spread
-
 
 def test_every_mutation_has_its_cases():
     assert set(DIRECTED) == set(MUTATIONS)

@@ -13,8 +13,6 @@ from .bench import Bench
 from .plan import Incident, from_seed, grid, randomised
 from .runner import Totals, play
 
-pytestmark = pytest.mark.spread
-
 GRID = grid()
 PARTS = 8
 BY_SYSTEM = sorted(GRID, key=lambda case: case.system)
