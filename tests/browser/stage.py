@@ -24,6 +24,8 @@ from airflow_enterprise_orch.demo.processes import free_ports
 CHROMIUM = Path("/usr/bin/chromium")
 UI = Path(__file__).parents[2] / "plugins" / "executive_view_ui"
 START_TIMEOUT = 120.0
+SEEDED = ("order_to_certificate", "manual__42")
+"""The stream and the run that Airflow knows."""
 
 
 @dataclass
@@ -56,6 +58,9 @@ class ApiServer:
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "NO_COLOR": "1",
         }
+        seed = [sys.executable, str(Path(__file__).with_name("seed.py")), *SEEDED]
+        done = subprocess.run(seed, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
         command = [sys.executable, "-m", "airflow", "api-server", "--host", "127.0.0.1", "--workers", "1"]
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(

@@ -94,6 +94,32 @@ def test_a_link_shows_whoever_opens_it_the_same(visit: Visit, fake: FakeApi):
     expect(page.get_by_role("button", name="Stream Bank end of day")).to_be_visible()
 
 
+def test_a_run_in_airflow_has_a_tab_with_the_instance(visit: Visit, shoot: Shoot):
+    page = visit("/dags/order_to_certificate/runs/manual__42")
+    page.get_by_role("link", name="Stream instance").click()
+    expect(page.get_by_role("heading", name="ORD-000042")).to_be_visible()
+    page.get_by_role("button", name="Post the invoice").click()
+    assert page.url.endswith("/runs/manual__42/plugin/stream-instance?step=post_invoice")
+    page.reload()
+    expect(page.get_by_role("complementary").filter(has_text="00420117")).to_be_visible()
+    shoot(page, "tab-in-a-run")
+
+
+def test_a_dag_in_airflow_has_a_tab_with_the_stream(visit: Visit, shoot: Shoot):
+    page = visit("/dags/order_to_certificate")
+    page.get_by_role("link", name="Value stream").click()
+    expect(page.get_by_role("button", name="Post the invoice")).to_be_visible()
+    page.get_by_role("tab", name="Runs ahead").click()
+    expect(page.get_by_text("tight")).to_be_visible()
+    shoot(page, "tab-in-a-dag")
+
+
+def test_a_dag_that_is_no_stream_says_so_in_its_tab(visit: Visit, fake: FakeApi):
+    fake.override["streamDetail"] = 404
+    page = visit("/dags/order_to_certificate/plugin/value-stream")
+    expect(page.get_by_role("heading", name="This is no value stream")).to_be_visible()
+
+
 def test_the_keyboard_alone_is_enough(visit: Visit):
     page = visit(STREAMS)
     settle(page)

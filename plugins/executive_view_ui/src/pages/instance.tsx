@@ -26,7 +26,7 @@ export default function Instance({ dagId, runId, embedded = false }: Props) {
   const asked = useInstance(dagId, runId);
   return (
     <main className="eo-page">
-      <Shown asked={asked} skeleton={<Skeleton rows={8} tiles={4} />}>
+      <Shown asked={asked} missing={embedded ? "This is no instance of a value stream" : "There is no such instance"} skeleton={<Skeleton rows={8} tiles={4} />}>
         {(data) => (
           <>
             <Head data={data} embedded={embedded} trouble={trouble(asked)} />

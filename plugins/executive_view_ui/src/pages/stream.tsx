@@ -18,7 +18,7 @@ export default function Stream({ dagId, embedded = false }: { dagId: string; emb
   const asked = useStream(dagId);
   return (
     <main className="eo-page">
-      <Shown asked={asked} skeleton={<Skeleton rows={8} tiles={4} />}>
+      <Shown asked={asked} missing={embedded ? "This is no value stream" : "There is no such stream"} skeleton={<Skeleton rows={8} tiles={4} />}>
         {(data) => (
           <>
             <Head data={data} embedded={embedded} trouble={trouble(asked)} />

@@ -38,7 +38,7 @@ export const Empty = ({ title, children }: { title: string; children?: ReactNode
 );
 
 /** Why there is nothing to see, and what to do: never an empty table or a zero. */
-export function Trouble({ error, retry }: { error: unknown; retry?: (() => void) | undefined }) {
+export function Trouble({ error, retry, missing = "There is no such page" }: { error: unknown; retry?: (() => void) | undefined; missing?: string | undefined }) {
   const status = error instanceof ApiProblem ? error.status : 0;
   const detail = error instanceof Error ? error.message : String(error);
   const again = retry ? (
@@ -66,7 +66,7 @@ export function Trouble({ error, retry }: { error: unknown; retry?: (() => void)
   }
   if (status === 404) {
     return (
-      <Notice icon="search" title="There is no such page">
+      <Notice icon="search" title={missing}>
         <p>{detail}</p>
       </Notice>
     );
@@ -90,14 +90,25 @@ interface Asked<Data> {
  * The data once it is there. An error hides it only when there is none: what was true a minute ago is better than nothing,
  * as long as it says how old it is.
  */
-export function Shown<Data>({ asked, skeleton, children }: { asked: Asked<Data>; skeleton?: ReactNode; children: (data: Data) => ReactNode }) {
+export function Shown<Data>({
+  asked,
+  skeleton,
+  missing,
+  children,
+}: {
+  asked: Asked<Data>;
+  skeleton?: ReactNode;
+  /** What a 404 means here. */
+  missing?: string | undefined;
+  children: (data: Data) => ReactNode;
+}) {
   if (asked.data !== undefined && !forbidden(asked.error)) {
     return <>{children(asked.data)}</>;
   }
   return asked.isPending && !asked.error ? (
     <>{skeleton ?? <Skeleton />}</>
   ) : (
-    <Trouble error={asked.error} retry={() => void asked.refetch()} />
+    <Trouble error={asked.error} missing={missing} retry={() => void asked.refetch()} />
   );
 }
 
