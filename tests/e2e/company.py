@@ -268,6 +268,9 @@ def _attempts(here: Stage, stream: str) -> Iterator[StepAttempt]:
                 # A sub-stream is Airflow's own, a removal starts nothing: the lab has no job of either.
                 if one.system == AirflowStreams.identity or task["task_id"] == "retire_portal":
                     continue
+                # A person said that it did not run; should there be a job of it after all, then nobody's.
+                if one.closed_by.startswith("person:") and one.handle is None:
+                    continue
                 yield StepAttempt(f"{stream} {run}", f"{task['task_id']}[{task['map_index']}]", one)
 
 
