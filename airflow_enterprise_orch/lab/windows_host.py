@@ -40,7 +40,7 @@ class WindowsHost:
 
     :ivar files: the files by path.
     :ivar open_files: files that somebody holds open for writing.
-    :ivar powershell_takes: seconds until the action of an own task begins, once its task runs.
+    :ivar powershell_loaded: cleared, the action of an own task does not begin yet although its task runs.
     :ivar journal: one entry per job that was handed over or launched, whatever anybody believes.
     """
 
@@ -53,7 +53,8 @@ class WindowsHost:
         self.journal: list[LabJob] = []
         self.fates: dict[str, list[Fault]] = {}
         self.administrator = True
-        self.powershell_takes = 0.0
+        self.powershell_loaded = asyncio.Event()
+        self.powershell_loaded.set()
         self.install()
 
     def install(self) -> None:
@@ -95,7 +96,7 @@ class WindowsHost:
         self.journal.clear()
         self.fates.clear()
         self.administrator = True
-        self.powershell_takes = 0.0
+        self.powershell_loaded.set()
         self.install()
 
     def reboot(self) -> None:
@@ -151,7 +152,7 @@ class WindowsHost:
                 {"v": 1, "ending": ending, "code": code, "message": message, "cancelled": cancelled, "at": stamp()}
             )
 
-        await asyncio.sleep(self.powershell_takes)
+        await self.powershell_loaded.wait()
         boot = self.scheduler.boot.isoformat()
         if not self.create(
             place("started.json"), json.dumps({"v": 1, "at": stamp(), "pid": instance.pid, "boot": boot})

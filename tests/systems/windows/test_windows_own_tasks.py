@@ -119,12 +119,14 @@ def test_two_submits_at_the_same_moment_start_one_program(host, key):
 
 
 def test_a_second_start_while_powershell_is_still_loading_changes_nothing(host, key, until):
-    host.there(lambda: setattr(host.stand_in.host, "powershell_takes", 0.7))
+    loaded = host.stand_in.host.powershell_loaded
+    host.there(loaded.clear)
 
     async def steps(tasks):
         handle = await tasks.submit(QUICK, key)
         status = (await tasks.poll([handle]))[key]
         await asyncio.gather(*(tasks.release(handle) for _ in range(3)))
+        host.there(loaded.set)
         await until(tasks, handle)
         return status, await tasks.result(handle)
 
@@ -135,11 +137,13 @@ def test_a_second_start_while_powershell_is_still_loading_changes_nothing(host, 
 
 
 def test_a_cancel_while_powershell_is_still_loading_keeps_the_program_from_beginning(host, key, until):
-    host.there(lambda: setattr(host.stand_in.host, "powershell_takes", 0.7))
+    loaded = host.stand_in.host.powershell_loaded
+    host.there(loaded.clear)
 
     async def steps(tasks):
         handle = await tasks.submit(QUICK, key)
         await tasks.cancel(handle)
+        host.there(loaded.set)
         await until(tasks, handle)
         return await tasks.result(handle)
 
