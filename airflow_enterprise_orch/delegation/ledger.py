@@ -98,15 +98,15 @@ class Cleared(StrEnum):
     UNSURE = "unsure"
 
 
-def cleared_since(attempt: Attempt, now: TaskTry) -> Cleared:
-    """Tell a person's clear from Airflow's own retry.
+def counters_changed(then: TaskTry | Attempt, now: TaskTry) -> Cleared:
+    """Tell a person's clear from Airflow's own retry by what Airflow counted then and counts now.
 
     A clear sets ``max_tries = try_number + retries``, which is above every value that it had before as long as
     ``retries`` is the same. After an edit of ``retries`` the number alone proves nothing either way.
     """
-    if now.retries != attempt.retries:
+    if now.retries != then.retries:
         return Cleared.UNSURE
-    return Cleared.NO if now.max_tries == attempt.max_tries else Cleared.YES
+    return Cleared.NO if now.max_tries == then.max_tries else Cleared.YES
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +240,7 @@ class Ledger:
             return Continue(last)
         if last.state is AttemptState.SUBMITTED:
             return Attach(last)
-        cleared = cleared_since(last, now)
+        cleared = counters_changed(last, now)
         if cleared is Cleared.UNSURE:
             return AskAgain(last)
         if cleared is Cleared.YES:

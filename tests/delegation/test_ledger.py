@@ -33,7 +33,7 @@ from airflow_enterprise_orch.delegation.ledger import (
     RetryRule,
     Reuse,
     TaskTry,
-    cleared_since,
+    counters_changed,
     opened,
     succeeded,
 )
@@ -108,8 +108,8 @@ def test_a_failure_of_another_kind_does_not_use_a_rule_up() -> None:
 
 
 @pytest.mark.parametrize(("now", "expected"), [(RETRY, Cleared.NO), (CLEARED, Cleared.YES), (EDITED, Cleared.UNSURE)])
-def test_cleared_since(now: TaskTry, expected: Cleared) -> None:
-    assert cleared_since(FAILED, now) is expected
+def test_counters_changed(now: TaskTry, expected: Cleared) -> None:
+    assert counters_changed(FAILED, now) is expected
 
 
 def test_a_clear_while_a_job_is_out_is_answered_by_its_success_but_not_by_its_failure() -> None:
