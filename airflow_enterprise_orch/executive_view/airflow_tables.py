@@ -34,17 +34,40 @@ class Version:
     made: datetime
 
 
+@dataclass(frozen=True)
+class Question:
+    """What a task asked in Airflow's Required Actions.
+
+    :param id: of the try that asked; another one for each.
+    :param by: ``id`` and ``name`` of who answered; None where nobody has, or a time limit did.
+    :param given: what was filled in beside the answer.
+    """
+
+    id: str
+    task_id: str
+    map_index: int
+    subject: str
+    options: Any
+    asked: datetime
+    answered: datetime | None
+    by: Any
+    chosen: Any
+    given: Any
+
+
 @dataclass
 class Facts:
     """What Airflow knows of one run.
 
     :param tasks: its task instances.
     :param cells: its task state store, by task and map index.
+    :param questions: of all its tries.
     """
 
     run: Any
     tasks: list[Any] = field(default_factory=list)
     cells: dict[tuple[str, int], dict[str, Any]] = field(default_factory=lambda: defaultdict(dict))
+    questions: list[Question] = field(default_factory=list)
 
 
 def chunks(keys: Iterable[Any]) -> Iterator[list[Any]]:
@@ -206,4 +229,43 @@ def facts(connection: Connection, numbers: Iterable[int]) -> dict[int, Facts]:
         for cell in connection.execute(of_cells):
             if cell.dag_run_id in found:
                 found[cell.dag_run_id].cells[cell.task_id, cell.map_index][cell.key] = cell.value
+        for number, question in _questions(connection, some):
+            if number in found:
+                found[number].questions.append(question)
     return found
+
+
+def _questions(connection: Connection, numbers: Sequence[int]) -> Iterator[tuple[int, Question]]:
+    """Yield what the tasks of runs asked, those of earlier tries first."""
+    from airflow.models.dagrun import DagRun
+    from airflow.models.hitl import HITLDetail
+    from airflow.models.hitl_history import HITLDetailHistory
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.taskinstancehistory import TaskInstanceHistory
+
+    run = DagRun.__table__.c
+    before, now = TaskInstanceHistory.__table__.c, TaskInstance.__table__.c
+    for task, try_id, asked, asked_id in (
+        (before, before.task_instance_id, HITLDetailHistory.__table__.c, "ti_history_id"),
+        (now, now.id, HITLDetail.__table__.c, "ti_id"),
+    ):
+        rows = connection.execute(
+            select(
+                *(run.id.label("number"), try_id.label("try_id"), task.task_id, task.map_index, asked.subject),
+                *(asked.options, asked.created_at, asked.responded_at, asked.responded_by, asked.chosen_options),
+                asked.params_input,
+            )
+            .select_from(DagRun.__table__)
+            .join(task.task_id.table, (task.dag_id == run.dag_id) & (task.run_id == run.run_id))
+            .join(asked.subject.table, asked[asked_id] == try_id)
+            .where(run.id.in_(numbers))
+            .order_by(asked.created_at)
+        )
+        for row in rows:
+            yield (
+                row.number,
+                Question(
+                    str(row.try_id), row.task_id, row.map_index, row.subject, row.options, row.created_at,
+                    row.responded_at, row.responded_by, row.chosen_options, row.params_input,
+                ),
+            )  # fmt: skip

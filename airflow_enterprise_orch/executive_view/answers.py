@@ -303,7 +303,9 @@ class Event(Answer):
     run_id: str | None
     key: str | None = Field(description="The instance's business key.")
     step: StepName | None
-    kind: str = Field(description="decision, override, parked, answered, alert, hold, release, skip, orphan ...")
+    kind: str = Field(
+        description="decision, override, asked, parked, answered, sub_stream, late, ended, deleted, alert, hold ..."
+    )
     actor: str | None = Field(description="Who: a person, the rules, or nobody when a time limit did.")
     reason: str | None
     before: Any = Field(description="What it was; JSON.")

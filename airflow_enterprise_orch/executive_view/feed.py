@@ -8,8 +8,6 @@ what left the live set, and what people did by Airflow's log. Once a day everyth
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,9 +19,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from airflow_enterprise_orch.executive_view import airflow_tables, feed_instance
+from airflow_enterprise_orch.executive_view.feed_events import Happened, Whose, deleted, happened, keep, late
 from airflow_enterprise_orch.executive_view.feed_forecast import Forecaster
 from airflow_enterprise_orch.executive_view.feed_rollups import day_of, roll_up
-from airflow_enterprise_orch.executive_view.tables import EVENT, INSTANCE, JOB, LEASE, STREAM
+from airflow_enterprise_orch.executive_view.tables import INSTANCE, JOB, LEASE, STREAM
 
 log = logging.getLogger(__name__)
 
@@ -226,8 +225,9 @@ class Feed:
         kept: dict[int, Mapping[str, Any]] = {}
         for some in airflow_tables.chunks({one.run.run_id for one in ours.values()}):
             rows = connection.execute(select(INSTANCE).where(INSTANCE.c.run_id.in_(some))).mappings()
-            kept.update({row["airflow_id"]: dict(row) for row in rows if row["airflow_id"] in ours})
+            kept.update({row["airflow_id"]: dict(row) for row in rows if _is_of(row, ours)})
         days: set[tuple[str, Any, str]] = set()
+        told: list[tuple[Whose, Happened]] = []
         for number, one in ours.items():
             version = self._version(one) or 0
             picture, before = self._pictures[one.run.dag_id, version], kept.get(number)
@@ -247,11 +247,12 @@ class Feed:
                     values = {**change, "revision": revision, "changed_at": now}
                     connection.execute(update(INSTANCE).where(INSTANCE.c.id == instance_id).values(**values))
             self._jobs(connection, instance_id, one, picture)
-            self._decisions(connection, one, row, (before or {}).get("steps", {}), now)
+            told += [(_whose(row), event) for event in happened(one, picture, row, now)]
             zone = picture["timezone"]
             for moment in (row["started_at"], row["ended_at"], *_moments(before)):
                 if moment is not None and (before is None or feed_instance.changed(before, row, _COLUMNS)):
                     days.add((one.run.dag_id, day_of(moment, zone), zone))
+        keep(connection, told)
         self._roll_up(connection, days, now)
 
     def _roll_up(self, connection: Connection, days: Iterable[tuple[str, Any, str]], now: datetime) -> None:
@@ -296,47 +297,22 @@ class Feed:
                 mine = [JOB.c.instance_id == instance_id, *(JOB.c[name] == job[name] for name in keys)]
                 connection.execute(update(JOB).where(*mine).values(**change))
 
-    def _decisions(
-        self,
-        connection: Connection,
-        one: airflow_tables.Facts,
-        row: Mapping[str, Any],
-        before: Mapping[str, Any],
-        now: datetime,
-    ) -> None:
-        for name, step in row["steps"].items():
-            told, known = step.get("decision"), before.get(name, {}).get("decision")
-            if told is not None and told != known:
-                kind = "override" if told["overridden"] else "decision"
-                self._event(connection, one.run.id, row, kind, now, task_id=name, actor=told["by"], after=told)
-
-    @staticmethod
-    def _event(
-        connection: Connection, number: int, row: Mapping[str, Any], kind: str, at: datetime, **more: Any
-    ) -> None:
-        """Keep an event, once."""
-        told = json.dumps([number, row["dag_id"], row["run_id"], kind, more], sort_keys=True, default=str)
-        key = hashlib.sha256(told.encode()).hexdigest()
-        if connection.scalar(select(EVENT.c.id).where(EVENT.c.key == key)) is None:
-            named = {"dag_id": row["dag_id"], "run_id": row["run_id"], "map_index": -1, "kind": kind, "at": at}
-            connection.execute(insert(EVENT).values(**named, **more, key=key))
-
     def _gone(self, connection: Connection, gone: set[int], acted: Iterable[Any], revision: int, now: datetime) -> None:
         """Keep what Airflow has no more: what was live, or what somebody deleted, is ``deleted`` from now on."""
-        deleted = {(one.dag_id, one.run_id): one for one in acted if one.event == airflow_tables.DELETED}
+        by_log = {(one.dag_id, one.run_id): one for one in acted if one.event == airflow_tables.DELETED}
         of = INSTANCE.c
         rows: dict[int, Any] = {}
         for some in airflow_tables.chunks(gone):
             query = select(INSTANCE).where(of.airflow_id.in_(some), of.in_airflow.is_(True), of.live.is_(True))
             rows.update({row["id"]: row for row in connection.execute(query).mappings()})
-        for dag_id, run_id in deleted:
+        for dag_id, run_id in by_log:
             query = select(INSTANCE).where(of.dag_id == dag_id, of.run_id == run_id, of.in_airflow.is_(True))
             there = set(airflow_tables.numbers_of(connection, [(dag_id, run_id)]))
             found = connection.execute(query).mappings()
             rows.update({row["id"]: row for row in found if row["airflow_id"] not in there})
         days = set()
         for row in rows.values():
-            by = deleted.get((row["dag_id"], row["run_id"]))
+            by = by_log.get((row["dag_id"], row["run_id"]))
             values = {
                 "state": "deleted",
                 "live": False,
@@ -349,7 +325,8 @@ class Feed:
             connection.execute(update(INSTANCE).where(of.id == row["id"]).values(**values))
             open_jobs = (JOB.c.instance_id == row["id"], JOB.c.state != "closed")
             connection.execute(update(JOB).where(*open_jobs).values(orphan=True))
-            self._event(connection, row["airflow_id"], row, "deleted", now, actor=by.owner if by else None)
+            at = feed_instance.aware(by.dttm) if by else now
+            keep(connection, [(_whose(row), deleted(row, at, by.owner if by else None))])
             zone = self._pictures[row["dag_id"], row["version"]]["timezone"]
             days |= {(row["dag_id"], day_of(one, zone), zone) for one in _moments(row) if one is not None}
         self._roll_up(connection, days, now)
@@ -359,6 +336,8 @@ class Feed:
         """Tell of live instances that they are late now, though nothing happened."""
         of = INSTANCE.c
         past = (of.live.is_(True), of.due_at < now, of.health.not_in(["late", "failed"]))
+        rows = connection.execute(select(of.airflow_id, of.dag_id, of.run_id, of.due_at).where(*past)).mappings()
+        keep(connection, [(_whose(dict(row)), late(row["due_at"])) for row in rows])
         connection.execute(update(INSTANCE).where(*past).values(health="late", revision=revision, changed_at=now))
 
     def _too_old(self, row: Mapping[str, Any], now: datetime) -> bool:
@@ -385,6 +364,16 @@ class Feed:
                 for some in airflow_tables.chunks(old):
                     connection.execute(delete(JOB).where(JOB.c.instance_id.in_(some)))
                     connection.execute(delete(INSTANCE).where(of.id.in_(some)))
+
+
+def _whose(row: Mapping[str, Any]) -> Whose:
+    return Whose(row["airflow_id"], row["dag_id"], row["run_id"])
+
+
+def _is_of(row: Mapping[Any, Any], runs: Mapping[int, airflow_tables.Facts]) -> bool:
+    """Tell whether a row is of one of these runs; SQLite gives a number anew when its run was deleted."""
+    one = runs.get(row["airflow_id"])
+    return one is not None and (one.run.dag_id, one.run.run_id) == (row["dag_id"], row["run_id"])
 
 
 def _moments(row: Mapping[str, Any] | None) -> tuple[datetime | None, ...]:

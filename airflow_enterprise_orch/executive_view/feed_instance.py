@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from airflow_enterprise_orch.business_date import business_date
-from airflow_enterprise_orch.delegation.attempt import AttemptState, LedgerBroken
+from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState, LedgerBroken
 from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import newest_ledger
 from airflow_enterprise_orch.due import due_at
@@ -23,7 +23,12 @@ from airflow_enterprise_orch.errors import TemplateError
 from airflow_enterprise_orch.executive_view.airflow_tables import LIVE, Facts
 from airflow_enterprise_orch.executive_view.tables import LONGEST_KEY
 from airflow_enterprise_orch.restricted_jinja import render, run_names
-from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY, DecisionUnreadable, read_decision
+from airflow_enterprise_orch.value_stream.decision_record import (
+    DECISION_KEY,
+    Decision,
+    DecisionUnreadable,
+    read_decision,
+)
 
 OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 _STATES = {
@@ -105,7 +110,7 @@ def jobs(facts: Facts, picture: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     states = {(task.task_id, task.map_index): task.state for task in facts.tasks}
     for (task_id, map_index), cells in facts.cells.items():
         step = of_task.get(task_id)
-        for attempt in _attempts(cells):
+        for attempt in attempts_of(cells):
             is_open = attempt.state is not AttemptState.CLOSED
             gone = (task_id, map_index) not in states or states[task_id, map_index] in OVER
             yield {
@@ -127,7 +132,8 @@ def jobs(facts: Facts, picture: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             }
 
 
-def _attempts(cells: Mapping[str, Any]) -> Any:
+def attempts_of(cells: Mapping[str, Any]) -> tuple[Attempt, ...]:
+    """Return the attempts of one task, from what its state store holds; none where that cannot be read."""
     try:
         return Ledger.from_json(json.loads(newest_ledger(cells) or "null")).attempts
     except (LedgerBroken, ValueError):
@@ -151,7 +157,7 @@ def _step(step: Mapping[str, Any], own: list[Any], every: list[Any], facts: Fact
     task = ended or max(busy, key=lambda one: one.state == "awaiting_input", default=None)
     task = task or next((one for one in every if one.state is not None), None)
     state = _STATES.get(task.state if task else None, "open")
-    attempts = [one for each in every for one in _attempts(facts.cells.get((each.task_id, each.map_index), {}))]
+    attempts = [one for each in every for one in attempts_of(facts.cells.get((each.task_id, each.map_index), {}))]
     delegated = "." in step["kind"]
     if state == "waiting_person" and delegated:
         state = "parked"
@@ -180,12 +186,19 @@ def _step(step: Mapping[str, Any], own: list[Any], every: list[Any], facts: Fact
     return {name: value for name, value in told.items() if value not in (None, {}, 0)}
 
 
-def _decision(kept: str | None) -> dict[str, Any] | None:
+def decision_of(kept: str | None) -> Decision | None:
+    """Read the record of a decision; None where there is none, or none that can be read."""
     if kept is None:
         return None
     try:
-        found = read_decision(json.loads(kept))
+        return read_decision(json.loads(kept))
     except (DecisionUnreadable, ValueError):
+        return None
+
+
+def _decision(kept: str | None) -> dict[str, Any] | None:
+    found = decision_of(kept)
+    if found is None:
         return None
     return {
         "fired": list(found.fired),

@@ -11,12 +11,17 @@ import { Empty, Shown, Skeleton } from "../ui/states";
 const KINDS: Record<string, Look> = {
   decision: { tone: "live", icon: "branch", text: "Decision" },
   override: { tone: "risk", icon: "person", text: "Override" },
+  asked: { tone: "wait", icon: "person", text: "Asked" },
   parked: { tone: "wait", icon: "help", text: "Parked" },
   answered: { tone: "ok", icon: "person", text: "Answered" },
   alert: { tone: "late", icon: "alert", text: "Alert" },
   hold: { tone: "wait", icon: "pause", text: "Hold" },
   release: { tone: "ok", icon: "play", text: "Release" },
   skip: { tone: "risk", icon: "skip", text: "Skip" },
+  sub_stream: { tone: "live", icon: "remote", text: "Stream started" },
+  late: { tone: "late", icon: "clock", text: "Late" },
+  ended: { tone: "idle", icon: "check", text: "Ended" },
+  deleted: { tone: "failed", icon: "skip", text: "Deleted" },
   orphan: { tone: "failed", icon: "remote", text: "Orphan" },
 };
 
