@@ -45,7 +45,7 @@ class PostgresServer:
         if folder is None:
             raise NoServer("no PostgreSQL server is installed (apt-get install postgresql)")
         self._folder = folder
-        self._account = _account()
+        self._account = account()
         # Not below any home: no other account may look into that, and the server runs as another account.
         self._base = Path(tempfile.mkdtemp(prefix="enterprise-orch-postgres-"))
         self._data = self._base / "data"
@@ -148,7 +148,7 @@ class PostgresServer:
             raise NoServer(f"initdb failed: {ended.stdout}{ended.stderr}")
 
 
-def _account() -> dict[str, Any]:
+def account() -> dict[str, Any]:
     """Return what makes ``subprocess`` run as an account that is not root."""
     if os.geteuid() != 0:
         return {}
