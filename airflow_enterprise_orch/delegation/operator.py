@@ -128,7 +128,9 @@ class DelegateOperator(BaseOperator):
     def from_step(cls, **kwargs: Any) -> DelegateOperator:
         """Return the operator of a compiled template's step: the arguments of :class:`DelegateOperator` itself."""
         made = cls.__new__(cls)
-        DelegateOperator.__init__(made, **kwargs)
+        # What Airflow wraps round each __init__ looks up the DAG's defaults; that of BaseOperator does it anyway.
+        plain: Callable[..., None] = getattr(DelegateOperator.__init__, "__wrapped__", DelegateOperator.__init__)
+        plain(made, **kwargs)
         return made
 
     @classmethod

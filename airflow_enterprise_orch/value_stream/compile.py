@@ -99,7 +99,7 @@ def plan_stream(stream: ValueStream, *, source_hash: str = "", source: str = "",
         dag,
         {name: param_arguments(param) for name, param in stream.params.items()},
         planned(scheduled, stream.calendars) if scheduled is not None else None,
-        tuple(replace(made, group=_group_of(stream, task)) for made, task in zip(tasks, paths.tasks, strict=True)),
+        tuple(_grouped(stream, task, made) for made, task in zip(tasks, paths.tasks, strict=True)),
         stream.seen,
         tuple(_groups(stream)),
         plan_watch(stream),
@@ -115,9 +115,10 @@ def _groups(stream: ValueStream) -> Iterator[GroupPlan]:
         yield GroupPlan(name, group.title or name, group.group or "")
 
 
-def _group_of(stream: ValueStream, task: Task) -> str:
-    """Return the group of a task; what stands before a step stands where it does."""
-    return (stream.steps[task.step].group or "") if task.step else ""
+def _grouped(stream: ValueStream, task: Task, plan: TaskPlan) -> TaskPlan:
+    """Put a task into its group; what stands before a step stands where it does."""
+    group = stream.steps[task.step].group if task.step else None
+    return replace(plan, group=group) if group else plan
 
 
 def _task(stream: ValueStream, paths: Paths, task: Task) -> TaskPlan:

@@ -17,7 +17,9 @@ file, and a second one says what is wrong with the others::
 
 from __future__ import annotations
 
+import gc
 import logging
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -37,7 +39,7 @@ from airflow_enterprise_orch.value_stream.template_folder import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, MutableMapping
+    from collections.abc import Callable, Iterator, Mapping, MutableMapping
 
     from airflow_enterprise_orch.value_stream.surroundings import Surroundings
 
@@ -149,12 +151,28 @@ def _planned(
         if ready is not None:
             return ready.build()
         log.info("no plan of %s is kept here: it is compiled", name)
-    around = surroundings()
-    made = plan(text, name, removed=removed, beside=Beside.named(folder, name), surroundings=around)
-    dag = made.build()
+    with _collector_paused():
+        around = surroundings()
+        made = plan(text, name, removed=removed, beside=Beside.named(folder, name), surroundings=around)
+        dag = made.build()
     if not keep(made, place, text, name=name, removed=removed, surroundings=around):
         log.info("no plan of %s can be kept here: each task start compiles it", name)
     return dag
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep Python's cyclic garbage collector from looking for garbage where nearly all is to stay.
+
+    One template's size is limited, so this is short; the collector took a fifth of the time to build a DAG.
+    """
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 def reject_template(message: str, namespace: MutableMapping[str, Any], *, stream: str) -> None:

@@ -153,7 +153,9 @@ class StreamPlan:
         for task in self.tasks:
             made = task.make(dag, watched, groups.get(task.group))
             for upstream in task.upstream:
-                dag.get_task(upstream).set_downstream(made)
+                # What set_downstream does where both are known to be tasks of this DAG.
+                dag.get_task(upstream).downstream_task_ids.add(task.task_id)
+                made.upstream_task_ids.add(upstream)
         # Only now: Airflow would copy them for every task, which took half of the time.
         dag.params = ParamsDict({name: Param(**param) for name, param in self.params.items()})
         return dag
@@ -238,10 +240,12 @@ def keep(
             "files": dict(sorted(surroundings.looked_at.items())),
             "profile": surroundings.profile if surroundings.values_wanted else None,
         }
-    written = json.dumps(made, separators=(",", ":"))
     if place is None:
         return False
-    data = written.encode()
+    # Not at the top: only who compiled writes plans, and has it; a worker does without.
+    from pydantic_core import to_json
+
+    data = to_json(made)
     if _holds(place, data):
         return True
     # Replaced in one step: a worker never reads half of it. Nobody else makes this name: there is one process of each

@@ -68,19 +68,13 @@ _SYNTAX = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Scalar:
-    """Where a text's characters come from."""
-
-    line: int
-    column: int
-    end_line: int
-
-
 @dataclass(slots=True)
 class Document:
     """One YAML file as plain data, with the place of every key and value.
 
+    :param values: line and column of each value.
+    :param keys: line and column of each key.
+    :param scalars: of each text its line and column, and the line in which it ends.
     :param problems: what is wrong with the YAML itself; the data is what could be read around it.
     :param unreadable: the dotted paths of values that were refused: nothing more is to be said about these.
     """
@@ -89,7 +83,7 @@ class Document:
     data: Any = None
     values: dict[Path, tuple[int, int]] = field(default_factory=dict)
     keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
-    scalars: dict[Path, _Scalar] = field(default_factory=dict)
+    scalars: dict[Path, tuple[int, int, int]] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     unreadable: set[str] = field(default_factory=set)
@@ -118,15 +112,16 @@ class Document:
         scalar, value = self.scalars.get(path), self.get(path)
         if scalar is None or not isinstance(value, str):
             return self.position(path)
+        first_line, first_column, last_line = scalar
         wanted = value.split("\n")[line - 1] if line <= value.count("\n") + 1 else ""
-        if "\n" not in value and scalar.line == scalar.end_line:
-            start = self.lines[scalar.line - 1].find(wanted, scalar.column - 1)
-            return (scalar.line, start + column) if start >= 0 and wanted else (scalar.line, scalar.column)
+        if "\n" not in value and first_line == last_line:
+            start = self.lines[first_line - 1].find(wanted, first_column - 1)
+            return (first_line, start + column) if start >= 0 and wanted else (first_line, first_column)
         # A literal block keeps its lines: the first stands below the indicator.
-        source = self.lines[scalar.line + line - 1] if scalar.line + line - 1 < len(self.lines) else ""
+        source = self.lines[first_line + line - 1] if first_line + line - 1 < len(self.lines) else ""
         if wanted and source.strip() == wanted.strip() and source.endswith(wanted):
-            return (scalar.line + line, len(source) - len(wanted) + column)
-        return (scalar.line, scalar.column)
+            return (first_line + line, len(source) - len(wanted) + column)
+        return (first_line, first_column)
 
     def problem(
         self,
@@ -246,11 +241,12 @@ class _Builder:
         if len(path) > MAX_DEPTH:
             self._add(path[:3], event, f"the file nests more than {MAX_DEPTH} levels", "make it flatter")
             raise _Stop
-        if isinstance(event, yaml.AliasEvent):
-            self.document.unreadable.add(dotted(path))
-            self._add(path, event, f"the alias *{event.anchor} is not available in templates", "write the value out")
-            return None
         if event.anchor is not None:
+            if isinstance(event, yaml.AliasEvent):
+                self.document.unreadable.add(dotted(path))
+                what = f"the alias *{event.anchor} is not available in templates"
+                self._add(path, event, what, "write the value out")
+                return None
             self._add(path, event, f"the anchor &{event.anchor} is not available in templates", "remove it")
         if event.tag is not None:
             self.document.unreadable.add(dotted(path))
@@ -260,12 +256,10 @@ class _Builder:
                 f"the tag {_tag(event.tag)} is not available in templates",
                 "remove it; put texts in quotes",
             )
-        if isinstance(event, yaml.MappingStartEvent):
-            return self._mapping(events, path)
-        if isinstance(event, yaml.SequenceStartEvent):
-            return self._sequence(events, path)
-        self.document.scalars[path] = _Scalar(*place, event.end_mark.line + 1)
-        return self._scalar(event, path)
+        if isinstance(event, yaml.ScalarEvent):
+            self.document.scalars[path] = (*place, event.end_mark.line + 1)
+            return self._scalar(event, path)
+        return self._mapping(events, path) if isinstance(event, yaml.MappingStartEvent) else self._sequence(events, path)
 
     def _sequence(self, events: Iterator[Any], path: Path) -> list[Any]:
         items: list[Any] = []
