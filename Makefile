@@ -9,9 +9,10 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
-# Tests that can share a machine run beside one another, more of them than there are processors, because they mostly wait
-# for settle times; those with real Airflow processes run alone.
+# Tests run beside one another, more of them than there are processors, because they mostly wait for settle times; of
+# those with real Airflow processes two at a time.
 TESTERS ?= 4
+AIRFLOWS ?= 2
 WORKERS ?= 2
 SCHEDULES ?= 1000000
 CASES ?= 1000
@@ -44,7 +45,8 @@ demo: $(STAMP)
 
 test: ui
 	$(BIN)/python -m pytest -m "not e2e" -n $(TESTERS) --durations=15
-	$(BIN)/python -m pytest -m e2e -rfE --durations=15
+	$(BIN)/python -m pytest tests/e2e tests/browser tests/faults/airflow_kills -m e2e \
+		-n $(AIRFLOWS) --no-loadscope-reorder -rfE --durations=15
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -50,6 +50,8 @@ TOGETHER = {
     for module in ("instance_list", "instance_page", "overview", "stream_pages", "visibility")
 }
 """Modules that share a fixture of the session: one tester takes them all."""
+AIRFLOWS = ("tests/e2e/", "tests/faults/airflow_kills/test_airflow_kills", "tests/browser/", "order_on_sqlite", "demo")
+"""What runs with an Airflow of its own, the longest first: two of them run beside one another."""
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
@@ -62,9 +64,29 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByModule(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             module = nodeid.partition("::")[0]
-            return nodeid if module in SPREAD else TOGETHER.get(module, module)
+            return nodeid if module in SPREAD else TOGETHER.get(module) or airflow_of(nodeid) or module
 
     return ByModule(config, log)
+
+
+def airflow_of(nodeid: str) -> str:
+    """Return which of :data:`AIRFLOWS` a test needs; "" for none."""
+    if nodeid.startswith("tests/e2e/test_demo.py"):
+        return "demo"
+    if nodeid.endswith("::test_two_orders_on_sqlite"):
+        return "order_on_sqlite"
+    return next((one for one in AIRFLOWS if nodeid.startswith(one)), "")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, and let the company's books be checked when all has been played."""
+    lost = [item.nodeid for item in items if item.get_closest_marker("e2e") and not airflow_of(item.nodeid)]
+    if lost:
+        raise pytest.UsageError(
+            f"{lost[0]} is marked e2e, and `make test` looks for such only in tests/e2e, tests/browser"
+        )
+    rank = {name: number for number, name in enumerate(AIRFLOWS)}
+    items.sort(key=lambda item: rank.get(airflow_of(item.nodeid), -1))
 
 
 @pytest.fixture(scope="session")
