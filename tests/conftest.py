@@ -52,6 +52,7 @@ TOGETHER = {
 """Modules that share a fixture of the session: one tester takes them all."""
 AIRFLOWS = ("tests/e2e/", "tests/faults/airflow_kills/test_airflow_kills", "tests/browser/", "order_on_sqlite", "demo")
 """What runs with an Airflow of its own, the longest first: two of them run beside one another."""
+SLOW = ("tests/e2e/", "tests/browser/", "tests/faults/airflow_kills/", "tests/bench/")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
@@ -80,11 +81,9 @@ def airflow_of(nodeid: str) -> str:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, and let the company's books be checked when all has been played."""
-    lost = [item.nodeid for item in items if item.get_closest_marker("e2e") and not airflow_of(item.nodeid)]
-    if lost:
-        raise pytest.UsageError(
-            f"{lost[0]} is marked e2e, and `make test` looks for such only in tests/e2e, tests/browser"
-        )
+    for item in items:
+        if item.get_closest_marker("e2e") and not item.nodeid.startswith(SLOW):
+            raise pytest.UsageError(f"{item.nodeid} is marked e2e, and `make test` looks for such only in {SLOW}")
     rank = {name: number for number, name in enumerate(AIRFLOWS)}
     items.sort(key=lambda item: rank.get(airflow_of(item.nodeid), -1))
 

@@ -15,7 +15,7 @@ from .world import World
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 SEED = 3
-AT_ONCE = 6
+AT_ONCE = 4
 CALM_WITHIN = 300.0
 
 
