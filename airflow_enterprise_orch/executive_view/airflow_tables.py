@@ -179,15 +179,15 @@ def acted_on(connection: Connection, above: int) -> Sequence[Any]:
     ).all()
 
 
-def numbers_of(connection: Connection, runs: Iterable[tuple[str, str]]) -> list[int]:
-    """Return the numbers of runs by stream and run id; those that are gone are left out."""
+def runs_named(connection: Connection, runs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Any]:
+    """Return number (``id``) and ``created_at`` of runs by stream and run id; those that are gone are left out."""
     from airflow.models.dagrun import DagRun
 
     wanted = set(runs)
-    found: list[int] = []
+    found: dict[tuple[str, str], Any] = {}
     for some in chunks({run_id for _, run_id in wanted}):
-        query = select(DagRun.id, DagRun.dag_id, DagRun.run_id).where(DagRun.run_id.in_(some))
-        found += [row.id for row in connection.execute(query) if (row.dag_id, row.run_id) in wanted]
+        query = select(DagRun.id, DagRun.dag_id, DagRun.run_id, DagRun.created_at).where(DagRun.run_id.in_(some))
+        found.update({(row.dag_id, row.run_id): row for row in connection.execute(query)})
     return found
 
 

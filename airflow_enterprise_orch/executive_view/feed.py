@@ -19,10 +19,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from airflow_enterprise_orch.executive_view import airflow_tables, feed_instance
-from airflow_enterprise_orch.executive_view.feed_events import Happened, Whose, deleted, happened, keep, late
+from airflow_enterprise_orch.executive_view.feed_events import Happened, Whose, deleted, happened, is_told, keep, late
 from airflow_enterprise_orch.executive_view.feed_forecast import Forecaster
 from airflow_enterprise_orch.executive_view.feed_rollups import day_of, roll_up
-from airflow_enterprise_orch.executive_view.tables import INSTANCE, JOB, LEASE, STREAM
+from airflow_enterprise_orch.executive_view.tables import EVENT, INSTANCE, JOB, LEASE, STREAM
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +67,10 @@ class Feed:
         if not self._leads:
             self._seen, self._done, self._pictures, self._leads = {}, set(), {}, True
             self._forecaster.forget()
-        if now.date().isoformat() != cursor.get("compared"):
-            self._compare(cursor, now)
+        comparing = now.date().isoformat() != cursor.get("compared")
+        if comparing:
+            cursor |= {"compared": now.date().isoformat(), "run": 0}
+            self._seen, self._done = {}, set()
         with self.engine.connect() as connection:
             self._streams(connection, now)
             live = airflow_tables.live_runs(connection)
@@ -78,19 +80,23 @@ class Feed:
             acted = airflow_tables.acted_on(connection, read - OVERLAP // 2)
             of = INSTANCE.c
             mine = set(connection.scalars(select(of.airflow_id).where(of.live.is_(True), of.in_airflow.is_(True))))
-            new = sorted(set(airflow_tables.run_ids(connection, cursor.get("run", 0) - OVERLAP)) - self._done)
-            touched = airflow_tables.numbers_of(
-                connection, {(one.dag_id, one.run_id) for one in acted if one.id > read}
-            )
+            there = set(airflow_tables.run_ids(connection, cursor.get("run", 0) - OVERLAP))
+            new = sorted(there - self._done)
+            named = airflow_tables.runs_named(connection, {(one.dag_id, one.run_id) for one in acted})
+            touched = {named[one.dag_id, one.run_id].id for one in acted if one.id > read and _named(one) in named}
             wanted = {number for number, print_ in live.items() if self._seen.get(number) != print_}
-            wanted |= (mine - live.keys()) | set(touched) | set(new[:BATCH])
+            wanted |= (mine - live.keys()) | touched | set(new[:BATCH])
             found = airflow_tables.facts(connection, wanted)
         more = len(new) > BATCH
         cursor |= {"run": new[BATCH - 1] if more else max(newest_run, cursor.get("run", 0)), "log": newest_log}
         with self.engine.begin() as connection:
             revision = self._stamp(connection, cursor, now)
+            # First: SQLite gives the number of a deleted run to the next one, which may have its name, too.
+            self._gone(connection, mine - found.keys() - live.keys(), acted, named, revision, now)
             self._write(connection, found, revision, now)
-            self._gone(connection, mine - found.keys() - live.keys(), acted, revision, now)
+            if comparing:
+                self._purged(connection, there, revision, now)
+                self._forget(connection, now)
             self._late(connection, revision, now)
         self._seen = {number: print_ for number, print_ in live.items()}
         self._done = {number for number in self._done | set(new[:BATCH]) if number > cursor["run"] - 2 * OVERLAP}
@@ -229,9 +235,11 @@ class Feed:
         days: set[tuple[str, Any, str]] = set()
         told: list[tuple[Whose, Happened]] = []
         for number, one in ours.items():
-            version = self._version(one) or 0
-            picture, before = self._pictures[one.run.dag_id, version], kept.get(number)
-            row = feed_instance.instance(one, picture, now) | {"version": version}
+            before = kept.get(number)
+            version = self._version(one, before["version"] if before else None) or 0
+            picture = self._pictures[one.run.dag_id, version]
+            row = feed_instance.instance(one, picture, now, before["steps"] if before else None)
+            row |= {"version": version}
             if before is None:
                 if self._too_old(row, now):
                     continue
@@ -274,10 +282,15 @@ class Feed:
         kind = str(getattr(one.run.run_type, "value", one.run.run_type))
         return not ("file_arrival" in schedule and kind == "asset_triggered")
 
-    def _version(self, one: airflow_tables.Facts) -> int | None:
-        """Return the version that a run is shown by; None of what is no value stream."""
+    def _version(self, one: airflow_tables.Facts, before: int | None = None) -> int | None:
+        """Return the version that a run is shown by; None of what is no value stream.
+
+        :param before: the one that it was shown by: it stays, when Airflow does not know any more.
+        """
         numbers = [task.version_number for task in one.tasks if task.version_number is not None]
         wanted = max(numbers, default=one.run.version_number)
+        if wanted is None and before is not None:
+            return before
         known = [number for dag_id, number in self._pictures if dag_id == one.run.dag_id]
         # A version from before there were pictures is shown by the next one that has one.
         later = [number for number in known if wanted is not None and number >= wanted]
@@ -297,19 +310,36 @@ class Feed:
                 mine = [JOB.c.instance_id == instance_id, *(JOB.c[name] == job[name] for name in keys)]
                 connection.execute(update(JOB).where(*mine).values(**change))
 
-    def _gone(self, connection: Connection, gone: set[int], acted: Iterable[Any], revision: int, now: datetime) -> None:
-        """Keep what Airflow has no more: what was live, or what somebody deleted, is ``deleted`` from now on."""
-        by_log = {(one.dag_id, one.run_id): one for one in acted if one.event == airflow_tables.DELETED}
+    def _gone(
+        self,
+        connection: Connection,
+        gone: set[int],
+        acted: Iterable[Any],
+        named: Mapping[tuple[str, str], Any],
+        revision: int,
+        now: datetime,
+    ) -> None:
+        """Keep what Airflow has no more: what was live, or what somebody deleted, is ``deleted`` from now on.
+
+        :param named: by name the runs that Airflow has.
+        """
+        by_log = {_named(one): one for one in acted if one.event == airflow_tables.DELETED}
         of = INSTANCE.c
         rows: dict[int, Any] = {}
         for some in airflow_tables.chunks(gone):
             query = select(INSTANCE).where(of.airflow_id.in_(some), of.in_airflow.is_(True), of.live.is_(True))
             rows.update({row["id"]: row for row in connection.execute(query).mappings()})
-        for dag_id, run_id in by_log:
-            query = select(INSTANCE).where(of.dag_id == dag_id, of.run_id == run_id, of.in_airflow.is_(True))
-            there = set(airflow_tables.numbers_of(connection, [(dag_id, run_id)]))
-            found = connection.execute(query).mappings()
-            rows.update({row["id"]: row for row in found if row["airflow_id"] not in there})
+        for some in airflow_tables.chunks(by_log):
+            its = (of.dag_id.in_({one for one, _ in some}), of.run_id.in_([one for _, one in some]))
+            query = select(INSTANCE).where(*its, of.in_airflow.is_(True))
+            for row in connection.execute(query).mappings():
+                name = row["dag_id"], row["run_id"]
+                if name not in by_log:
+                    continue
+                at = feed_instance.aware(by_log[name].dttm)
+                reused = connection.dialect.name == "sqlite"
+                if _was_deleted(row, at, named.get(name), reused=reused) and not is_told(connection, *name, at):
+                    rows[row["id"]] = row
         days = set()
         for row in rows.values():
             by = by_log.get((row["dag_id"], row["run_id"]))
@@ -317,6 +347,7 @@ class Feed:
                 "state": "deleted",
                 "live": False,
                 "in_airflow": False,
+                "airflow_id": -row["id"],  # its number is free
                 "health": "unknown",
                 "waits_for": "nothing",
             }
@@ -344,26 +375,52 @@ class Feed:
         ended = row["ended_at"]
         return bool(self.keep_days and ended and ended < now - timedelta(days=self.keep_days))
 
-    def _compare(self, cursor: dict[str, Any], now: datetime) -> None:
-        """Once a day: read every run anew, see what Airflow has purged, and forget what is older than it is kept."""
-        cursor |= {"compared": now.date().isoformat(), "run": 0}
-        self._seen, self._done = {}, set()
+    @staticmethod
+    def _purged(connection: Connection, there: set[int], revision: int, now: datetime) -> None:
+        """See which runs Airflow has purged.
+
+        :param there: the numbers of all that it has.
+        """
         of = INSTANCE.c
-        with self.engine.connect() as connection:
-            there = set(airflow_tables.run_ids(connection, 0))
-            query = select(of.id, of.airflow_id).where(of.in_airflow.is_(True), of.live.is_(False))
-            purged = [row.id for row in connection.execute(query) if row.airflow_id not in there]
-        with self.engine.begin() as connection:
-            revision = self._stamp(connection, cursor, now)
-            for some in airflow_tables.chunks(purged):
-                values = {"in_airflow": False, "revision": revision, "changed_at": now}
-                connection.execute(update(INSTANCE).where(of.id.in_(some)).values(**values))
-            if self.keep_days:
-                limit = now - timedelta(days=self.keep_days)
-                old = connection.scalars(select(of.id).where(of.live.is_(False), of.ended_at < limit)).all()
-                for some in airflow_tables.chunks(old):
-                    connection.execute(delete(JOB).where(JOB.c.instance_id.in_(some)))
-                    connection.execute(delete(INSTANCE).where(of.id.in_(some)))
+        query = select(of.id, of.airflow_id).where(of.in_airflow.is_(True), of.live.is_(False))
+        purged = [row.id for row in connection.execute(query) if row.airflow_id not in there]
+        for some in airflow_tables.chunks(purged):
+            values = {"in_airflow": False, "revision": revision, "changed_at": now}
+            connection.execute(update(INSTANCE).where(of.id.in_(some)).values(**values))
+
+    def _forget(self, connection: Connection, now: datetime) -> None:
+        """Forget what is older than it is kept."""
+        if not self.keep_days:
+            return
+        of, limit = INSTANCE.c, now - timedelta(days=self.keep_days)
+        old = connection.scalars(select(of.id).where(of.live.is_(False), of.ended_at < limit)).all()
+        for some in airflow_tables.chunks(old):
+            connection.execute(delete(JOB).where(JOB.c.instance_id.in_(some)))
+            connection.execute(delete(INSTANCE).where(of.id.in_(some)))
+        # What happened to an instance is kept as long as the instance.
+        its = select(of.id).where(of.dag_id == EVENT.c.dag_id, of.run_id == EVENT.c.run_id).exists()
+        connection.execute(delete(EVENT).where(EVENT.c.at < limit, EVENT.c.run_id.is_not(None), ~its))
+
+
+def _named(acted: Any) -> tuple[str, str]:
+    return acted.dag_id, acted.run_id
+
+
+def _was_deleted(row: Mapping[Any, Any], at: datetime, there: Any, *, reused: bool) -> bool:
+    """Tell whether the run of a row is gone by the deletion that was logged at a moment.
+
+    Airflow logs a deletion before it deletes, also one that it then refuses; and a name can be given again.
+
+    :param there: the run of that name that Airflow has.
+    :param reused: the database may give a number twice.
+    """
+    if row["queued_at"] is not None and row["queued_at"] > at:
+        return False  # it was made after that, or cleared, so it was there still
+    if there is None or there.id != row["airflow_id"]:
+        return True
+    # Only SQLite gives the number of a deleted run again; it has one clock, so what was written before the run of that
+    # number was made is about another.
+    return reused and bool(there.created_at) and row["changed_at"] < feed_instance.aware(there.created_at)
 
 
 def _whose(row: Mapping[str, Any]) -> Whose:

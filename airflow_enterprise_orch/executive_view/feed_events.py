@@ -153,6 +153,13 @@ def keep(connection: Connection, events: Iterable[tuple[Whose, Happened]]) -> No
         connection.execute(insert(EVENT), [rows[key] for key in some])
 
 
+def is_told(connection: Connection, dag_id: str, run_id: str, at: datetime) -> bool:
+    """Tell whether a deletion that was logged then is told: it is of no other run that got the name since."""
+    of = EVENT.c
+    known = (of.dag_id == dag_id, of.run_id == run_id, of.kind == "deleted", of.at == at)
+    return connection.scalar(select(of.id).where(*known).limit(1)) is not None
+
+
 def _key(whose: Whose, one: Happened) -> str:
     told = [whose.number, whose.dag_id, whose.run_id, one.kind, *one.mark]
     return hashlib.sha256(json.dumps(told, default=_plain).encode()).hexdigest()

@@ -42,9 +42,14 @@ _WAITS = {"parked": "person", "waiting_person": "person", "held": "hold", "retry
 _OF_KIND = {"wait": "calendar", "wait_for": "stream", "stream": "stream"}
 
 
-def instance(facts: Facts, picture: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """Return the columns of ``orch_instance`` that Airflow's facts tell."""
-    run, steps = facts.run, dict(_steps(facts, picture))
+def instance(
+    facts: Facts, picture: Mapping[str, Any], now: datetime, before: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the columns of ``orch_instance`` that Airflow's facts tell.
+
+    :param before: the steps as they were told before: what Airflow has purged of a run that it still has stays.
+    """
+    run, steps = facts.run, dict(_steps(facts, picture, before or {}))
     due = picture.get("due")
     due_moment = due_at(due, run_after=aware(run.run_after), logical_date=aware(run.logical_date)) if due else None
     params = run.conf if isinstance(run.conf, Mapping) else {}
@@ -140,7 +145,7 @@ def attempts_of(cells: Mapping[str, Any]) -> tuple[Attempt, ...]:
         return ()
 
 
-def _steps(facts: Facts, picture: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _steps(facts: Facts, picture: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     tasks: dict[str, list[Any]] = {}
     for task in facts.tasks:
         tasks.setdefault(task.task_id, []).append(task)
@@ -148,7 +153,7 @@ def _steps(facts: Facts, picture: Mapping[str, Any]) -> Iterator[tuple[str, dict
         listed = {task for task, kind in step.get("tasks", {}).items() if kind in ("items", "each")}
         own = tasks.get(step["id"], [])
         every = own + [task for name in sorted(listed) for task in tasks.get(name, [])]
-        yield step["id"], _step(step, own, every, facts)
+        yield step["id"], _remembered(before.get(step["id"], {}), _step(step, own, every, facts), purged=not every)
 
 
 def _step(step: Mapping[str, Any], own: list[Any], every: list[Any], facts: Facts) -> dict[str, Any]:
@@ -184,6 +189,21 @@ def _step(step: Mapping[str, Any], own: list[Any], every: list[Any], facts: Fact
         }
     told["decision"] = _decision(facts.cells.get((step["id"], -1), {}).get(DECISION_KEY))
     return {name: value for name, value in told.items() if value not in (None, {}, 0)}
+
+
+def _remembered(before: Mapping[str, Any], now: dict[str, Any], *, purged: bool) -> dict[str, Any]:
+    """Return a step, with what of it ``airflow db clean`` took meanwhile: task instances, or what they kept.
+
+    Nothing else takes these from a run that stays: a clear sets task instances back, and keeps their store.
+
+    :param purged: Airflow has no task instance of it.
+    """
+    if purged and before.get("ended"):
+        return dict(before)
+    lost = {name: before[name] for name in ("job", "decision") if name in before and name not in now}
+    if "job" in lost and before.get("state") == "warning" and now["state"] == "success":
+        lost["state"] = "warning"
+    return {**now, **lost}
 
 
 def decision_of(kept: str | None) -> Decision | None:
