@@ -256,10 +256,12 @@ class _Builder:
                 f"the tag {_tag(event.tag)} is not available in templates",
                 "remove it; put texts in quotes",
             )
-        if isinstance(event, yaml.ScalarEvent):
-            self.document.scalars[path] = (*place, event.end_mark.line + 1)
-            return self._scalar(event, path)
-        return self._mapping(events, path) if isinstance(event, yaml.MappingStartEvent) else self._sequence(events, path)
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(events, path)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._sequence(events, path)
+        self.document.scalars[path] = (*place, event.end_mark.line + 1)
+        return self._scalar(event, path)
 
     def _sequence(self, events: Iterator[Any], path: Path) -> list[Any]:
         items: list[Any] = []

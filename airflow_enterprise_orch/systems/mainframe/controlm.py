@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
+from airflow_enterprise_orch.delegation.https import Call
 from airflow_enterprise_orch.delegation.job import Ending, JobHandle, JobResult, JobStatus, Output, Phase
 from airflow_enterprise_orch.delegation.system import Capabilities, Protection, Sighting
 from airflow_enterprise_orch.errors import AnswerLost, RemoteError, RequestRejected, SystemUnreachable
@@ -27,7 +28,7 @@ from airflow_enterprise_orch.systems.mainframe.controlm_session import (
     ControlmSettings,
     OutputAbsent,
 )
-from airflow_enterprise_orch.systems.mainframe.session import Call, JobAbsent
+from airflow_enterprise_orch.systems.mainframe.session import JobAbsent
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -13,11 +13,12 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from airflow_enterprise_orch.delegation.https import Call
 from airflow_enterprise_orch.delegation.system import Absent, Candidate, Found, Sighting, Unknown
 from airflow_enterprise_orch.errors import SystemUnreachable
 from airflow_enterprise_orch.systems.mainframe import controlm_documents as documents
 from airflow_enterprise_orch.systems.mainframe.controlm_documents import Mark
-from airflow_enterprise_orch.systems.mainframe.session import Call, JobAbsent
+from airflow_enterprise_orch.systems.mainframe.session import JobAbsent
 
 if TYPE_CHECKING:
     from airflow_enterprise_orch.systems.mainframe.controlm_documents import Document

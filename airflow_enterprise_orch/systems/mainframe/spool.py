@@ -6,10 +6,11 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
+from airflow_enterprise_orch.delegation.https import Call
 from airflow_enterprise_orch.delegation.job import JobHandle, Output
 from airflow_enterprise_orch.errors import OutputMissing, RequestRejected, SystemUnreachable
 from airflow_enterprise_orch.systems.mainframe.documents import SpoolFile
-from airflow_enterprise_orch.systems.mainframe.session import Call, JobAbsent, ZosmfSession
+from airflow_enterprise_orch.systems.mainframe.session import JobAbsent, ZosmfSession
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,7 @@ class Spool:
     async def files(self, handle: JobHandle) -> list[SpoolFile]:
         """Return a job's spool files in the order of their ids."""
         call = Call(f"spool of {handle.job_id}", "GET", f"{await self._path(handle)}/files")
-        answer = await self._session.documents(call)
+        answer = await self._session.json(call)
         if not isinstance(answer, list) or not all(isinstance(file, Mapping) for file in answer):
             raise SystemUnreachable(f"z/OSMF answered the spool files of {handle.job_id} with something else")
         files = [SpoolFile.of(file) for file in answer]

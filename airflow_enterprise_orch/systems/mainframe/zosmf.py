@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from airflow_enterprise_orch.delegation.https import Call
 from airflow_enterprise_orch.delegation.job import Ending, JobHandle, JobResult, JobStatus, Output, Phase
 from airflow_enterprise_orch.delegation.system import Absent, Capabilities, Found, Protection, Sighting, Unknown
 from airflow_enterprise_orch.errors import AnswerLost, RequestRejected, SystemBusy, SystemUnreachable
 from airflow_enterprise_orch.systems.mainframe import documents, jcl
-from airflow_enterprise_orch.systems.mainframe.session import Call, JobAbsent, ZosmfSession, ZosmfSettings
+from airflow_enterprise_orch.systems.mainframe.session import JobAbsent, ZosmfSession, ZosmfSettings
 from airflow_enterprise_orch.systems.mainframe.spool import Spool
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class ZosmfSystem:
             **{f"X-IBM-JCL-Symbol-{symbol}": value for symbol, value in work.symbols.items()},
         }
         call = Call(f"submit {name}", "PUT", self._jobs, changing=True, headers=headers, content=held.encode("ascii"))
-        document = await self._session.documents(call)
+        document = await self._session.json(call)
         try:
             return documents.handle_of(_job(document), key)
         except ValueError as error:
@@ -258,7 +259,7 @@ class ZosmfSystem:
             params["jobid"] = job_id
         if exec_data:
             params["exec-data"] = "Y"
-        answer = await self._session.documents(Call("list of jobs", "GET", self._jobs, params=params))
+        answer = await self._session.json(Call("list of jobs", "GET", self._jobs, params=params))
         if not isinstance(answer, list) or not all(isinstance(job, Mapping) for job in answer):
             raise SystemUnreachable(f"{self.identity} answered a list of jobs with something else")
         return answer
@@ -287,7 +288,7 @@ class ZosmfSystem:
         params = {"exec-data": "Y"} if exec_data else {}
         call = Call(f"status of {handle.job_id}", "GET", await self._path_of(handle), params=params)
         try:
-            document = _job(await self._session.documents(call))
+            document = _job(await self._session.json(call))
         except JobAbsent:
             return None
         except ValueError as error:

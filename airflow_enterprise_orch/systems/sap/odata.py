@@ -24,16 +24,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow_enterprise_orch.errors import AnswerLost, LoginRefused, RequestRejected, SystemBusy, SystemUnreachable
-from airflow_enterprise_orch.systems.sap.soap_rfc import no_way, retry_after, trust
+from airflow_enterprise_orch.delegation.https import Call, HttpsSession, address_of, json_of
+from airflow_enterprise_orch.errors import RequestRejected, SystemUnreachable
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     import httpx
 
 SERVICE = "/sap/opu/odata/SAP/BC_EXT_APPJOB_MANAGEMENT;v=0002"
@@ -69,12 +67,7 @@ class OdataSettings:
     @property
     def address(self) -> str:
         """Host and port, as in a URL."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def where(self) -> str:
-        """The system, for messages."""
-        return f"SAP application jobs at {self.address}"
+        return address_of(self.host, self.port)
 
 
 def literal(value: object) -> str:
@@ -91,150 +84,105 @@ def query(parameters: Mapping[str, object], *, system: Mapping[str, str] | None 
     return "&".join(parts)
 
 
-class OdataSession:
+class OdataSession(HttpsSession[OdataSettings]):
     """An HTTPS client with a CSRF token when it needs one. An async context manager; one per event loop."""
 
+    system = "SAP application jobs"
+    up = "SAP's HTTPS port is open"
+    connections = 4
+
     def __init__(self, settings: OdataSettings) -> None:
-        self.settings = settings
+        super().__init__(settings)
         self._token = ""
         self._fetching = asyncio.Lock()
-        self._refused: LoginRefused | None = None
-        self._client: httpx.AsyncClient | None = None
-
-    async def __aenter__(self) -> Self:
-        import httpx
-
-        settings = self.settings
-        headers = {"Accept": "application/json", "Accept-Language": settings.language.lower()}
-        self._client = httpx.AsyncClient(
-            base_url=f"https://{settings.address}",
-            auth=httpx.BasicAuth(settings.login, settings.password),
-            headers=headers,
-            verify=trust(settings.connection, settings.ca_file, verify=settings.verify),
-            timeout=httpx.Timeout(settings.timeout, connect=min(10.0, settings.timeout)),
-            limits=httpx.Limits(max_connections=4),
-            trust_env=False,  # the connection alone says which way leads to SAP
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
 
     async def read(self, what: str, path: str, parameters: str = "") -> object:
         """GET; return what is below ``d``."""
-        response = await self._send(what, "GET", path, parameters, changing=False)
-        self._judge(what, response, changing=False)
-        return self._document(what, response, changing=False)
+        call = self._call(what, "GET", path, parameters)
+        return self._document(call, await self._sent(call))
 
     async def change(self, what: str, function: str, parameters: str, *, changing: bool = True) -> object:
         """POST a function import with a CSRF token; return what is below ``d``.
 
         :param changing: False for one that only looks (``JobScheduleCheck``).
         """
+        call = self._call(what, "POST", function, parameters, changing=changing)
         token = self._token or await self._fetch("")
-        response = await self._send(what, "POST", function, parameters, changing=changing, token=token)
+        response = await self._sent(call, token)
         if _wants_token(response):
-            token = await self._fetch(token)
-            response = await self._send(what, "POST", function, parameters, changing=changing, token=token)
-        self._judge(what, response, changing=changing)
-        return self._document(what, response, changing=changing)
+            response = await self._sent(call, await self._fetch(token))
+        return self._document(call, response)
 
     async def _fetch(self, stale: str) -> str:
         """Return a token other than ``stale``; its cookies stay in the client."""
         async with self._fetching:
             if self._token and self._token != stale:
                 return self._token
-            response = await self._send("CSRF token", "GET", "", "", changing=False, token="Fetch")  # noqa: S106 - the word
-            self._judge("CSRF token", response, changing=False)
+            call = self._call("CSRF token", "GET", "", "")
+            response = await self._sent(call, "Fetch")
+            self._judge(call, response)
             self._token = response.headers.get("x-csrf-token", "")
             if not self._token:
-                raise SystemUnreachable(f"{self.settings.where} gives no CSRF token; is there a proxy that removes it?")
+                raise SystemUnreachable(f"{self.where} gives no CSRF token; is there a proxy that removes it?")
             return self._token
 
-    async def _send(
-        self, what: str, method: str, path: str, parameters: str, *, changing: bool, token: str = ""
-    ) -> httpx.Response:
-        import httpx
-
-        settings = self.settings
-        if self._refused is not None:
-            raise self._refused
-        more = "&".join(
-            part for part in (parameters, f"sap-client={settings.client}" if settings.client else "") if part
-        )
+    def _call(self, what: str, method: str, path: str, parameters: str, *, changing: bool = False) -> Call:
+        client = self.settings.client
+        more = "&".join(part for part in (parameters, f"sap-client={client}" if client else "") if part)
         url = f"{SERVICE}/{path}" + (f"?{more}" if more else "")
         if len(url) > LONGEST_URL:
             raise RequestRejected(
-                f"{settings.where}: the parameters of {what} make a URL of {len(url)} characters, SAP takes "
+                f"{self.where}: the parameters of {what} make a URL of {len(url)} characters, SAP takes "
                 f"{LONGEST_URL}; put them into the job template"
             )
-        try:
-            response = await self._opened().request(method, url, headers={"x-csrf-token": token} if token else None)
-        except (httpx.InvalidURL, httpx.LocalProtocolError, httpx.UnsupportedProtocol) as error:
-            raise RequestRejected(f"{settings.where}: {what} cannot be written as a request: {error}") from error
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            no_way(settings.connection, settings.address, what, error)
-        except (httpx.HTTPError, httpx.StreamError) as error:
-            self._unclear(what, f"gave no answer ({type(error).__name__})", changing=changing, cause=error)
-        if response.status_code == 401:
-            self._refused = LoginRefused(
-                settings.connection,
-                f"{settings.where} refused the login of {settings.login}",
-                "correct user and password (wrong, expired or locked?) before anything is tried again",
-            )
+        return Call(what, method, url, changing)
+
+    async def _sent(self, call: Call, token: str = "") -> httpx.Response:
+        if self._refused is not None:
             raise self._refused
+        response = await self._send(replace(call, headers={"x-csrf-token": token}) if token else call)
+        if response.status_code == 401:
+            remedy = "correct user and password (wrong, expired or locked?) before anything is tried again"
+            self._refuse(f"the login of {self.settings.login}", "", remedy)
         return response
 
-    def _judge(self, what: str, response: httpx.Response, *, changing: bool) -> None:
-        """Raise what an answer other than 2xx, or one in HTML, means."""
-        status, where = response.status_code, self.settings.where
-        html = "html" in response.headers.get("content-type", "").lower()
-        if 200 <= status < 300 and not html:
-            return
-        message = error_text(response.content)
+    def _client_arguments(self) -> dict[str, Any]:
+        import httpx
+
+        settings = self.settings
+        return {
+            "auth": httpx.BasicAuth(settings.login, settings.password),
+            "headers": {"Accept": "application/json", "Accept-Language": settings.language.lower()},
+        }
+
+    def _message(self, response: httpx.Response) -> str:
+        return error_text(response.content)
+
+    def _refine(self, call: Call, response: httpx.Response, message: str) -> None:
+        status = response.status_code
         if status == 404 and message and "/IWFND/" not in message:
-            raise JobAbsent(f"{where}: {what}: {message}")
+            raise JobAbsent(f"{self.where}: {call.what}: {message}")
         if status == 404:
             # No service, no statement about a job: a hub that lost its route must not make jobs vanish.
             raise RequestRejected(
-                f"{where} has no service {SERVICE} ({message or 'not found'}); activate it (/IWFND/MAINT_SERVICE, or "
-                f"the communication arrangement)"
+                f"{self.where} has no service {SERVICE} ({message or 'not found'}); activate it (/IWFND/MAINT_SERVICE, "
+                f"or the communication arrangement)"
             )
         if status == 403:
             raise RequestRejected(
-                f"{where} refused {what}: {message or 'forbidden'}; the user lacks an authorization (SAP_COM_0326)"
+                f"{self.where} refused {call.what}: {message or 'forbidden'}; the user lacks an authorization "
+                f"(SAP_COM_0326)"
             )
-        if 400 <= status < 500 and status != 429 and message:
-            raise RequestRejected(f"{where} refused {what}: {message}")
-        if not changing and status in (429, 503):
-            raise SystemBusy(f"{where} is busy: {what} was answered {status}", retry_after(response))
-        told = f"answered {status}" + (f": {message}" if message else " with a web page" if html else "")
-        self._unclear(what, told, changing=changing)
+        if 400 <= status < 500 and status != 429 and not message:
+            # Somebody between us and SAP has answered: that says nothing about what was asked.
+            self._unclear(call, f"answered {status} with something that is not OData")
 
-    def _document(self, what: str, response: httpx.Response, *, changing: bool) -> object:
-        try:
-            document = json.loads(response.content)
-        except ValueError:
-            document = None
+    def _document(self, call: Call, response: httpx.Response) -> object:
+        self._judge(call, response)
+        document = json_of(response)
         if not isinstance(document, dict) or "d" not in document:
-            self._unclear(what, f"answered {response.status_code} with something that is not OData", changing=changing)
+            self._unclear(call, f"answered {response.status_code} with something that is not OData")
         return document["d"]
-
-    def _unclear(self, what: str, said: str, *, changing: bool, cause: Exception | None = None) -> NoReturn:
-        if changing:
-            raise AnswerLost(f"{self.settings.where} {said} to {what}: it may have taken effect") from cause
-        raise SystemUnreachable(
-            f"{self.settings.where} {said} to {what}; connection {self.settings.connection!r}"
-        ) from cause
-
-    def _opened(self) -> httpx.AsyncClient:
-        if self._client is None:
-            raise SystemUnreachable("the OData session is closed; use it inside its 'async with' block")
-        return self._client
 
 
 def error_text(content: bytes) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
+from airflow_enterprise_orch.delegation.https import address_of
 from airflow_enterprise_orch.errors import AnswerLost, RequestRejected, SystemUnreachable
 
 READS = frozenset(
@@ -77,7 +78,7 @@ class XbpSettings:
     @property
     def address(self) -> str:
         """Host and port, as in a URL."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return address_of(self.host, self.port)
 
     @property
     def where(self) -> str:

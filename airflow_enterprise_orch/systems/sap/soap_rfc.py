@@ -21,22 +21,13 @@ a SOAP fault                                as a cut, but ``RequestRejected`` wh
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Mapping
-from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from airflow_enterprise_orch.errors import (
-    ConnectionInvalid,
-    ConnectionUntrusted,
-    LoginRefused,
-    RequestRejected,
-    SystemBusy,
-    SystemUnreachable,
-)
+from airflow_enterprise_orch.delegation.https import retry_after, trust, unreached
+from airflow_enterprise_orch.errors import LoginRefused, RequestRejected, SystemBusy, SystemUnreachable
 from airflow_enterprise_orch.systems.sap.rfc import READS, Answer, SessionGone, XbpSettings, about_rights, unclear
 
 if TYPE_CHECKING:
@@ -51,49 +42,6 @@ ERRORS = "urn:sap-com:document:sap:soap:functions"
 LARGEST = 32 * 1024 * 1024
 """Bytes of an answer that are read; a larger one is a table that nobody asked for."""
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-def trust(connection: str, ca_file: str, *, verify: bool) -> ssl.SSLContext:
-    """Return how a server's certificate is checked; :raises ConnectionInvalid: when ``ca_file`` is of no use."""
-    if ca_file and not Path(ca_file).is_file():
-        raise ConnectionInvalid(
-            connection,
-            f"its ca_file {ca_file} is not there",
-            "put the PEM file of the authority on every worker and triggerer, or correct the path",
-        )
-    try:
-        context = ssl.create_default_context(cafile=ca_file or None)
-    except (ssl.SSLError, OSError) as error:
-        raise ConnectionInvalid(
-            connection, f"its ca_file {ca_file} is no PEM certificate file", "correct the file"
-        ) from error
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def no_way(connection: str, address: str, what: str, error: Exception) -> NoReturn:
-    """Raise what a connection that did not come about means: nothing was sent."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            raise ConnectionUntrusted(
-                connection,
-                f"the certificate of {address} is not trusted ({cause.verify_message})",
-                "put the authority that signed it into a PEM file and name that file in the connection's ca_file",
-            ) from error
-        cause = cause.__cause__ or cause.__context__
-    raise SystemUnreachable(
-        f"SAP at {address} cannot be reached for {what} ({error or type(error).__name__}); nothing was sent; check "
-        f"connection {connection!r}, the network and that SAP's HTTPS port is open"
-    ) from error
-
-
-def retry_after(response: httpx.Response) -> timedelta | None:
-    """Return how long the server asks to wait."""
-    value = response.headers.get("retry-after", "")
-    return timedelta(seconds=int(value)) if value.isdigit() else None
 
 
 class SoapRfc:
@@ -147,7 +95,7 @@ class SoapRfc:
         except (httpx.InvalidURL, httpx.LocalProtocolError, httpx.UnsupportedProtocol) as error:
             raise RequestRejected(f"{settings.where}: {function} cannot be written as a request: {error}") from error
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            no_way(settings.connection, settings.address, function, error)
+            unreached(settings, "SAP", "SAP's HTTPS port is open", function, error)
         except (httpx.HTTPError, httpx.StreamError) as error:
             unclear(settings.where, function, f"gave no answer ({type(error).__name__})", error)
         self._judge(function, response)

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 from zos_for_tests import job, new_key
 
+from airflow_enterprise_orch.delegation.https import Call
 from airflow_enterprise_orch.delegation.job import Ending, Phase
 from airflow_enterprise_orch.delegation.system import Absent, Found
 from airflow_enterprise_orch.errors import (
@@ -19,7 +20,7 @@ from airflow_enterprise_orch.errors import (
     SystemBusy,
     SystemUnreachable,
 )
-from airflow_enterprise_orch.systems.mainframe.session import Call, ZosmfSession, ZosmfSettings
+from airflow_enterprise_orch.systems.mainframe.session import ZosmfSession, ZosmfSettings
 from airflow_enterprise_orch.systems.mainframe.zosmf import ZosmfSystem
 
 
@@ -361,7 +362,7 @@ def test_what_each_answer_means(call, reply, kind, tmp_path):
 
     async def test(session):
         with pytest.raises(Exception) as error:
-            await session.documents(call)
+            await session.json(call)
         assert type(error.value).__name__ == (kind if isinstance(kind, str) else kind.__name__)
         assert "\n" not in str(error.value)
         if "Retry-After" in reply.decode() and kind is SystemBusy:
