@@ -11,9 +11,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.bases.hook import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_enterprise_orch.delegation.connection_check import tested
+from airflow_enterprise_orch.delegation.connection_fields import Fields, hook_connection, known_connection
 from airflow_enterprise_orch.errors import (
     ConnectionInvalid,
     ConnectionUntrusted,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import asyncssh
     from airflow.sdk.definitions.connection import Connection
 
+KIND = "container_engine"
 CONNECT_TIMEOUT = 30
 PORTS = {Way.SSH: 22, Way.TLS: 2376, Way.UNIX: 0}
 SSH_EXTRAS = ("private_key", "private_key_passphrase", "key_file", "host_key", "known_hosts")
@@ -39,23 +40,14 @@ EXTRAS = (
 @asynccontextmanager
 async def open_engine(connection_id: str) -> AsyncIterator[EngineSystem]:
     """Open the engine behind an Airflow connection; :raises ConnectionInvalid: when it is missing or wrong."""
-    try:
-        connection = await BaseHook.aget_connection(connection_id)
-    except AirflowNotFoundException as error:
-        raise _missing(connection_id) from error
-    async with _system(connection_id, connection) as system:
+    async with _system(connection_id, await known_connection(connection_id, KIND)) as system:
         yield system
 
 
 def settings_of(connection_id: str, connection: Connection) -> EngineSettings:
     """Read an Airflow connection; :raises ConnectionInvalid: naming the field and the remedy."""
-
-    def wrong(reason: str, remedy: str) -> ConnectionInvalid:
-        return ConnectionInvalid(connection_id, reason, remedy)
-
-    if connection.conn_type != "container_engine":
-        raise wrong(f"its type is {connection.conn_type!r}", "make it a connection of type container_engine")
-    extras = _extras(connection_id, connection)
+    fields = Fields(connection_id, connection, KIND, EXTRAS)
+    extras, wrong = fields.extras, fields.wrong
     host = (connection.host or "").strip()
     try:
         way = Way(str(extras.get("transport") or (Way.SSH if host else Way.UNIX)))
@@ -72,9 +64,7 @@ def settings_of(connection_id: str, connection: Connection) -> EngineSettings:
         raise wrong(f"its socket is {path!r}", "give the absolute path of the engine's socket")
     if way is Way.TLS and not (extras.get("client_cert") and extras.get("client_key")):
         raise wrong("it has no client_cert or no client_key", "an engine on the network must ask for a certificate")
-    timeout, keep_days = extras.get("timeout") or 60, extras.get("keep_days") or 30
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 1 <= timeout <= 600:
-        raise wrong(f"its timeout is {timeout!r}", "give seconds, from 1 to 600")
+    keep_days = extras.get("keep_days") or 30
     if isinstance(keep_days, bool) or not isinstance(keep_days, int) or not 1 <= keep_days <= 3650:
         raise wrong(f"its keep_days is {keep_days!r}", "give days, from 1 to 3650")
     registry = {name: str(extras.get(name) or "") for name in ("registry", "registry_user", "registry_password")}
@@ -93,7 +83,7 @@ def settings_of(connection_id: str, connection: Connection) -> EngineSettings:
         registry=registry["registry"],
         registry_user=registry["registry_user"],
         registry_password=registry["registry_password"],
-        timeout=float(timeout),
+        timeout=fields.timeout(60),
         keep_days=keep_days,
     )
 
@@ -106,7 +96,7 @@ class ContainerEngineHook(BaseHook):
 
     conn_name_attr = "container_engine_conn_id"
     default_conn_name = "container_engine_default"
-    conn_type = "container_engine"
+    conn_type = KIND
     hook_name = "Container engine (Docker Engine API)"
 
     def __init__(self, container_engine_conn_id: str = default_conn_name) -> None:
@@ -115,11 +105,7 @@ class ContainerEngineHook(BaseHook):
 
     def get_conn(self) -> EngineSystem:
         """Return the client, to be entered with ``async with``."""
-        try:
-            connection = self.get_connection(self.container_engine_conn_id)
-        except AirflowNotFoundException as error:
-            raise _missing(self.container_engine_conn_id) from error
-        return _system(self.container_engine_conn_id, connection)
+        return _system(self.container_engine_conn_id, hook_connection(self, self.container_engine_conn_id))
 
     def test_connection(self) -> tuple[bool, str]:
         """Reach the engine and list containers; return whether that works, and what is wrong in words."""
@@ -141,7 +127,7 @@ def _system(connection_id: str, connection: Connection) -> EngineSystem:
 
 def _by_ssh(settings: EngineSettings, connection: Connection) -> Callable[[], Awaitable[asyncssh.SSHClientConnection]]:
     """Return what connects as Airflow's ssh provider does, with the same fields of the extra."""
-    extras = _extras(settings.connection, connection)
+    extras = Fields(settings.connection, connection, KIND, EXTRAS).extras
 
     async def connect() -> asyncssh.SSHClientConnection:
         return await _connect(settings, extras)
@@ -208,21 +194,3 @@ async def _connect(settings: EngineSettings, extras: Mapping[str, Any]) -> async
     except ValueError as error:  # what the provider's hook says of fields that contradict each other
         raise ConnectionInvalid(settings.connection, str(error), "correct it in the connection's extra") from error
     return connection
-
-
-def _missing(connection_id: str) -> ConnectionInvalid:
-    return ConnectionInvalid(
-        connection_id, "Airflow has no such connection", "create it with the type container_engine"
-    )
-
-
-def _extras(connection_id: str, connection: Connection) -> Mapping[str, Any]:
-    extras: dict[str, Any] = connection.extra_dejson
-    unknown = sorted(set(extras) - set(EXTRAS))
-    if unknown:
-        raise ConnectionInvalid(
-            connection_id,
-            f"its extra has {', '.join(unknown)}",
-            f"it may have {', '.join(EXTRAS)}; correct or remove it",
-        )
-    return extras

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import TYPE_CHECKING
 
 from airflow.sdk.bases.hook import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_enterprise_orch.delegation.connection_check import tested
-from airflow_enterprise_orch.errors import (
-    ConnectionInvalid,
-)
+from airflow_enterprise_orch.delegation.connection_fields import Fields, hook_connection, known_connection
 from airflow_enterprise_orch.systems.mainframe.controlm import ControlmSystem
 from airflow_enterprise_orch.systems.mainframe.controlm_session import ControlmSettings
 
@@ -27,47 +23,26 @@ EXTRAS = ("server", "folders", "timezone", "path", "ca_file", "verify", "timeout
 @asynccontextmanager
 async def open_controlm(connection_id: str) -> AsyncIterator[ControlmSystem]:
     """Open the Control-M behind an Airflow connection; :raises ConnectionInvalid: when it is missing or wrong."""
-    try:
-        connection = await BaseHook.aget_connection(connection_id)
-    except AirflowNotFoundException as error:
-        raise _missing(connection_id) from error
-    async with ControlmSystem(settings_of(connection_id, connection)) as system:
+    async with ControlmSystem(settings_of(connection_id, await known_connection(connection_id, "controlm"))) as system:
         yield system
 
 
 def settings_of(connection_id: str, connection: Connection) -> ControlmSettings:
     """Read an Airflow connection; :raises ConnectionInvalid: naming the field and the remedy."""
-
-    def wrong(reason: str, remedy: str) -> ConnectionInvalid:
-        return ConnectionInvalid(connection_id, reason, remedy)
-
-    if connection.conn_type != "controlm":
-        raise wrong(f"its type is {connection.conn_type!r}", "make it a connection of type controlm")
-    host = re.sub(r"^https://", "", (connection.host or "").strip()).rstrip("/")
-    if not host or not re.fullmatch(r"[A-Za-z0-9._:-]+", host):
-        raise wrong(f"its host is {connection.host!r}", "give the name of the Automation API's host, without path")
+    fields = Fields(connection_id, connection, "controlm", EXTRAS)
+    host = fields.host("the Automation API's host")
     if not connection.password:
-        raise wrong("it has no password", "give a Control-M user and its password, or an API token alone as password")
-    extras = _extras(connection_id, connection)
-    server = str(extras.get("server") or "").strip()
+        remedy = "give a Control-M user and its password, or an API token alone as password"
+        raise fields.wrong("it has no password", remedy)
+    server = fields.text("server")
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", server):
-        raise wrong(f"its server is {server!r}", "give the name of the Control-M/Server whose folders are ordered")
-    folders = tuple(filter(None, (name.strip() for name in str(extras.get("folders") or "").split(","))))
-    timezone = str(extras.get("timezone") or "").strip()
-    if timezone:
-        try:
-            ZoneInfo(timezone)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise wrong(f"its timezone is {timezone!r}", "give one like Europe/Berlin, or nothing") from error
-    path = "/" + str(extras.get("path") or "automation-api").strip().strip("/")
+        raise fields.wrong(
+            f"its server is {server!r}", "give the name of the Control-M/Server whose folders are ordered"
+        )
+    path = "/" + (fields.text("path") or "automation-api").strip("/")
     if not re.fullmatch(r"/[A-Za-z0-9._/-]*", path):
-        raise wrong(f"its path is {path!r}", "give where the Automation API begins, like /automation-api, or nothing")
-    timeout = extras.get("timeout") or 30
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 1 <= timeout <= 600:
-        raise wrong(f"its timeout is {timeout!r}", "give seconds, from 1 to 600")
-    verify = extras.get("verify")
-    if verify not in (None, True, False):
-        raise wrong(f"its verify is {verify!r}", "give true or false")
+        remedy = "give where the Automation API begins, like /automation-api, or nothing"
+        raise fields.wrong(f"its path is {path!r}", remedy)
     return ControlmSettings(
         connection=connection_id,
         host=host,
@@ -75,12 +50,12 @@ def settings_of(connection_id: str, connection: Connection) -> ControlmSettings:
         port=connection.port or 8443,
         login=connection.login or "",
         password=connection.password,
-        folders=folders,
-        timezone=timezone,
+        folders=tuple(filter(None, (name.strip() for name in fields.text("folders").split(",")))),
+        timezone=fields.zone("timezone", ""),
         path=path,
-        ca_file=str(extras.get("ca_file") or ""),
-        verify=verify is not False,
-        timeout=float(timeout),
+        ca_file=fields.text("ca_file"),
+        verify=fields.verify,
+        timeout=fields.timeout(),
     )
 
 
@@ -101,11 +76,7 @@ class ControlmHook(BaseHook):
 
     def get_conn(self) -> ControlmSystem:
         """Return the client, to be entered with ``async with``."""
-        try:
-            connection = self.get_connection(self.controlm_conn_id)
-        except AirflowNotFoundException as error:
-            raise _missing(self.controlm_conn_id) from error
-        return ControlmSystem(settings_of(self.controlm_conn_id, connection))
+        return ControlmSystem(settings_of(self.controlm_conn_id, hook_connection(self, self.controlm_conn_id)))
 
     def test_connection(self) -> tuple[bool, str]:
         """Reach the Automation API, log in and list a job; return whether that works, and what is wrong in words."""
@@ -114,19 +85,3 @@ class ControlmHook(BaseHook):
     async def _check(self) -> str:
         async with self.get_conn() as system:
             return await system.check()
-
-
-def _missing(connection_id: str) -> ConnectionInvalid:
-    return ConnectionInvalid(connection_id, "Airflow has no such connection", "create it with the type controlm")
-
-
-def _extras(connection_id: str, connection: Connection) -> Mapping[str, Any]:
-    extras: dict[str, Any] = connection.extra_dejson
-    unknown = sorted(set(extras) - set(EXTRAS))
-    if unknown:
-        raise ConnectionInvalid(
-            connection_id,
-            f"its extra has {', '.join(unknown)}",
-            f"it may have {', '.join(EXTRAS)}; correct or remove it",
-        )
-    return extras

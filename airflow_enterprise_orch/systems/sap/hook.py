@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 from airflow.sdk.bases.hook import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
 
 from airflow_enterprise_orch.delegation.connection_check import tested
-from airflow_enterprise_orch.errors import (
-    ConnectionInvalid,
-)
+from airflow_enterprise_orch.delegation.connection_fields import Fields, hook_connection, known_connection
 from airflow_enterprise_orch.systems.sap.application_jobs import ApplicationJobs
-from airflow_enterprise_orch.systems.sap.fields import Fields
 from airflow_enterprise_orch.systems.sap.odata import OdataSettings
 from airflow_enterprise_orch.systems.sap.pyrfc_rfc import PyRfc
 from airflow_enterprise_orch.systems.sap.rfc import XbpSettings
@@ -42,32 +37,24 @@ XBP_EXTRAS = (
     "verify",
 )
 ODATA_EXTRAS = ("ca_file", "client", "language", "timeout", "verify")
+SERVER, USER = "the SAP server", "the SAP user that runs the jobs"
 LANGUAGE = (r"[A-Z]{2}", "give a language of two letters, as EN")
 
 
 @asynccontextmanager
 async def open_xbp(connection_id: str) -> AsyncIterator[XbpSystem]:
     """Open the background processing behind an Airflow connection of type ``sap_xbp``."""
-    async with xbp_of(connection_id, await _connection(connection_id, "sap_xbp")) as system:
+    async with xbp_of(connection_id, await known_connection(connection_id, "sap_xbp")) as system:
         yield system
 
 
 @asynccontextmanager
 async def open_odata(connection_id: str) -> AsyncIterator[ApplicationJobs]:
     """Open the application jobs behind an Airflow connection of type ``sap_odata``."""
-    async with ApplicationJobs(odata_settings(connection_id, await _connection(connection_id, "sap_odata"))) as system:
+    async with ApplicationJobs(
+        odata_settings(connection_id, await known_connection(connection_id, "sap_odata"))
+    ) as system:
         yield system
-
-
-async def _connection(connection_id: str, kind: str) -> Connection:
-    try:
-        return await BaseHook.aget_connection(connection_id)
-    except AirflowNotFoundException as error:
-        raise _missing(connection_id, kind) from error
-
-
-def _missing(connection_id: str, kind: str) -> ConnectionInvalid:
-    return ConnectionInvalid(connection_id, "Airflow has no such connection", f"create it with the type {kind}")
 
 
 def xbp_of(connection_id: str, connection: Connection) -> XbpSystem:
@@ -79,14 +66,16 @@ def xbp_of(connection_id: str, connection: Connection) -> XbpSystem:
 def xbp_settings(connection_id: str, connection: Connection) -> XbpSettings:
     """Read a connection of type ``sap_xbp``; :raises ConnectionInvalid: naming the field and the remedy."""
     fields = Fields(connection_id, connection, "sap_xbp", XBP_EXTRAS)
+    host = fields.host(SERVER)
+    login, password = fields.login(USER)
     sixteen = (r"[^\x00-\x1f\x7f]{1,16}", "give at most 16 characters")
     return XbpSettings(
         connection=connection_id,
-        host=fields.host,
+        host=host,
         port=connection.port or 443,
-        client=fields.client,
-        login=fields.login,
-        password=fields.password,
+        client=fields.word("client", "100", r"\d{3}", "give the SAP client, three digits"),
+        login=login,
+        password=password,
         language=fields.word("language", "EN", *LANGUAGE),
         backend=fields.word("backend", "soap", "soap|pyrfc", "give soap or pyrfc"),
         system_number=fields.word("system_number", "00", r"\d{2}", "give the system number, two digits"),
@@ -96,37 +85,30 @@ def xbp_settings(connection_id: str, connection: Connection) -> XbpSettings:
         server=fields.word("server", "", r"[A-Za-z0-9_-]{1,20}", "give an application server as SM51 shows it"),
         server_group=fields.word("server_group", "", r"[^\x00-\x20\x7f]{1,20}", "give a group of servers as in SM61"),
         start=fields.word("start", "asap", "asap|immediately", "give asap or immediately"),
-        time_zone=_zone(fields),
-        ca_file=fields.ca_file,
+        time_zone=fields.zone("time_zone", "UTC"),
+        ca_file=fields.text("ca_file"),
         verify=fields.verify,
-        timeout=fields.timeout,
+        timeout=fields.timeout(),
     )
 
 
 def odata_settings(connection_id: str, connection: Connection) -> OdataSettings:
     """Read a connection of type ``sap_odata``; :raises ConnectionInvalid: naming the field and the remedy."""
     fields = Fields(connection_id, connection, "sap_odata", ODATA_EXTRAS)
+    host = fields.host(SERVER)
+    login, password = fields.login(USER)
     return OdataSettings(
         connection=connection_id,
-        host=fields.host,
+        host=host,
         port=connection.port or 443,
         client=fields.word("client", "", r"\d{3}", "give the SAP client, three digits, or nothing"),
-        login=fields.login,
-        password=fields.password,
+        login=login,
+        password=password,
         language=fields.word("language", "EN", *LANGUAGE),
-        ca_file=fields.ca_file,
+        ca_file=fields.text("ca_file"),
         verify=fields.verify,
-        timeout=fields.timeout,
+        timeout=fields.timeout(),
     )
-
-
-def _zone(fields: Fields) -> str:
-    zone = fields.word("time_zone", "UTC", r"[A-Za-z0-9_+/-]{1,64}", "give a time zone such as Europe/Berlin")
-    try:
-        ZoneInfo(zone)
-    except (ValueError, OSError, KeyError) as error:  # ZoneInfoNotFoundError is a KeyError
-        raise fields.wrong(f"its time_zone is {zone!r}", "give a time zone such as Europe/Berlin") from error
-    return zone
 
 
 class SapXbpHook(BaseHook):
@@ -146,10 +128,7 @@ class SapXbpHook(BaseHook):
 
     def get_conn(self) -> XbpSystem:
         """Return the client, to be entered with ``async with``."""
-        try:
-            return xbp_of(self.sap_xbp_conn_id, self.get_connection(self.sap_xbp_conn_id))
-        except AirflowNotFoundException as error:
-            raise _missing(self.sap_xbp_conn_id, self.conn_type) from error
+        return xbp_of(self.sap_xbp_conn_id, hook_connection(self, self.sap_xbp_conn_id))
 
     def test_connection(self) -> tuple[bool, str]:
         """Log on to SAP and to XMI and select jobs; return whether that works, and what is wrong in words."""
@@ -177,10 +156,7 @@ class SapOdataHook(BaseHook):
 
     def get_conn(self) -> ApplicationJobs:
         """Return the client, to be entered with ``async with``."""
-        try:
-            connection = self.get_connection(self.sap_odata_conn_id)
-        except AirflowNotFoundException as error:
-            raise _missing(self.sap_odata_conn_id, self.conn_type) from error
+        connection = hook_connection(self, self.sap_odata_conn_id)
         return ApplicationJobs(odata_settings(self.sap_odata_conn_id, connection))
 
     def test_connection(self) -> tuple[bool, str]:
