@@ -13,8 +13,7 @@ import asyncio
 import secrets
 import weakref
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote
@@ -22,6 +21,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from airflow_enterprise_orch.lab.controlm_server import SERVER, ControlmServer, Entry, OrderRefused, matches
+from airflow_enterprise_orch.lab.faulty_http import Action, FaultyHttp
 from airflow_enterprise_orch.lab.stand_in import FaultPlan, LabJob, pause
 from airflow_enterprise_orch.lab.tls import loopback_tls
 
@@ -38,7 +38,6 @@ OPERATIONS = {
     "output": "output",
     "get": "find",
 }
-Action = Callable[[], Awaitable[web.StreamResponse]]
 
 
 class ControlmStandIn:
@@ -61,7 +60,7 @@ class ControlmStandIn:
         self.has_waiting_info = True
         self._tokens: set[str] = set()
         self._refuse_next = False
-        self._late: set[asyncio.Task[None]] = set()
+        self._http = FaultyHttp()
         self._transports: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
         self._runner: web.AppRunner | None = None
         self.url = ""
@@ -95,7 +94,7 @@ class ControlmStandIn:
 
     async def stop(self) -> None:
         """Stop serving and end the jobs."""
-        self._forget_late()
+        self._http.forget()
         await self.server.clear()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -112,7 +111,7 @@ class ControlmStandIn:
     async def reset(self) -> None:
         """Forget jobs, faults and logins."""
         self.faults.clear()
-        self._forget_late()
+        self._http.forget()
         await self.server.clear()
         self.calls.clear()
         self._tokens.clear()
@@ -122,7 +121,7 @@ class ControlmStandIn:
     @property
     def late(self) -> int:
         """How many requests were cut off and have yet to take effect."""
-        return len(self._late)
+        return self._http.late
 
     def expire_tokens(self) -> None:
         """End all logins, as time does."""
@@ -144,35 +143,23 @@ class ControlmStandIn:
         self.calls[operation] += 1
         login = operation == "login"
         fault = None if login else self.faults.disruption(operation, f"{path} {request.query_string} {body}")
-        kind = fault.do if fault else ""
         await pause(fault)
-        if kind == "unauthorized":
+        if fault is not None and fault.do == "unauthorized":
             self._tokens.clear()
             self._refuse_next = True
             return _error(401, "Unauthorized: the session has ended")
         if not login and not self._knows(request):
             return _error(401, "Unauthorized: token is missing, invalid or expired")
-        if kind == "cut_before_commit":
-            return _cut(request)
-        if kind == "error_500":
-            return _error(500, "Internal error: the lab was told to answer so")
-        if kind == "html_503":
-            page = "<html><body>Service unavailable</body></html>"
-            return web.Response(status=503, text=page, content_type="text/html")
-        if fault is not None and kind == "late_commit":
-            task = asyncio.create_task(_later(fault.seconds, action))
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
-            return _cut(request)
-        try:
-            answer = await action()
-        except OrderRefused as error:
-            answer = _error(400, str(error))
-        if fault is not None and kind == "slow_answer":
-            await asyncio.sleep(fault.seconds)
-        if kind == "half_answer" and isinstance(answer, web.Response):
-            return await self._halve(request, answer)
-        return _cut(request) if kind == "cut_after_commit" else answer
+
+        async def answered() -> web.StreamResponse:
+            try:
+                return await action()
+            except OrderRefused as error:
+                return _error(400, str(error))
+
+        return await self._http.answer(
+            request, fault, answered, lambda: _error(500, "Internal error: the lab was told to answer so")
+        )
 
     def _route(self, request: web.Request, path: str, body: str) -> tuple[str, Action]:
         """Return the operation as faults name it, and what does it."""
@@ -344,37 +331,6 @@ class ControlmStandIn:
         kind = "Folder" if entry.kind == "Folder" else "Job:Command"
         told = [{name: value} for name, value in entry.variables.items()]
         return {entry.name: {"Type": kind, "ControlmServer": SERVER, "Variables": told}}
-
-    async def _halve(self, request: web.Request, answer: web.Response) -> web.StreamResponse:
-        """Send the first half of an answer and then nothing more."""
-        body = answer.body if isinstance(answer.body, bytes) else b""
-        if not body:
-            return _cut(request)
-        half = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
-        half.content_length = len(body)
-        await half.prepare(request)
-        await half.write(body[: len(body) // 2])
-        if request.transport is not None:
-            request.transport.close()  # an abort would lose the half, too
-        return half
-
-    def _forget_late(self) -> None:
-        for task in self._late:
-            task.cancel()
-
-
-async def _later(seconds: float, action: Action) -> None:
-    """Do what was asked long after the client was cut off; nobody hears a refusal any more."""
-    await asyncio.sleep(seconds)
-    with suppress(OrderRefused):
-        await action()
-
-
-def _cut(request: web.Request) -> web.StreamResponse:
-    """Cut the connection without a word."""
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response(status=500)
 
 
 def _error(status: int, message: str) -> web.Response:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from aiohttp import web
 
-from airflow_enterprise_orch.lab.sap_http import cut
+from airflow_enterprise_orch.lab.faulty_http import cut
 from airflow_enterprise_orch.lab.stand_in import FATES, FaultPlan, LabJob, now, pause
 
 USER = "airflow"

@@ -32,6 +32,7 @@ from airflow_enterprise_orch.lab import docker_documents as documents
 from airflow_enterprise_orch.lab.company import ENTRY_POINTS
 from airflow_enterprise_orch.lab.docker_engine import LabContainer, LabEngine, NameTaken, StartFailed
 from airflow_enterprise_orch.lab.docker_tls import mutual_tls
+from airflow_enterprise_orch.lab.faulty_http import Action, FaultyHttp, cut
 from airflow_enterprise_orch.lab.stand_in import FaultPlan, LabJob, pause
 
 USER = "lab"
@@ -42,8 +43,6 @@ IMAGES = ("lab/tools:1", "lab/tools:latest", "lab/web:1", *ENTRY_POINTS)
 """What the engine has when it starts; ``lab/web`` brings a health check, and the company's own bring a program."""
 REMOTE = ("docker.io/lab/remote:1", f"{REGISTRY}/private/tools:1")
 """What can be pulled; the second one needs the registry's login."""
-
-Action = Callable[[], Awaitable[web.StreamResponse]]
 
 
 class DockerStandIn:
@@ -70,7 +69,7 @@ class DockerStandIn:
         self.refused_logins = 0
         self.logins: set[asyncssh.SSHServerConnection] = set()
         self._refuse_next = False
-        self._late: set[asyncio.Task[None]] = set()
+        self._http = FaultyHttp()
         self._runner: web.AppRunner | None = None
         self._ssh: asyncssh.SSHAcceptor | None = None
         self.socket = Path()
@@ -147,7 +146,7 @@ class DockerStandIn:
             self._short.cleanup()
 
     async def _end_serving(self) -> None:
-        self._forget_late()
+        self._http.forget()
         await self.engine.clear()
         if self._ssh is not None:
             self._ssh.close()
@@ -165,7 +164,7 @@ class DockerStandIn:
     async def reset(self) -> None:
         """Forget containers, volumes, faults and logins; SSH connections are cut."""
         self.faults.clear()
-        self._forget_late()
+        self._http.forget()
         await self.engine.clear()
         self.calls.clear()
         self.requests.clear()
@@ -177,7 +176,7 @@ class DockerStandIn:
     @property
     def late(self) -> int:
         """How many requests were cut off and have yet to take effect."""
-        return len(self._late)
+        return self._http.late
 
     def drop_logins(self) -> None:
         """Cut every SSH connection."""
@@ -189,10 +188,6 @@ class DockerStandIn:
         refuse, self._refuse_next = self._refuse_next, False
         return refuse
 
-    def _forget_late(self) -> None:
-        for task in self._late:
-            task.cancel()
-
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         """Meet one request: faults, then the operation."""
         path = re.sub(r"^/v\d+\.\d+(?=/)", "", request.raw_path.partition("?")[0])
@@ -201,36 +196,14 @@ class DockerStandIn:
         self.calls[operation] += 1
         self.requests.append(f"{request.method} {path}")
         fault = self.faults.disruption(operation, f"{unquote(path)} {unquote(request.query_string)} {body}")
-        kind = fault.do if fault else ""
         await pause(fault)
-        if kind == "unauthorized":
+        if fault is not None and fault.do == "unauthorized":
             self._refuse_next = True
             self.drop_logins()
-            return self._cut(request)
-        if kind == "cut_before_commit":
-            return self._cut(request)
-        if kind == "error_500":
-            return documents.error(500, "the lab was told to answer so")
-        if kind == "html_503":
-            page = "<html><body>Service unavailable</body></html>"
-            return web.Response(status=503, text=page, content_type="text/html")
-        if fault is not None and kind == "late_commit":
-            task = asyncio.create_task(self._commit_late(fault.seconds, action))
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
-            return self._cut(request)
-        answer = await action()
-        if fault is not None and kind == "slow_answer":
-            await asyncio.sleep(fault.seconds)
-        if kind == "half_answer" and isinstance(answer, web.Response):
-            return await self._halve(request, answer)
-        return self._cut(request) if kind == "cut_after_commit" else answer
-
-    @staticmethod
-    async def _commit_late(seconds: float, action: Action) -> None:
-        """Do what was asked long after the client was cut off."""
-        await asyncio.sleep(seconds)
-        await action()
+            return cut(request)
+        return await self._http.answer(
+            request, fault, action, lambda: documents.error(500, "the lab was told to answer so")
+        )
 
     def _route(self, request: web.Request, path: str, body: str) -> tuple[str, Action]:
         """Return the operation as faults name it, and what does it."""
@@ -445,26 +418,6 @@ class DockerStandIn:
             return False
         given = str(login.get("password", "")).encode()
         return login.get("username") == USER and hmac.compare_digest(given, self.registry_password.encode())
-
-    async def _halve(self, request: web.Request, answer: web.Response) -> web.StreamResponse:
-        """Send the first half of an answer and then nothing more."""
-        body = answer.body if isinstance(answer.body, bytes) else b""
-        if not body:
-            return self._cut(request)
-        half = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
-        half.content_length = len(body)
-        await half.prepare(request)
-        await half.write(body[: len(body) // 2])
-        if request.transport is not None:
-            request.transport.close()  # an abort would lose the half, too
-        return half
-
-    @staticmethod
-    def _cut(request: web.Request) -> web.StreamResponse:
-        """Cut the connection without a word."""
-        if request.transport is not None:
-            request.transport.abort()
-        return web.Response(status=500)
 
 
 class _Login(asyncssh.SSHServer):

@@ -7,7 +7,6 @@ import base64
 import secrets
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from weakref import WeakSet
 
 from aiohttp import web
 
+from airflow_enterprise_orch.lab.faulty_http import Action, FaultyHttp
 from airflow_enterprise_orch.lab.sap_jobs import SapJobs
 from airflow_enterprise_orch.lab.stand_in import FaultPlan, LabJob, pause
 from airflow_enterprise_orch.lab.tls import loopback_tls
@@ -22,7 +22,6 @@ from airflow_enterprise_orch.lab.tls import loopback_tls
 LOCKED_AFTER = 5
 """SAP profile parameter login/fails_to_user_lock: its default."""
 CLIENT = "100"
-Action = Callable[[], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class SapHttp(ABC):
         self.accepted_logins = self.refused_logins = 0
         self._failed = 0
         self._refuse_next = False
-        self._late: set[asyncio.Task[None]] = set()
+        self._http = FaultyHttp()
         self._runner: web.AppRunner | None = None
         self._transports: WeakSet[asyncio.Transport] = WeakSet()
         self.url = ""
@@ -92,7 +91,7 @@ class SapHttp(ABC):
 
     async def stop(self) -> None:
         """Stop serving and end the jobs."""
-        self._forget_late()
+        self._http.forget()
         await self.sap.clear()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -108,7 +107,7 @@ class SapHttp(ABC):
     async def reset(self) -> None:
         """Forget jobs, faults, sessions and logins; the user may log in again."""
         self.faults.clear()
-        self._forget_late()
+        self._http.forget()
         await self.sap.clear()
         self.calls.clear()
         self.accepted_logins = self.refused_logins = self._failed = 0
@@ -122,7 +121,7 @@ class SapHttp(ABC):
     @property
     def late(self) -> int:
         """How many requests were cut off and have yet to take effect."""
-        return len(self._late)
+        return self._http.late
 
     @abstractmethod
     def end_sessions(self) -> None:
@@ -144,30 +143,12 @@ class SapHttp(ABC):
         operation = await self.route(request, await request.text())
         self.calls[operation.kind or "none"] += 1
         fault = self.faults.disruption(operation.kind, operation.subject) if operation.kind else None
-        kind = fault.do if fault else ""
         await pause(fault)
-        if kind == "unauthorized":
+        if fault is not None and fault.do == "unauthorized":
             self.end_sessions()
             self.refused_logins += 1
             return unauthorized()
-        if kind == "cut_before_commit":
-            return cut(request)
-        if kind == "error_500":
-            return self.failure()
-        if kind == "html_503":
-            page = "<html><body>Service unavailable</body></html>"
-            return web.Response(status=503, text=page, content_type="text/html")
-        if fault is not None and kind == "late_commit":
-            task = asyncio.create_task(_late(fault.seconds, operation.action))
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
-            return cut(request)
-        answer = await operation.action()
-        if fault is not None and kind == "slow_answer":
-            await asyncio.sleep(fault.seconds)
-        if kind == "half_answer" and isinstance(answer, web.Response):
-            return await halve(request, answer)
-        return cut(request) if kind == "cut_after_commit" else answer
+        return await self._http.answer(request, fault, operation.action, self.failure)
 
     def _let_in(self, request: web.Request) -> bool:
         """True for the right user, password and client; five wrong ones lock the user until ``reset``."""
@@ -186,38 +167,8 @@ class SapHttp(ABC):
         self.accepted_logins += 1
         return True
 
-    def _forget_late(self) -> None:
-        for task in self._late:
-            task.cancel()
-
-
-async def _late(seconds: float, action: Action) -> None:
-    await asyncio.sleep(seconds)
-    await action()
-
 
 def unauthorized() -> web.Response:
     """Answer as ICF does, which does not say whether a user is wrong, expired or locked."""
     headers = {"WWW-Authenticate": f'Basic realm="SAP NetWeaver Application Server [LAB/{CLIENT}]"'}
     return web.Response(status=401, headers=headers, text="<html>Logon failed</html>", content_type="text/html")
-
-
-async def halve(request: web.Request, answer: web.Response) -> web.StreamResponse:
-    """Send the first half of an answer and then nothing more."""
-    body = answer.body if isinstance(answer.body, bytes) else b""
-    if not body:
-        return cut(request)
-    half = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
-    half.content_length = len(body)
-    await half.prepare(request)
-    await half.write(body[: len(body) // 2])
-    if request.transport is not None:
-        request.transport.close()  # an abort would lose the half, too
-    return half
-
-
-def cut(request: web.Request) -> web.StreamResponse:
-    """Cut the connection without a word."""
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response(status=500)

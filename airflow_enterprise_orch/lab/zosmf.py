@@ -14,7 +14,7 @@ import base64
 import re
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote
@@ -22,6 +22,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from airflow_enterprise_orch.lab import company, jes
+from airflow_enterprise_orch.lab.faulty_http import Action, FaultyHttp
 from airflow_enterprise_orch.lab.jes import Jes, JesJob, JobRefused, SpoolData
 from airflow_enterprise_orch.lab.stand_in import FaultPlan, LabJob, pause
 from airflow_enterprise_orch.lab.tls import loopback_tls
@@ -81,7 +82,7 @@ class ZosmfStandIn:
         self.has_sync_modify = True
         self._tokens: set[str] = set()
         self._refuse_next = False
-        self._late: set[asyncio.Task[None]] = set()
+        self._http = FaultyHttp()
         self._runner: web.AppRunner | None = None
         self.url = ""
 
@@ -114,7 +115,7 @@ class ZosmfStandIn:
 
     async def stop(self) -> None:
         """Stop serving and end the jobs."""
-        self._forget_late()
+        self._http.forget()
         await self.jes.clear()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -127,7 +128,7 @@ class ZosmfStandIn:
     async def reset(self) -> None:
         """Forget jobs, faults and logins; the user may log in again."""
         self.faults.clear()
-        self._forget_late()
+        self._http.forget()
         await self.jes.clear()
         self.calls.clear()
         self._tokens.clear()
@@ -140,7 +141,7 @@ class ZosmfStandIn:
     @property
     def late(self) -> int:
         """How many requests were cut off and have yet to take effect."""
-        return len(self._late)
+        return self._http.late
 
     def lift_holds(self) -> None:
         """Let the jobs go that the fate ``hold`` keeps waiting."""
@@ -156,9 +157,8 @@ class ZosmfStandIn:
         self.calls[operation] += 1
         subject = " ".join((path, request.query_string, request.headers.get("X-IBM-User-Correlator", ""), body))
         fault = self.faults.disruption(operation, subject) if operation != "login" else None
-        kind = fault.do if fault else ""
         await pause(fault)
-        if kind == "unauthorized":
+        if fault is not None and fault.do == "unauthorized":
             self._tokens.clear()
             self._refuse_next = not request.headers.get("Authorization", "").startswith("Basic")
             return _unauthorized()
@@ -166,39 +166,11 @@ class ZosmfStandIn:
             return _error(403, 4, 19, 6, "Cross-site request forgery: the X-CSRF-ZOSMF-HEADER header is missing")
         if operation != "login" and not self._knows(request):
             return _unauthorized()
-        if kind == "cut_before_commit":
-            return self._cut(request)
-        if kind == "error_500":
-            return _error(500, 16, 0, 7, "Unexpected error: the lab was told to answer so")
-        if kind == "html_503":
-            return web.Response(
-                status=503, text="<html><body>Service unavailable</body></html>", content_type="text/html"
-            )
-        if fault is not None and kind == "late_commit":
-            task = asyncio.create_task(self._commit_late(fault.seconds, action))
-            self._late.add(task)
-            task.add_done_callback(self._late.discard)
-            return self._cut(request)
-        answer = await action()
-        if fault is not None and kind == "slow_answer":
-            await asyncio.sleep(fault.seconds)
-        if kind == "half_answer" and isinstance(answer, web.Response):
-            return await self._halve(request, answer)
-        return self._cut(request) if kind == "cut_after_commit" else answer
+        return await self._http.answer(
+            request, fault, action, lambda: _error(500, 16, 0, 7, "Unexpected error: the lab was told to answer so")
+        )
 
-    @staticmethod
-    async def _commit_late(seconds: float, action: Callable[[], Awaitable[web.StreamResponse]]) -> None:
-        """Do what was asked long after the client was cut off, as a host does that reads its queue slowly."""
-        await asyncio.sleep(seconds)
-        await action()
-
-    def _forget_late(self) -> None:
-        for task in self._late:
-            task.cancel()
-
-    def _route(
-        self, request: web.Request, path: str, body: str
-    ) -> tuple[str, Callable[[], Awaitable[web.StreamResponse]]]:
+    def _route(self, request: web.Request, path: str, body: str) -> tuple[str, Action]:
         """Return the operation as faults name it, and what does it."""
 
         async def nothing() -> web.StreamResponse:
@@ -424,26 +396,6 @@ class ZosmfStandIn:
         if text is None:
             return _error(404, 8, 5, 1, f"Member not found: {name}")
         return web.Response(text=text)
-
-    async def _halve(self, request: web.Request, answer: web.Response) -> web.StreamResponse:
-        """Send the first half of an answer and then nothing more."""
-        body = answer.body if isinstance(answer.body, bytes) else b""
-        if not body:
-            return self._cut(request)
-        half = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
-        half.content_length = len(body)
-        await half.prepare(request)
-        await half.write(body[: len(body) // 2])
-        if request.transport is not None:
-            request.transport.close()  # an abort would lose the half, too
-        return half
-
-    @staticmethod
-    def _cut(request: web.Request) -> web.StreamResponse:
-        """Cut the connection without a word."""
-        if request.transport is not None:
-            request.transport.abort()
-        return web.Response(status=500)
 
 
 def _matches(pattern: str, value: str) -> bool:
