@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_enterprise_orch.delegation import parking
@@ -22,10 +23,8 @@ from airflow_enterprise_orch.delegation.conduct_types import (
     Asked,
     Done,
     Failed,
-    Held,
     Next,
     Site,
-    Skipped,
     Step,
     Wait,
 )
@@ -43,6 +42,7 @@ from airflow_enterprise_orch.delegation.ledger import (
 from airflow_enterprise_orch.delegation.ledger_store import LedgerStore, asked_cell, note_cell
 from airflow_enterprise_orch.delegation.submission import Clock, Parked, Submission, sweep
 from airflow_enterprise_orch.delegation.system import Protection, RemoteSystem
+from airflow_enterprise_orch.delegation.wished import Wished
 from airflow_enterprise_orch.delegation.wording import failure_line, named, repointed
 from airflow_enterprise_orch.errors import JobFailed, OutcomeUnknown, OutputMissing, OwnershipLost, RequestRejected
 
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from airflow_enterprise_orch.delegation.outcome import Judgement
 
 MESSAGE_TAIL_LINES = 12
+DID_NOT_RUN = "did_not_run"
+"""The kind of an attempt of which a person said that its work never ran."""
 
 
 @dataclass
@@ -79,8 +81,13 @@ class Conduct:
     cancels: bool = True
 
     async def start(self) -> Next:
-        """Bring the job out, or go on where the try before this one died."""
-        return self._obeyed() or await self._go_on()
+        """Bring the job out, or go on where the try before this one died; what a person wishes comes first."""
+        return await self.wished.next() or await self.go_on()
+
+    @cached_property
+    def wished(self) -> Wished:
+        """What people wish of the step."""
+        return Wished(self)
 
     async def collect(self, key: str, *, timed_out: bool = False, elsewhere: str = "") -> Next:
         """Bring the result of an ended job home.
@@ -94,12 +101,12 @@ class Conduct:
         attempt = self.store.ledger.last
         if attempt is None or attempt.key != key or attempt.handle is None:
             self.say(f"the ended job carries key {key}, which is not what the ledger knows as newest: it decides")
-            return await self._go_on()
+            return await self.start()
         if attempt.state is AttemptState.CLOSED:
             # A try before this one read the result and died before Airflow heard of it.
-            return await self._go_on()
+            return await self.start()
         if elsewhere:
-            return self._ask(repointed(attempt, elsewhere), parking.AFTER_RESULT)
+            return self.ask(repointed(attempt, elsewhere), parking.AFTER_RESULT)
         return await self._bring_home(attempt, timed_out=timed_out)
 
     async def answered(self, event: Mapping[str, Any], asked: Sequence[str], key: str) -> Next:
@@ -114,7 +121,7 @@ class Conduct:
             return Failed("a person was asked about a job that the ledger does not know; clear the step")
         if key and key != attempt.key:
             self.say("the answer is about an attempt that is not the newest any more: it is not followed")
-            return await self._go_on()
+            return await self.start()
         try:
             answer = parking.Answer.from_event(event)
             if answer.option not in asked:
@@ -126,16 +133,8 @@ class Conduct:
 
     # The steps of the way.
 
-    def _obeyed(self) -> Next | None:
-        if self.store.may_be_out_there:
-            # Whatever people wish for a step that has not started does not apply to its job.
-            return None
-        wishes = self.site.wishes()
-        if wishes.skip is not None:
-            return Skipped(str(wishes.skip))
-        return Held(str(wishes.hold)) if wishes.hold is not None else None
-
-    async def _go_on(self) -> Next:
+    async def go_on(self) -> Next:
+        """Do what the ledger says is next."""
         move = self.store.ledger.next_move(self.store.now, self.step.rules)
         if isinstance(move, Reuse):
             attempt = move.attempt
@@ -146,17 +145,19 @@ class Conduct:
         if isinstance(move, AskAgain):
             return self._ask_after_edit(move.attempt)
         if isinstance(move, Attach):
-            return await self._attach(move.attempt)
+            return await self.attach(move.attempt)
         if isinstance(move, Begin):
-            return await self._hand_over(self._opened(move))
-        return await self._hand_over(move.attempt)
+            goes_on = await self.wished.left_alone_and_goes_on()
+            return Failed(goes_on) if goes_on else await self.hand_over(self._opened(move))
+        return await self.hand_over(move.attempt)
 
     def _opened(self, move: Begin) -> Attempt:
         attempt = opened(move, self.store.now, self.make_key(), self.clock.now())
         self.store.ledger = self.store.ledger.with_attempt(attempt)
         return attempt
 
-    async def _hand_over(self, attempt: Attempt) -> Next:
+    async def hand_over(self, attempt: Attempt, *, may_send: bool = True) -> Next:
+        """Bring an open attempt out; :raises HeldBack: when it would have to be sent and may not."""
         work = self.step.work()
         self.step.judge("nothing was handed over")
         now = self.store.now
@@ -168,15 +169,16 @@ class Conduct:
             attempt = replace(attempt, try_number=now.try_number, max_tries=now.max_tries, retries=now.retries)
         try:
             async with self.site.open() as system:
-                ledger = await self._submission(system).hand_over(self.store.ledger, attempt, work)
+                ledger = await self.submission(system).hand_over(self.store.ledger, attempt, work, may_send=may_send)
         except Parked as parked:
             self.store.ledger = parked.ledger
-            return self._ask(parked.question, parking.AFTER_SUBMIT)
+            return self.ask(parked.question, parking.AFTER_SUBMIT)
         except JobFailed as failed:
             return Failed(f"{self.who} refused it: {failed}")
         return self._wait(ledger)
 
-    async def _attach(self, attempt: Attempt) -> Next:
+    async def attach(self, attempt: Attempt) -> Next:
+        """Wait for a job that is out there, or ask for its end first."""
         self.say(f"attempt {attempt.number} is out there as {attempt.handle}: attached, nothing is sent")
         now = self.store.now
         if self.cancels and not attempt.stopping and cleared_while_waiting(attempt, now):
@@ -186,13 +188,15 @@ class Conduct:
             async with self.site.open() as system:
                 if attempt.system != system.identity:
                     raise Parked(repointed(attempt, system.identity), self.store.ledger)
-                stop = bool(attempt.stopping) and await self._still_there(system, attempt)
-                if stop:
-                    self.say(f"{self.who}: its end is asked for, and then it runs anew: {attempt.stopping}")
+                stop = False
+                if attempt.stopping:
+                    attempt = (await self.submission(system).keep_to_released(self.store.ledger)).last or attempt
+                    stop = await self.still_there(system, attempt)
+                    self.say(f"{self.who}: its end is asked for: {attempt.stopping}")
                 else:
-                    await self._submission(system).let_run(self.store.ledger)
+                    await self.submission(system).let_run(self.store.ledger)
         except Parked as parked:
-            return self._ask(parked.question, parking.AFTER_RESULT)
+            return self.ask(parked.question, parking.AFTER_RESULT)
         except OwnershipLost:
             raise
         except Exception:
@@ -205,7 +209,7 @@ class Conduct:
         return self._wait(self.store.ledger, stop=stop)
 
     @staticmethod
-    async def _still_there(system: RemoteSystem, attempt: Attempt) -> bool:
+    async def still_there(system: RemoteSystem, attempt: Attempt) -> bool:
         """Look before a cancel: on some systems a cancel of an ended job takes its output away."""
         if attempt.handle is None:
             return False
@@ -233,14 +237,14 @@ class Conduct:
             raise AssertionError("the attempt has no job")
         outcome, outputs = self.step.judge("the job ended and is not run again: correct them and clear the step")
         result: JobResult
-        judgement: Judgement
-        tail, values = "", {}
+        judgement: Judgement | None
+        tail, values, judgement = "", {}, None
         self.reached("before_result")
         try:
             async with self.site.open() as system:
                 if system.identity != attempt.system:
                     raise Parked(repointed(attempt, system.identity), self.store.ledger)
-                if timed_out and not self.cancels and await self._still_there(system, attempt):
+                if timed_out and not self.cancels and await self.still_there(system, attempt):
                     # The attempt stays open, so that nothing is started beside what goes on.
                     limit = timedelta(seconds=self.step.time_limit or 0)
                     return Failed(
@@ -256,10 +260,13 @@ class Conduct:
                     texts = {source: await system.read_source(handle, source) for source in sources}
                     values = {rule.name: rule.extract(texts[rule.source], self.who) for rule in outputs}
         except Parked as parked:
-            return self._ask(parked.question, parking.AFTER_RESULT)
+            return self.ask(parked.question, parking.AFTER_RESULT)
         except OutcomeUnknown as unknown:
-            return self._ask(f"{self.who}: {unknown}. Did it succeed?", parking.AFTER_RESULT)
+            return self.ask(f"{self.who}: {unknown}. Did it succeed?", parking.AFTER_RESULT)
         except (OutputMissing, RequestRejected) as error:
+            end = self.wished.pending() if judgement is not None else None
+            if end is not None and judgement is not None:
+                return self.wished.unreadable(end, attempt, judgement.verdict, error)
             # The job is done; the attempt stays open, so that a clear reads again instead of running again.
             return Failed(str(error))
         self.reached("after_result")
@@ -280,6 +287,9 @@ class Conduct:
         }
         self.store.save(succeeded(attempt, self.store.now, judgement.verdict, value, self.clock.now()))
         self.reached("after_close")
+        end = self.wished.pending()
+        if end is not None:
+            return self.wished.too_late(end)
         if judgement.verdict is Verdict.WARNING:
             return Done(value, f"{self.who}: ended with a warning: {result.code}")
         self.say(f"{self.who}: ended well: {result.code}")
@@ -288,6 +298,9 @@ class Conduct:
     def _failed(self, failed: Attempt) -> Next:
         self.store.save(failed)
         self.reached("after_close")
+        end = self.wished.pending()
+        if end is not None:
+            return self.wished.over(end)
         move = self.store.ledger.next_move(self.store.now, self.step.rules)
         if isinstance(move, AskAgain):
             return self._ask_after_edit(failed)
@@ -305,24 +318,30 @@ class Conduct:
         if answer.option == parking.FAIL:
             failed = self._closed_by(answer, attempt, "failed_by_person", f"{self.who}: failed by {answer.by}{said}")
             self.store.save(failed)
+            self.wished.answered_otherwise(answer)
             return Failed(failed.message)
+        if answer.option == parking.DID_NOT_RUN:
+            message = f"{answer.by} says that it did not run{said}"
+            self.store.save(self._closed_by(answer, attempt, DID_NOT_RUN, message))
+            end = self.wished.pending()
+            return self.wished.over(end) if end is not None else Failed(f"{self.who}: {message}; clear it to run it")
         if answer.option == parking.SUCCEEDED:
             return self._declared(attempt, answer)
         if answer.option == parking.SUBMIT:
             # A named person closes the attempt; what leaves next carries a new key.
             message = f"{answer.by} says that it did not run{said}"
-            self.store.ledger = self.store.ledger.with_attempt(self._closed_by(answer, attempt, "did_not_run", message))
+            self.store.ledger = self.store.ledger.with_attempt(self._closed_by(answer, attempt, DID_NOT_RUN, message))
             return await self._begin_next()
         if answer.option in parking.AFTER_EDIT and attempt.state is not AttemptState.CLOSED:
             # It was closed when the question was asked; a late write brought an older record back, so look again.
-            return await self._go_on()
+            return await self.start()
         if answer.option == parking.RUN_AGAIN:
             return await self._begin_next()
         if answer.option == parking.KEEP:
             return Failed(attempt.message) if attempt.verdict == Verdict.FAILURE else Done(attempt.value)
         if answer.option == parking.ADOPT:
             return await self._adopt(attempt, answer)
-        return await self._go_on()
+        return await self.start()
 
     def _closed_by(self, answer: parking.Answer, attempt: Attempt, kind: str, message: str) -> Attempt:
         by = f"person:{answer.by}"
@@ -340,6 +359,7 @@ class Conduct:
         }
         done = succeeded(attempt, self.store.now, Verdict.SUCCESS, value, self.clock.now())
         self.store.save(replace(done, closed_by=f"person:{answer.by}", message=answer.reason))
+        self.wished.answered_otherwise(answer)
         return Done(value)
 
     async def _begin_next(self) -> Next:
@@ -348,7 +368,7 @@ class Conduct:
         attempt = self._opened(move)
         # One write for what the person said and what follows from it: a death in between would forget the answer.
         self.store.save(attempt)
-        return self._obeyed() or await self._hand_over(attempt)
+        return await self.wished.next() or await self.hand_over(attempt)
 
     async def _adopt(self, attempt: Attempt, answer: parking.Answer) -> Next:
         if not answer.job_id:
@@ -370,16 +390,17 @@ class Conduct:
                 message=f"adopted by {answer.by}: {answer.reason}",
             )
         )
-        return await self._go_on()
+        return await self.start()
 
     def _ask_after_edit(self, attempt: Attempt) -> Next:
-        return self._ask(
+        return self.ask(
             f"attempt {attempt.number} ended as {attempt.verdict}; the template's retries were changed since, so "
             f"Airflow cannot say whether somebody cleared the step: should the work run again?",
             parking.AFTER_EDIT,
         )
 
-    def _ask(self, question: str, options: tuple[str, ...]) -> Next:
+    def ask(self, question: str, options: tuple[str, ...]) -> Next:
+        """Ask a person; one try asks one question."""
         last = self.store.ledger.last
         key = last.key if last is not None else ""
         asked: dict[str, Any] = {"version": 1, "ti": self.try_id, "options": list(options), "question": question}
@@ -410,7 +431,8 @@ class Conduct:
 
     # Small things.
 
-    def _submission(self, system: RemoteSystem) -> Submission:
+    def submission(self, system: RemoteSystem) -> Submission:
+        """Return what brings an attempt out on an open system."""
         return Submission(system, self.store, self.clock, self.say, self.reached, self.store.now.try_number)
 
     @property

@@ -67,9 +67,13 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A person holds the step: look again later."""
+    """A person holds the step: look again later.
+
+    :param until: when it ends by itself; None for never.
+    """
 
     reason: str
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +96,11 @@ class Site(Protocol):
         """
         ...
 
-    def wishes(self) -> Wishes:
-        """Return what people want of this step now."""
+    def wishes(self, *, holds: bool = True) -> Wishes:
+        """Return what people want of this step now.
+
+        :param holds: those of whole streams, systems and connections too.
+        """
         ...
 
 
@@ -119,5 +126,12 @@ class Step(Protocol):
 
         :param consequence: what it means that it cannot be told, for people.
         :raises TemplateError: when it cannot be told.
+        """
+        ...
+
+    def completed(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the outputs that a person gave for the step.
+
+        :raises OutputsInvalid: in one line, when they are not what the step declares.
         """
         ...

@@ -35,6 +35,7 @@ MOST_PAST = 50
 _SIGNED = {"id", "by", "reason", "at"}
 _FIELDS: Mapping[str, set[str]] = {
     "hold": {"until"},
+    "skip": {"leave_job"},
     "complete": {"value", "leave_job"},
     "override": {"targets"},
     "restart_at": {"point"},
@@ -57,8 +58,8 @@ class Wish:
     :param id: of the action that left it; of a record of version 1, a digest of what it says.
     :param at: when it was wished for; aware. None in a record of version 1.
     :param value: of a complete, the step's outputs by name.
-    :param leave_job: of a complete, an open job is left alone and counts as over by that person's word, instead of
-        being cancelled with proof.
+    :param leave_job: of a complete or a skip, an open job is left alone and counts as over by that person's word,
+        instead of being cancelled with proof.
     :param point: of a restart_at, where the remote job is to begin again.
     """
 

@@ -38,6 +38,7 @@ class Obeyed:
     :param at: when; aware.
     :param how: what the task did, for people.
     :param now: what Airflow said of the try that did it.
+    :param over: a newer word has taken its place: no try obeys it any more.
     """
 
     wish: str
@@ -45,12 +46,13 @@ class Obeyed:
     at: datetime
     how: str
     now: TaskTry
+    over: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain JSON form."""
         now = {"try_number": self.now.try_number, "max_tries": self.now.max_tries, "retries": self.now.retries}
         told = {"wish": self.wish, "what": self.what, "obeyed": self.at.astimezone(UTC).isoformat(), "how": self.how}
-        return {"version": OBEYED_VERSION, **told, **now}
+        return {"version": OBEYED_VERSION, **told, **now, "over": self.over}
 
     @classmethod
     def from_json(cls, data: object) -> Obeyed:
@@ -62,7 +64,9 @@ class Obeyed:
             if at.tzinfo is None:
                 raise ValueError("its time has no time zone")
             now = TaskTry(int(data["try_number"]), int(data["max_tries"]), int(data["retries"]))
-            return cls(str(data["wish"]), str(data["what"]), at, str(data.get("how") or ""), now)
+            return cls(
+                str(data["wish"]), str(data["what"]), at, str(data.get("how") or ""), now, data.get("over") is True
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise ControlBroken(
                 f"a key that begins with {OBEYED_PREFIX!r} in the task state store is no record of an obeyed wish: "
@@ -114,9 +118,11 @@ class Obedience:
         hands nothing over, and a clear after that is told apart again.
         """
         before = self.newest(wish)
-        return before is None or counters_changed(before.now, self.now) is not Cleared.YES
+        if before is None:
+            return True
+        return not before.over and counters_changed(before.now, self.now) is not Cleared.YES
 
-    def mark(self, wish: Wish, how: str) -> None:
+    def mark(self, wish: Wish, how: str, *, over: bool = False) -> None:
         """Write down that this try obeyed a wish; the same again changes nothing.
 
         :raises OwnershipLost: when this try owns the task instance no more.
@@ -124,5 +130,5 @@ class Obedience:
         before = self.newest(wish)
         if before is not None and before.how == how and counters_changed(before.now, self.now) is Cleared.NO:
             return
-        obeyed = Obeyed(wish.id, wish.what, self.clock(), how, self.now)
+        obeyed = Obeyed(wish.id, wish.what, self.clock(), how, self.now, over)
         self.cells.set(obeyed_cell(wish.id, self.now.try_number), obeyed.to_json())

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from airflow_enterprise_orch.delegation import control, guard, parking, trigger
 from airflow_enterprise_orch.delegation.attempt import Attempt
+from airflow_enterprise_orch.delegation.completing import checked_step_outputs
 from airflow_enterprise_orch.delegation.conduct import Conduct
 from airflow_enterprise_orch.delegation.conduct_types import (
     Again,
@@ -55,8 +56,9 @@ if TYPE_CHECKING:
 
     from airflow_enterprise_orch.delegation.work import Work
 
-HOLD_LOOK = timedelta(seconds=60)
-"""How often a held step looks whether it is released; it holds no worker slot in between."""
+HOLD_LOOK = timedelta(hours=1)
+"""How often a held step looks for itself whether it is released; it holds no worker slot in between. A release wakes it
+at once."""
 
 
 class DelegateOperator(BaseOperator):
@@ -262,9 +264,11 @@ class DelegateOperator(BaseOperator):
                 if self._watched:
                     self._told().parked(context, question, key)
                 parking.park(context, subject=subject, question=question, options=options, key=key)
-            case Held(reason):
+            case Held(reason, until):
                 self.log.info("nothing is handed over: %s", reason)
-                raise AirflowRescheduleException(utc_now() + HOLD_LOOK)  # type: ignore[no-untyped-call]  # Airflow's
+                look = utc_now() + HOLD_LOOK
+                look = look if until is None else min(look, until)
+                raise AirflowRescheduleException(look)  # type: ignore[no-untyped-call]  # Airflow's
             case Skipped(reason):
                 raise AirflowSkipException(reason)
             case Again(message, delay):
@@ -350,6 +354,10 @@ class _Template:
     def judge(self, consequence: str) -> tuple[OutcomeRules, list[OutputRule]]:
         return self.operator.checked_rules(consequence)
 
+    def completed(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        _, kind = self.operator.kind()
+        return checked_step_outputs(given, self.operator.outputs, kind)
+
 
 @dataclass(frozen=True)
 class ConnectedSite:
@@ -371,12 +379,12 @@ class ConnectedSite:
             await guard.block(connection, refused)
             raise
 
-    def wishes(self) -> control.Wishes:
+    def wishes(self, *, holds: bool = True) -> control.Wishes:
         """Return what people want of this step now."""
         registration, _ = self.operator.kind()
         return control.read_wishes(
             self.cells.get(control.CONTROL_KEY),
-            control.read_variable(control.HOLDS_VARIABLE),
+            control.read_variable(control.HOLDS_VARIABLE) if holds else None,
             stream=self.operator.dag_id,
             system=registration.name,
             connection=self.operator.connection,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ADOPT = "Adopt the job with this id"
 SUBMIT = "It did not run: hand it over"
+DID_NOT_RUN = "It did not run"
 FAIL = "Fail the step"
 SUCCEEDED = "The job succeeded"
 LOOK_AGAIN = "Look again"
@@ -24,6 +25,8 @@ RUN_AGAIN = "Run it again"
 KEEP = "Keep the result"
 
 AFTER_SUBMIT = (LOOK_AGAIN, ADOPT, SUBMIT, FAIL)
+AFTER_WITHDRAWAL = (LOOK_AGAIN, ADOPT, DID_NOT_RUN, FAIL)
+"""It is not wanted any more, so nothing is handed over when it did not run."""
 AFTER_RESULT = (LOOK_AGAIN, SUCCEEDED, FAIL)
 AFTER_EDIT = (RUN_AGAIN, KEEP)
 

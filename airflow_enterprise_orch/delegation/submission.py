@@ -96,6 +96,10 @@ class Parked(Exception):
         self.ledger = ledger
 
 
+class HeldBack(Exception):
+    """Nothing of the attempt is out there, and nothing may leave now."""
+
+
 @dataclass
 class Submission:
     """Brings one open attempt to the point where its job is known and allowed to run.
@@ -113,9 +117,11 @@ class Submission:
     reached: Callable[[str], None] = lambda _point: None
     try_number: int = 0
 
-    async def hand_over(self, ledger: Ledger, attempt: Attempt, work: Work) -> Ledger:
+    async def hand_over(self, ledger: Ledger, attempt: Attempt, work: Work, *, may_send: bool = True) -> Ledger:
         """Hand an attempt over whose job may or may not exist yet; return the ledger with it ``submitted``.
 
+        :param may_send: otherwise a job that is there is adopted, and nothing leaves.
+        :raises HeldBack: it is provably not there and may not be sent.
         :raises Parked: a person must say what happened.
         :raises JobFailed: the system said no (kind ``rejected``); the attempt is closed.
         :raises SystemUnreachable: not possible now; the intent stays, and the next try goes on from it.
@@ -137,6 +143,8 @@ class Submission:
                 if attempt.sends:
                     self.say(f"found {_names(found)} with key {attempt.key}: adopted, nothing is sent again")
                 break
+            if not may_send:
+                raise HeldBack
             if sent_now == MAX_SENDS:
                 raise SystemUnreachable(
                     f"{self.system.identity} lost the answer {sent_now} times and shows no job with key {attempt.key}; "
@@ -176,30 +184,56 @@ class Submission:
             found = await self._all_with(handle, attempt)
             break
         chosen = self._elect(found, ledger, attempt)
-        attempt = replace(
-            attempt,
-            state=AttemptState.SUBMITTED,
-            handle=chosen.handle,
-            released=not chosen.held,
-            waits=self.try_number,
-            parked="",
-        )
-        ledger = self._save(ledger, attempt)
+        ledger = self._save(ledger, _submitted(attempt, chosen, self.try_number))
         self.reached("after_persist")
         await self._discard_others(found, chosen)
         return await self.let_run(ledger)
+
+    async def withdraw(self, ledger: Ledger, attempt: Attempt) -> Ledger:
+        """Find what became of an attempt that may have left and is not wanted any more; nothing is sent or released.
+
+        :return: the ledger with it ``submitted``, for its end to be asked for, or closed because it provably never ran.
+        :raises Parked: a person must say what happened.
+        """
+        self._same_system(ledger, attempt)
+        found = await self._look(ledger, attempt)
+        if found is None:
+            if self.system.capabilities.protection is not Protection.TWO_PHASE:
+                # Sending once more would be safe, but a request that lands late would run.
+                raise Parked(
+                    f"the work was sent to {self.system.identity} with key {attempt.key}, no answer came and no job "
+                    f"shows the key; it may still land: did it run?",
+                    ledger,
+                )
+            message = f"{attempt.stopping}; no job came of what was sent, and a copy that lands late stays held"
+            return self._save(
+                ledger,
+                closed(attempt, Verdict.FAILURE, at=self.clock.now(), kind="cancelled", message=message),
+            )
+        chosen = self._elect(found, ledger, attempt)
+        self.say(f"found {_names(found)} with key {attempt.key}: adopted, so that its end can be asked for")
+        ledger = self._save(ledger, _submitted(attempt, chosen, self.try_number))
+        self.reached("after_persist")
+        await self._discard_others(found, chosen)
+        return ledger
+
+    async def keep_to_released(self, ledger: Ledger) -> Ledger:
+        """Return the ledger with the copy that was released, where its choice may be that of a late write."""
+        attempt = ledger.last
+        if attempt is None or attempt.handle is None or attempt.released:
+            return ledger
+        other = await self._released_by_another_try(ledger, attempt)
+        return ledger if other is None else self._save(ledger, replace(attempt, handle=other, released=True))
 
     async def let_run(self, ledger: Ledger) -> Ledger:
         """Make sure that the last attempt's known job is allowed to run; return the ledger.
 
         :raises SystemUnreachable: the release is not confirmed; the next try goes on from here.
         """
+        ledger = await self.keep_to_released(ledger)
         attempt = ledger.last
         if attempt is None or attempt.handle is None or attempt.released:
             return ledger
-        other = await self._released_by_another_try(ledger, attempt)
-        if other is not None:
-            return self._save(ledger, replace(attempt, handle=other, released=True))
         await self._release(attempt.handle)
         ledger = self._save(ledger, replace(attempt, released=True))
         self.reached("after_release")
@@ -345,6 +379,17 @@ async def sweep(system: RemoteSystem, attempt: Attempt, say: Callable[[str], Non
                     f"cannot be discarded ({error})"
                 ) from error
             say(f"{candidate.handle.job_id} is a copy that landed late and never ran: discarded")
+
+
+def _submitted(attempt: Attempt, chosen: Candidate, try_number: int) -> Attempt:
+    return replace(
+        attempt,
+        state=AttemptState.SUBMITTED,
+        handle=chosen.handle,
+        released=not chosen.held,
+        waits=try_number,
+        parked="",
+    )
 
 
 def _names(found: Found) -> str:

@@ -131,11 +131,17 @@ async def wait_for_end(
                 say.info("%s: its time limit has passed; it goes on, and nobody waits for it", wait.job)
                 return _event(wait, News(status=watch.last), timed_out=True)
             else:
-                why = "it has not ended since its cancel was asked for" if timed_out else "its time limit has passed"
+                why = "it has not ended since its cancel was asked for" if timed_out else _why(wait)
                 timed_out = True
                 await cancel(poller, wait, say, why)
                 act_at = now() + pause
                 pause = min(pause * 2, CANCEL_SELDOM)
+
+
+def _why(wait: Wait) -> str:
+    # A step that began to wait when its time was up already waits for an end that a person wants.
+    wanted = datetime.fromisoformat(wait.deadline) <= datetime.fromisoformat(wait.deferred)
+    return "a person wants its end" if wanted else "its time limit has passed"
 
 
 async def kill(poller: ConnectionPoller, wait: Wait, say: Say, state: Callable[[], Awaitable[str | None]]) -> None:

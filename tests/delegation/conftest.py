@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from fakes import REGISTRATION, STEP, WORLDS, World
+from step_life import airflow as airflow
 
 from airflow_enterprise_orch.delegation import system
 from airflow_enterprise_orch.delegation.system import Protection

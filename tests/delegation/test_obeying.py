@@ -55,6 +55,13 @@ def test_after_an_edit_of_the_retries_it_is_obeyed_and_the_next_clear_is_told_ap
     assert not of_try(cells, 3, 9 + 1, retries=7).applies(SKIP)
 
 
+def test_a_wish_whose_place_a_newer_word_took_is_over_for_every_try() -> None:
+    cells = Cells()
+    of_try(cells, 1, 3).mark(SKIP, "replaced by an answer", over=True)
+    assert not of_try(cells, 2, 3).applies(SKIP)
+    assert read_obeyed(cells)["k1"].over
+
+
 def test_a_late_write_of_an_earlier_try_takes_nothing_back() -> None:
     cells = Cells()
     of_try(cells, 3, 9, retries=7).mark(SKIP, "skipped")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_enterprise_orch.delegation.conduct_types import Asked
 from airflow_enterprise_orch.delegation.ledger_store import LEDGER_PREFIX, SENT_PREFIX
+from airflow_enterprise_orch.delegation.obeying import OBEYED_PREFIX
 from airflow_enterprise_orch.delegation.system import Protection
 
 from .remote import SETTLE
@@ -64,6 +65,23 @@ class Clear:
     excused: bool = False
 
 
+@dataclass
+class End:
+    """A wish for how the step is to end.
+
+    :param obeyed: the task wrote down what became of it.
+    :param over: a person cleared the step after that, or another wish took its place.
+    """
+
+    id: str
+    what: str
+    at: float
+    run: int
+    leave_job: bool = False
+    obeyed: bool = False
+    over: bool = False
+
+
 def closed_in(ledger: dict[str, Any]) -> set[tuple[str, str]]:
     """Return key and verdict of every closed attempt."""
     return {(entry["key"], entry["verdict"]) for entry in ledger["attempts"] if entry["state"] == "closed"}
@@ -80,6 +98,8 @@ class Judge:
         self.first_sent: dict[str, float] = {}
         self.clears: list[Clear] = []
         self.wishes: list[float] = []
+        self.held_since = -1.0
+        self.ends: list[End] = []
         self.decided_keys: set[str] = set()
         self.proven: set[str] = set()
         self.closed: set[tuple[str, str]] = set()
@@ -100,6 +120,7 @@ class Judge:
         """A request with ``key`` leaves."""
         schedule, remote = self.schedule, self.schedule.remote
         run = schedule.run_of(key)
+        self._against_a_wish(key, run)
         self.first_sent.setdefault(key, schedule.scheduler.time)
         two_phase = remote.protection is Protection.TWO_PHASE
         for other in schedule.keys:
@@ -110,6 +131,18 @@ class Judge:
                     self.violation("no attempt while the one before is open", f"{key} is sent while {job} may run")
             if remote.in_flight.get(other) and not two_phase and not remote.by_key(other):
                 self.violation("no attempt while the one before is open", f"{key} is sent while {other} may land")
+
+    def _against_a_wish(self, key: str, run: int) -> None:
+        """Nothing leaves when the process that sends began after somebody wished that nothing does."""
+        schedule = self.schedule
+        actor = schedule.scheduler.current
+        worker = schedule.worker_of.get(actor) if actor is not None else None
+        if worker is None or run != schedule.life.run:
+            return
+        if 0 <= self.held_since < worker.began:
+            self.violation("a held step hands nothing over", key)
+        if self.end is not None and self.end.run == run and self.end.at < worker.began:
+            self.violation("a step that is to end hands nothing over", f"{key} leaves in spite of {self.end}")
 
     def started(self, job: Job) -> None:
         """A job begins to run."""
@@ -133,6 +166,8 @@ class Judge:
         limit = schedule.life.step.time_limit
         if limit is not None and schedule.scheduler.time >= min(sent, since) + limit:
             return
+        if self.end is not None and self.end.run == schedule.run_of(key):
+            return
         if not any(at >= since for at in self.wishes):
             self.violation("no job is cancelled unless somebody wants it", key)
 
@@ -148,6 +183,11 @@ class Judge:
 
     def written(self, cell: str, before: Any, value: Any, *, late: bool) -> None:
         """The store has changed."""
+        if cell.startswith(OBEYED_PREFIX):
+            for end in self.ends:
+                end.obeyed |= end.id == value["wish"]
+                end.over |= end.id == value["wish"] and value["over"]
+            return
         if cell.startswith(SENT_PREFIX):
             if value.get("sends") and not late:
                 self._announced(value)
@@ -233,11 +273,50 @@ class Judge:
             self.violation("parked only when nobody can know", f"{reason}, before the settle time")
 
     def left_alone(self, how: str) -> None:
-        """The step is held or skipped: nothing of it may be out there."""
-        remote = self.schedule.remote
+        """The step is held, or ends because somebody wished it: nothing of it may be out there unproved."""
+        remote, ledger = self.schedule.remote, self.schedule.attempts()
+        by_word = {entry["key"] for entry in ledger if entry.get("closed_by", "").startswith("person:")}
         for job in remote.jobs:
-            if job.run == self.schedule.life.run and not job.over and (job.released or not self._two_phase):
-                self.violation("hold and skip are for steps that have not started", f"{how} while {job} may run")
+            may_run = not job.over and (job.released or not self._two_phase)
+            if job.run == self.schedule.life.run and may_run and job.key not in by_word:
+                self.violation("no wish parts a step from its job", f"{how} while {job} may run")
+        for key, count in remote.in_flight.items():
+            mine = self.schedule.run_of(key) == self.schedule.life.run
+            if count and mine and not self._two_phase and key not in by_word and not remote.by_key(key):
+                self.violation("no wish parts a step from its job", f"{how} while a request with {key} may land")
+
+    def completed(self) -> bool:
+        """Tell whether the step succeeds because a person completed it."""
+        last = self.schedule.last_attempt()
+        if last is not None and last["state"] == "closed" and last["verdict"] != "failure":
+            return False  # judged like any other success
+        mine = [end for end in self.ends if end.what == "complete" and end.run == self.schedule.life.run]
+        if not mine:
+            return False
+        # Another wish may have taken its place since the process looked.
+        if not any(end.obeyed for end in mine):
+            self.violation("each wish that is obeyed is written down", str(mine[-1]))
+        self.left_alone("it is completed")
+        return True
+
+    @property
+    def end(self) -> End | None:
+        """How a person wants the step to end now."""
+        return self.ends[-1] if self.ends and not self.ends[-1].over else None
+
+    def wished_for(self, what: str, wish_id: str, *, leave_job: bool) -> None:
+        """A person leaves a wish."""
+        now, run = self.schedule.scheduler.time, self.schedule.life.run
+        self.overruled()
+        if what == "hold":
+            self.held_since = now
+            return
+        self.wished()
+        self.ends.append(End(wish_id, what, now, run, leave_job))
+
+    def released(self) -> None:
+        """The hold is lifted."""
+        self.held_since = -1.0
 
     @property
     def _two_phase(self) -> bool:
@@ -247,10 +326,19 @@ class Judge:
 
     def cleared(self, state: str) -> None:
         self.wished()
+        end = self.end
+        if end is not None and end.run == self.schedule.life.run and not end.obeyed:
+            return  # it is obeyed first
+        self.over_by_clear()
         if state not in ("running", "restarting", "gone"):
             last = self.schedule.last_attempt()
             open_key = last["key"] if last is not None and last["state"] != "closed" else ""
             self.clears.append(Clear(self.schedule.scheduler.time, self.schedule.life.run, state, open_key))
+
+    def over_by_clear(self) -> None:
+        """A person clears the step: what was obeyed is not obeyed again."""
+        if self.end is not None and self.end.obeyed:
+            self.end.over = True
 
     def wished(self) -> None:
         """A person wants something that ends jobs."""

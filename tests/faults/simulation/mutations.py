@@ -10,13 +10,15 @@ from typing import Any
 from unittest.mock import patch
 
 from airflow_enterprise_orch.delegation import conduct, waiting
-from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState, Verdict
+from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState, Verdict, closed
 from airflow_enterprise_orch.delegation.job import Ending, JobHandle, JobResult
 from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import LedgerStore, sent_cell
+from airflow_enterprise_orch.delegation.obeying import Obedience
 from airflow_enterprise_orch.delegation.outcome import Judgement, OutcomeRules
 from airflow_enterprise_orch.delegation.submission import Submission
 from airflow_enterprise_orch.delegation.system import Found, Protection
+from airflow_enterprise_orch.delegation.wished import Wished
 from airflow_enterprise_orch.errors import AnswerLost
 
 from . import remote
@@ -171,6 +173,68 @@ def _begin_while_open() -> list[Patch]:
     return [(Ledger, "next_move", eager)]
 
 
+def _end_without_cancel() -> list[Patch]:
+    """A step that is to be skipped ends at once, whatever its job does."""
+
+    async def ends(self: Wished, end: Any) -> Any:
+        return self.over(end)
+
+    return [(Wished, "_ends", ends)]
+
+
+def _believe_cancel() -> list[Patch]:
+    """A cancel is taken to have worked because it was asked for."""
+
+    async def bring_down(self: Wished, attempt: Attempt, _end: Any) -> None:
+        if attempt.handle is not None:
+            async with self.conduct.site.open() as system:
+                with suppress(AnswerLost):
+                    await system.cancel(attempt.handle)
+        now = self.conduct.clock.now()
+        self.conduct.store.save(closed(attempt, Verdict.FAILURE, at=now, kind="cancelled", message="asked for"))
+
+    return [(Wished, "_bring_down", bring_down)]
+
+
+def _absent_is_never() -> list[Patch]:
+    """Work that was sent and is not to be seen is taken for work that never arrives."""
+
+    async def withdraw(self: Submission, ledger: Ledger, attempt: Attempt) -> Ledger:
+        sighting = await self.system.find(attempt.key)
+        if isinstance(sighting, Found):
+            return await real(self, ledger, attempt)
+        never = closed(attempt, Verdict.FAILURE, at=self.clock.now(), kind="cancelled", message="not seen")
+        return self._save(ledger, never)
+
+    real = Submission.withdraw
+    return [(Submission, "withdraw", withdraw)]
+
+
+def _hold_is_late() -> list[Patch]:
+    """A hold is forgotten when the work may have been sent before."""
+    hold = Wished._hold
+
+    async def forgetful(self: Wished, wish: Any) -> Any:
+        return None if self.conduct.store.may_be_out_there else await hold(self, wish)
+
+    return [(Wished, "_hold", forgetful)]
+
+
+def _obey_for_ever() -> list[Patch]:
+    """A wish is obeyed again after a person cleared the step to run it."""
+    return [(Obedience, "applies", lambda _self, _wish: True)]
+
+
+def _obey_once() -> list[Patch]:
+    """A wish that was obeyed binds no later try, whoever asked for that."""
+    return [(Obedience, "applies", lambda self, wish: self.newest(wish) is None)]
+
+
+def _unsigned() -> list[Patch]:
+    """That a wish was obeyed is not written down."""
+    return [(Obedience, "mark", lambda *_arguments, **_more: None)]
+
+
 MUTATIONS: dict[str, Callable[[], list[Patch]]] = {
     "skip_find": _skip_find,
     "no_second_claim": _no_second_claim,
@@ -185,6 +249,13 @@ MUTATIONS: dict[str, Callable[[], list[Patch]]] = {
     "no_fence": _no_fence,
     "clear_is_forgotten": _clear_is_forgotten,
     "begin_while_open": _begin_while_open,
+    "end_without_cancel": _end_without_cancel,
+    "believe_cancel": _believe_cancel,
+    "absent_is_never": _absent_is_never,
+    "hold_is_late": _hold_is_late,
+    "obey_for_ever": _obey_for_ever,
+    "obey_once": _obey_once,
+    "unsigned": _unsigned,
 }
 
 

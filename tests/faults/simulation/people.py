@@ -24,6 +24,9 @@ ACTS = (
     "delete run",
     "hold",
     "skip",
+    "complete",
+    "complete, leave the job",
+    "cancel",
     "edit retries",
     "repoint",
     "outage",
@@ -32,7 +35,15 @@ ACTS = (
     "purge",
     "foreign hold",
 )
-DECIDED = (parking.SUBMIT, parking.FAIL, parking.SUCCEEDED, parking.RUN_AGAIN, parking.KEEP)
+WISHES = {
+    "hold": ("hold", {}),
+    "skip": ("skip", {}),
+    "complete": ("complete", {"value": {}}),
+    "complete, leave the job": ("complete", {"value": {}, "leave_job": True}),
+    "cancel": ("cancel", {}),
+}
+"""Acts that leave a wish, and what it says."""
+DECIDED = (parking.SUBMIT, parking.DID_NOT_RUN, parking.FAIL, parking.SUCCEEDED, parking.RUN_AGAIN, parking.KEEP)
 
 
 class People:
@@ -41,13 +52,16 @@ class People:
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
         self.looks = 0
+        self.wishes = 0
 
     def act(self, what: str) -> None:
         """Do something now, if it makes sense now."""
         schedule, life, remote = self.schedule, self.schedule.life, self.schedule.remote
         state = life.state
-        if state == "gone" and what in ("clear", "mark failed", "mark success", "delete run"):
+        if state == "gone" and (what in WISHES or what in ("clear", "mark failed", "mark success", "delete run")):
             return
+        if what in WISHES and state in ("success", "skipped"):
+            return  # the action refuses: there is nothing to hold or to end any more
         now = schedule.scheduler.time
         jobs = [job for job in remote.jobs if job.run == life.run]
         if what == "purge" and not self._purgeable(jobs):
@@ -68,11 +82,10 @@ class People:
         elif what == "delete run":
             schedule.judge.wished()
             schedule.judge.overruled()
+            schedule.judge.released()
             life.delete()
-        elif what in ("hold", "skip"):
-            schedule.wish = what
-            schedule.judge.overruled()
-            schedule.scheduler.after(200.0, self._unhold)
+        elif what in WISHES:
+            self._wish(what)
         elif what == "edit retries":
             life.retries += 1
             schedule.judge.overruled()
@@ -116,8 +129,22 @@ class People:
 
         self.schedule.scheduler.after((30.0, 900.0)[self.schedule.choices.among("held for", 2)], release)
 
-    def _unhold(self) -> None:
-        self.schedule.wish = ""
+    def _wish(self, what: str) -> None:
+        schedule = self.schedule
+        kind, more = WISHES[what]
+        self.wishes += 1
+        schedule.judge.wished_for(kind, f"w{self.wishes}", leave_job="leave_job" in more)
+        schedule.life.wish(kind, self.wishes, **more)
+        if kind == "hold":
+            seconds = (200.0, 5000.0)[schedule.choices.among("held until", 2)]
+            schedule.scheduler.after(seconds, self.release)
+
+    def release(self) -> None:
+        """Lift the hold of the run that there is now."""
+        if self.schedule.life.state != "gone":
+            self.wishes += 1
+            self.schedule.judge.released()
+            self.schedule.life.release(self.wishes)
 
     def point_back(self) -> None:
         self.schedule.remote.points_to = HOME
@@ -169,13 +196,14 @@ class People:
             self.point_back()
             remote.points_to = there[0].where
         again = [(parking.LOOK_AGAIN, "")] if self.looks < 6 else []
-        if parking.SUBMIT in asked.options:
+        did_not_run = next((option for option in (parking.SUBMIT, parking.DID_NOT_RUN) if option in asked.options), "")
+        if did_not_run:
             if there:
                 ran = [job for job in there if job.ran] or there[:1]
                 return [(parking.LOOK_AGAIN, ""), (parking.ADOPT, ran[0].handle.job_id)]
             if jobs:
                 return [(parking.FAIL, "")]
-            return [(parking.SUBMIT, ""), (parking.FAIL, ""), *again]
+            return [(did_not_run, ""), (parking.FAIL, ""), *again]
         job = self._job_of(asked.key)
         if job is None or (job.over and not job.ended_well):
             return [(parking.FAIL, ""), *again]
@@ -205,5 +233,6 @@ class People:
         self.schedule.count(f"tidied: {life.state}")
         self.schedule.scheduler.tell("# people: clear an orphan")
         self.schedule.judge.wished()
+        self.schedule.judge.over_by_clear()
         life.clear()
         return True

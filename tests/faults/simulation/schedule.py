@@ -77,7 +77,6 @@ class Schedule:
         self.late_writes = 0
         self.late_landed = False
         self.blocked_until = -1.0
-        self.wish = ""
         self.after_find: Callable[[Sighting], Sighting] | None = None
         self.twins = True
         self.real_json = seed % 16 == 0
@@ -239,9 +238,11 @@ class Schedule:
         try:
             self.life.begin()
             self.scheduler.run()
-            self.wish, self.blocked_until = "", -1.0
+            self.blocked_until = -1.0
+            self.people.release()
             self.people.point_back()
             self.choices.budget = 0
+            self.scheduler.run()
             for _ in range(5):
                 if not self.people.tidy():
                     break

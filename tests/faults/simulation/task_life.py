@@ -9,7 +9,7 @@ sleeps. (``airflow/models/taskinstance.py``: ``clear_task_instances``, ``prepare
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_enterprise_orch.delegation.conduct import Conduct
 from airflow_enterprise_orch.delegation.conduct_types import Again, Asked, Done, Failed, Held, Next, Skipped, Wait
-from airflow_enterprise_orch.delegation.control import Wish, Wishes
+from airflow_enterprise_orch.delegation.control import CONTROL_KEY, Wishes, read_wishes, with_wish, without_wish
 from airflow_enterprise_orch.delegation.ledger import RetryRule, TaskTry
 from airflow_enterprise_orch.delegation.ledger_store import LedgerStore
 from airflow_enterprise_orch.delegation.outcome import OutcomeRules, OutputRule
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from .schedule import Schedule
 
-HOLD_LOOK = 60.0
+HOLD_LOOK = 3600.0
 END_STATES = ("success", "failed", "skipped", "gone")
 RESTS = ("success", "failed", "skipped", "awaiting_input")
 
@@ -70,12 +70,16 @@ class SimulatedStep:
     def judge(self, consequence: str) -> tuple[OutcomeRules, Sequence[OutputRule]]:
         return JUDGED
 
+    def completed(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        return given
+
 
 @dataclass
 class SimulatedSite:
     """The connection, and what people wish."""
 
     schedule: Schedule
+    cells: SimulatedCells
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[RemoteSystem]:
@@ -84,13 +88,11 @@ class SimulatedSite:
             raise ConnectionBlocked("sim", "blocked", "lift it")
         yield System(self.schedule.remote)
 
-    def wishes(self) -> Wishes:
+    def wishes(self, *, holds: bool = True) -> Wishes:
         self.schedule.point("wishes")
-        wish = self.schedule.wish
-        return Wishes(
-            hold=Wish("hold", "ann", "month end") if wish == "hold" else None,
-            skip=Wish("skip", "ann", "not today") if wish == "skip" else None,
-        )
+        control = self.cells.get(CONTROL_KEY)
+        now = self.schedule.scheduler.now()
+        return read_wishes(control, None, stream="sim", system="sim", connection="sim", now=now)
 
 
 @dataclass
@@ -117,6 +119,7 @@ class Worker:
     method: str
     arguments: dict[str, Any]
     should_retry: bool
+    began: float = 0.0
     actor: Actor | None = None
     stopped: bool = False
     reported: bool = False
@@ -193,7 +196,8 @@ class TaskLife:
             return
         self._enter("running")
         eligible = self.try_number <= self.max_tries
-        worker = Worker(ti_id, self.try_number, self.max_tries, self.method, self.arguments, eligible)
+        began = self.schedule.scheduler.time
+        worker = Worker(ti_id, self.try_number, self.max_tries, self.method, self.arguments, eligible, began)
         self.worker = worker
         self.workers.append(worker)
         worker.actor = self.schedule.scheduler.spawn(
@@ -234,7 +238,7 @@ class TaskLife:
         conduct = Conduct(
             name="sim.job on connection 'sim'",
             step=self.step,
-            site=SimulatedSite(schedule),
+            site=SimulatedSite(schedule, cells),
             store=LedgerStore(cells, TaskTry(worker.try_number, worker.max_tries, self.retries)),
             clock=SimulatedClock(schedule),
             try_id=str(worker.ti_id),
@@ -264,7 +268,8 @@ class TaskLife:
         self.schedule.count(f"report: {type(comes_next or failure).__name__}")
         match comes_next:
             case Done():
-                self.schedule.judge.succeeded(self)
+                if not self.schedule.judge.completed():
+                    self.schedule.judge.succeeded(self)
                 self._enter("success")
             case Wait(attempt, deadline):
                 self._enter("deferred")
@@ -276,14 +281,16 @@ class TaskLife:
                 self._enter("awaiting_input")
                 self.schedule.people.asked(self.ti_id, comes_next)
             case Held():
-                self.schedule.judge.left_alone("held")
+                self.schedule.judge.left_alone("it is held")
                 self.same_try, self.method, self.arguments = True, "start", {}
                 self._soon(HOLD_LOOK, "up_for_reschedule")
             case Skipped():
-                self.schedule.judge.left_alone("skipped")
+                self.schedule.judge.left_alone("it is skipped")
                 self.schedule.judge.overruled()
                 self._enter("skipped")
             case Failed(message):
+                if "was left alone" in message:
+                    self.schedule.judge.gave_up("the job that was left alone has not ended")
                 self._failed(worker, AirflowFailException(message))
             case Again(message, delay):
                 self._failed(worker, RunAgain(message, delay))
@@ -368,6 +375,35 @@ class TaskLife:
         self.same_try = False
         self.question = None
         self._soon(1.0, "none")
+
+    def wish(self, what: str, number: int, **more: Any) -> None:
+        """Leave a wish, and have the task look, as the action does."""
+        said = {"id": f"w{number}", "by": "ann", "reason": "because", "at": self.schedule.scheduler.now().isoformat()}
+        self._control(with_wish(self.stored.values.get(CONTROL_KEY), what, {**said, **more}))
+        if what != "hold":
+            self.nudge()
+
+    def release(self, number: int) -> None:
+        """Lift the hold, and wake the step."""
+        said = {"id": f"r{number}", "by": "ann", "reason": "done", "at": self.schedule.scheduler.now().isoformat()}
+        self._control(without_wish(self.stored.values.get(CONTROL_KEY), "hold", said))
+        self._wake()
+
+    def _control(self, record: dict[str, Any]) -> None:
+        self.stored.values[CONTROL_KEY] = record
+
+    def nudge(self) -> None:
+        """Have the task look at its wishes: what waits for long is woken or cleared."""
+        running = self.state == "running" and self.schedule.choices.among("restarts", 2)
+        if running or self.state in ("deferred", "awaiting_input", "failed"):
+            self.clear()
+        else:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self.state == "up_for_reschedule":
+            self.same_try, self.method, self.arguments = True, "start", {}
+            self._soon()
 
     def mark(self, state: str) -> None:
         """Mark the task as failed or as a success."""

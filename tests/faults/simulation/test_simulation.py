@@ -27,7 +27,7 @@ POLLING_CHUNKS = 4
 POLLING_CHUNK = 50
 
 POINTS = ("before_claim", "after_claim", "before_send", "after_answer", "after_persist", "after_release_sent",
-          "after_release", "before_result", "after_result", "after_close")  # fmt: skip
+          "after_release", "before_result", "after_result", "after_close", "before_obeyed", "after_obeyed")  # fmt: skip
 
 
 @cache
@@ -59,7 +59,11 @@ def test_the_dangerous_moments_are_reached() -> None:
         "trigger moves", "triggerer dies", "on_kill: while deferred", "on_kill: while none", "on_kill: while failed",
         "trigger: dropped before it started", "act: restart system while deferred", "report: refused",
         "answer: It did not run: hand it over", "answer: The job succeeded", "answer: Look again",
-        "answer: Fail the step", "fault: listed late",
+        "answer: Fail the step", "answer: It did not run", "fault: listed late",
+        *(f"act: {act} while {state}" for act in ("hold", "skip", "complete", "complete, leave the job", "cancel")
+          for state in ("none", "queued", "running", "deferred", "failed", "up_for_retry")),
+        *(f"act: {act} while awaiting_input" for act in ("skip", "complete")),
+        *(f"act: {act} while up_for_reschedule" for act in ("skip", "cancel")),
     ]  # fmt: skip
     assert [name for name in at_least_once if not counts[name]] == []
     assert [
@@ -107,19 +111,28 @@ def test_the_recorded_choices_alone_bring_the_same_schedule() -> None:
 
 PROMISES = {
     "skip_find": ("one job per attempt", "no resend before the settle time"),
-    "no_second_claim": ("one job per attempt", "nothing is lost", "no attempt while the one before is open"),
+    "no_second_claim": ("one job per attempt", "nothing is lost", "no attempt while the one before is open",
+                        "no failure of a job that succeeded", "closed only by proof"),
     "no_read_back": ("one job per attempt", "nothing is lost"),
-    "no_recall": ("one job per attempt", "nothing is lost", "no attempt while the one before is open"),
+    "no_recall": ("one job per attempt", "nothing is lost", "no attempt while the one before is open",
+                  "closed only by proof"),
     "trust_on_kill": ("no job is cancelled unless somebody wants it",),
     "no_settle": ("no resend before the settle time", "parked only when nobody can know"),
-    "release_any": ("one job per attempt",),
+    "release_any": ("one job per attempt", "no attempt while the one before is open"),
     "retry_unprotected": ("one job per attempt", "no resend before the settle time"),
     "believe_release": ("every step comes to an end", "nothing is lost"),
     "believe_the_best": ("no success without proof",),
     "no_fence": ("one job per attempt", "no attempt while the one before is open", "nothing is lost"),
     "clear_is_forgotten": ("a clear runs the work again",),
     "begin_while_open": ("nothing is lost", "no attempt while the one before is open"),
-}
+    "end_without_cancel": ("no wish parts a step from its job", "nothing is lost"),
+    "believe_cancel": ("closed only by proof", "no failure of a job that succeeded"),
+    "absent_is_never": ("closed only by proof",),
+    "hold_is_late": ("a held step hands nothing over",),
+    "obey_for_ever": ("a clear runs the work again",),
+    "obey_once": ("a step that is to end hands nothing over",),
+    "unsigned": ("each wish that is obeyed is written down", "a clear runs the work again"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("mutation", sorted(MUTATIONS))
