@@ -142,6 +142,9 @@ Priority = Annotated[
     WithJsonSchema({"anyOf": [{"enum": list(PRIORITIES)}, {"type": "integer", "minimum": 1, "maximum": MAX_PRIORITY}]}),
 ]
 
+Restart = Literal["never", "ask"]
+"""What an action to run a step again meets."""
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),

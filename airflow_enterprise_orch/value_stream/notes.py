@@ -22,7 +22,7 @@ RESERVED = frozenset({
 
 COMPENSATE_KEYS = ("outcome", "retry", "time_limit", "resource")
 """What the work that undoes a step can say beside itself."""
-COMMON_KEYS = ("title", "after", "group", "priority", "due")
+COMMON_KEYS = ("title", "after", "group", "priority", "due", "restart")
 """What every step may have."""
 
 

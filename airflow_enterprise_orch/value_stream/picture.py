@@ -17,7 +17,9 @@ What it holds; what is empty is left out, except in ``steps``' ``id``, ``title``
                 "kind": step type ("mainframe.job"), airflow, branch, decision, approval, choice, wait, wait_for,
                 fail or stream,
                 "type": title of the step type, "system", "connection", "resource": {"pool", "slots"}, "time_limit",
-                "retry": true, "for_each": param, "tasks": {task id: kind of paths.TaskKind}, its helpers'
+                "retry": true, "restart": "never" or "ask", "for_each": param,
+                "outputs": {name: type}, its own ones; of a decision all
+                "tasks": {task id: kind of paths.TaskKind}, its helpers'
                 "undo": {"kind", "system", "stack", "connection"},
                 branch: "match", "rules": [{"when", "then"}], "otherwise": [ids]
                 decision: "hit", "inputs", "rows", "otherwise", "outputs"
@@ -127,6 +129,7 @@ def _step(stream: ValueStream, paths: Paths, step: steps.Step) -> dict[str, Any]
         **_told(
             group=step.group,
             due=step.due.to_plan(zone) if step.due is not None else None,
+            restart=step.restart,
             tasks=helpers,
             undo=_work(step.compensation) if step.compensation is not None else None,
         ),
@@ -140,6 +143,7 @@ def _kind(step: steps.Step) -> dict[str, Any]:
             retry=bool(step.retry),
             resource=step.resource and {"pool": step.resource.pool, "slots": step.resource.slots},
             for_each=step.for_each and step.for_each.item.removeprefix("params."),
+            outputs=_outputs(step),
         )
     kind, stack = next((kind, stack) for of, kind, stack in _KINDS if isinstance(step, of))
     return {"kind": kind, "stack": stack, **_own(step)}
@@ -157,7 +161,7 @@ def _work(step: steps.DelegatedStep) -> dict[str, Any]:
 
 def _own(step: steps.Step) -> dict[str, Any]:
     if isinstance(step, steps.AirflowStep):
-        return {"operator": step.operator, **_told(retry=bool(step.retry))}
+        return {"operator": step.operator, **_told(retry=bool(step.retry), outputs=_outputs(step))}
     if isinstance(step, steps.BranchStep):
         rules = [{"when": rule.when, "then": list(rule.then)} for rule in step.rules]
         return {"match": step.match, "rules": rules, "otherwise": list(step.otherwise)}
@@ -173,7 +177,12 @@ def _own(step: steps.Step) -> dict[str, Any]:
         return asked
     if isinstance(step, WaitStep | WaitForStep):
         return {"until": step.words()}
-    return {"runs": step.run} if isinstance(step, steps.SubStreamStep) else {}
+    return {"runs": step.run, **_told(outputs=_outputs(step))} if isinstance(step, steps.SubStreamStep) else {}
+
+
+def _outputs(step: steps.DelegatedStep | steps.AirflowStep | steps.SubStreamStep) -> dict[str, str]:
+    """Return the types of a step's own outputs, which whoever completes it must give."""
+    return {name: output.type for name, output in sorted(step.outputs.items())}
 
 
 def _defaults(stream: ValueStream) -> dict[str, Any]:

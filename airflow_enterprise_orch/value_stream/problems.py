@@ -96,11 +96,15 @@ MAX_GUESSED = 200
 """Longer words are not compared with others: that takes long, and helps nobody."""
 
 
+_NOT_MEANT = {("retry", "restart")}
+"""Words that look alike and that nobody takes for one another: both are keys, of different steps."""
+
+
 def closest(word: str, known: Iterable[str]) -> str:
     """Return what was probably meant by ``word``, or ""."""
     if len(word) > MAX_GUESSED:
         return ""
-    candidates = sorted(known)
+    candidates = sorted(candidate for candidate in known if (word, candidate) not in _NOT_MEANT)
     longer = [candidate for candidate in candidates if len(word) >= 3 and candidate.startswith(word)]
     if len(longer) == 1:
         return longer[0]

@@ -13,6 +13,7 @@ from airflow_enterprise_orch.value_stream.model_types import (
     Part,
     PoolName,
     Priority,
+    Restart,
     StepIds,
     Text,
 )
@@ -59,6 +60,10 @@ class BaseStep(Part):
         None, description="Which steps go first where not all can; without it the stream's priority."
     )
     due: Due | None = Field(None, description="By when the step must be over; what is late is told by alerts.")
+    restart: Restart | None = Field(
+        None,
+        description="What an action to run it again meets when it has run: never refuses it, ask wants it confirmed.",
+    )
 
     @property
     def facts(self) -> Mapping[str, str]:

@@ -60,6 +60,26 @@ def test_it_tells_the_rules_and_the_business_of_the_shipped_order() -> None:
     assert all(step["stack"] == "mainframe" and step["system"] == "mainframe" for step in jobs)
 
 
+def test_it_tells_what_an_action_must_know_of_a_step() -> None:
+    text = """
+value_stream: s
+title: S
+business: {domain: D, owner: o}
+steps:
+  count:
+    unix.script: {connection: c, command: /count}
+    outputs: {total: {log: log, match: 'TOTAL=([0-9]+)', type: integer}}
+    restart: ask
+  pay: {after: [count], restart: never, wait_until: {for: 1h}}
+  after: {after: [pay], wait_until: {for: 1h}}
+"""
+    stream = ValueStream.load(text, name="s.yaml")
+    steps = {step["id"]: step for step in json.loads(picture_text(stream, Paths(stream)))["steps"]}
+    assert (steps["count"]["restart"], steps["count"]["outputs"]) == ("ask", {"total": "integer"})
+    assert steps["pay"]["restart"] == "never"
+    assert "restart" not in steps["after"]
+
+
 def test_its_text_is_the_same_in_every_process() -> None:
     program = (
         "import sys; from pathlib import Path\n"
