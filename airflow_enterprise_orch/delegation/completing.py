@@ -50,15 +50,19 @@ def checked_outputs(
 
 
 def checked_step_outputs(
-    given: Mapping[str, Any], outputs: Mapping[str, Mapping[str, Any]], kind: StepType
+    given: Mapping[str, Any],
+    outputs: Mapping[str, Mapping[str, Any]],
+    kind: StepType,
+    more: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return what a person gave for a delegated step: its declared outputs, and facts that conditions can read.
 
     :param outputs: as the step declares them, each with its ``type``.
     :param kind: what the step is, which has the facts.
+    :param more: facts beyond those; name to CEL type.
     :raises OutputsInvalid: in one line.
     """
-    facts = {name: CEL_TYPES.get(cel, "string") for name, cel in kind.facts.items()}
+    facts = {name: CEL_TYPES.get(cel, "string") for name, cel in {**kind.facts, **(more or {})}.items()}
     declared = {name: str(output.get("type", "string")) for name, output in outputs.items()}
     checked = checked_outputs(given, declared, facts)
     if checked.get("outcome", OUTCOMES[0]) not in OUTCOMES:

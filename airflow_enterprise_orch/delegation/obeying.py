@@ -14,7 +14,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_enterprise_orch.delegation.control import ControlBroken
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 OBEYED_PREFIX = "orch.obeyed."
 OBEYED_VERSION = 1
+HOLD_LOOK = timedelta(hours=1)
+"""How often a held step looks for itself whether it is released; it holds no worker slot in between. A release wakes it
+at once."""
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 

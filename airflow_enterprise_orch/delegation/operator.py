@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, assert_never
 
 from airflow.sdk import BaseOperator, XComArg
@@ -38,6 +38,7 @@ from airflow_enterprise_orch.delegation.conduct_types import (
 )
 from airflow_enterprise_orch.delegation.ledger import RetryRule, TaskTry
 from airflow_enterprise_orch.delegation.ledger_store import Cells, LedgerStore
+from airflow_enterprise_orch.delegation.obeying import HOLD_LOOK
 from airflow_enterprise_orch.delegation.outcome import OutcomeRules, OutputRule
 from airflow_enterprise_orch.delegation.polling import utc_now
 from airflow_enterprise_orch.delegation.retry import INFRASTRUCTURE_RETRIES, DelegationRetryPolicy, RunAgain
@@ -55,10 +56,6 @@ if TYPE_CHECKING:
     from airflow.sdk import DAG, Context
 
     from airflow_enterprise_orch.delegation.work import Work
-
-HOLD_LOOK = timedelta(hours=1)
-"""How often a held step looks for itself whether it is released; it holds no worker slot in between. A release wakes it
-at once."""
 
 
 class DelegateOperator(BaseOperator):
@@ -321,6 +318,10 @@ class DelegateOperator(BaseOperator):
             )
             raise TemplateError(f"step {self.task_id!r} ({self.step}): {told}; nothing was handed over") from None
 
+    def completed(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the outputs that a person gave for the step; :raises OutputsInvalid: when they are not right."""
+        return checked_step_outputs(given, self.outputs, self.kind()[1])
+
     def checked_rules(self, consequence: str) -> tuple[OutcomeRules, list[OutputRule]]:
         """Return how a result is read; :raises TemplateError: when that cannot be told, and the consequence."""
         _, kind = self.kind()
@@ -355,8 +356,7 @@ class _Template:
         return self.operator.checked_rules(consequence)
 
     def completed(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        _, kind = self.operator.kind()
-        return checked_step_outputs(given, self.operator.outputs, kind)
+        return self.operator.completed(given)
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,14 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from airflow_enterprise_orch.errors import TemplateError
 from airflow_enterprise_orch.instance import visible_names
 from airflow_enterprise_orch.restricted_jinja import render_tree
+from airflow_enterprise_orch.value_stream.acted_on import ActedOn
 from airflow_enterprise_orch.value_stream.airflow_operators import OperatorRefused, find_operator
 
 if TYPE_CHECKING:
     import jinja2
     from airflow.sdk import Context
+
+    from airflow_enterprise_orch.delegation.control import Wish
 
 RETURNED = "return_value"
 _TYPES: Mapping[str, tuple[type, ...]] = {
@@ -37,7 +40,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
-class AirflowStep(BaseOperator):
+class AirflowStep(ActedOn):
     """Runs another operator in its place, also over a deferral.
 
     :param operator: its class path, which the deployment must allow, now as when the template was loaded.
@@ -49,6 +52,8 @@ class AirflowStep(BaseOperator):
     The task returns ``outcome`` and the outputs, not what the operator returned.
     """
 
+    asks_again = True
+    may_leave: ClassVar[Mapping[str, str]] = {"outcome": "string"}
     template_fields: Sequence[str] = ("arguments",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"arguments": "json"}
 
@@ -68,6 +73,7 @@ class AirflowStep(BaseOperator):
         self.operator = operator
         self.arguments = dict(arguments or {})
         self.outputs = {name: dict(rule) for name, rule in (outputs or {}).items()}
+        self.must_leave = {name: str(rule.get("type", "string")) for name, rule in self.outputs.items()}
         self.time_limit = time_limit
         self.stream = dict(stream or {})
         self._unrendered: TemplateError | None = None
@@ -87,6 +93,10 @@ class AirflowStep(BaseOperator):
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on where the operator deferred."""
         return self._run(context, lambda running: running.resume_execution(next_method, next_kwargs, context))
+
+    def completed(self, context: Mapping[str, Any], end: Wish) -> dict[str, Any]:
+        """Return what a person gave instead; what the operator has handed over is the operator's affair."""
+        return {"outcome": "success", **super().completed(context, end)}
 
     def on_kill(self) -> None:
         """Let the operator end what it started, if it can."""

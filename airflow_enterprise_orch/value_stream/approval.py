@@ -7,20 +7,24 @@ before it has any effect, because Airflow pushes no return value when the effect
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
+from airflow_enterprise_orch.delegation.completing import checked_outputs
 from airflow_enterprise_orch.instance import render_text
 from airflow_enterprise_orch.undoing import HELPER
+from airflow_enterprise_orch.value_stream.acted_on import ActedOn
 from airflow_enterprise_orch.value_stream.asking import answered, check_answered
 from airflow_enterprise_orch.value_stream.waiting import TellsWhileItWaits
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_enterprise_orch.delegation.control import Wish
 
 APPROVAL_KEY = "orch.approval"
 APPROVAL_VERSION = 1
@@ -29,7 +33,7 @@ OnTimeout = Literal["fail", "approve", "reject"]
 OnReject = Literal["fail", "skip"]
 
 
-class ApprovalStep(TellsWhileItWaits, ApprovalOperator):
+class ApprovalStep(TellsWhileItWaits, ActedOn, ApprovalOperator):
     """Waits for a person to approve or reject.
 
     What it leaves for later steps: ``approved`` (bool), ``outcome`` (``approved`` or ``rejected``), ``by`` (who, or
@@ -45,6 +49,7 @@ class ApprovalStep(TellsWhileItWaits, ApprovalOperator):
     :param stream: what the texts may see.
     """
 
+    asks_again = True
     # Airflow would render these with connections and variables in reach; they are rendered here instead.
     template_fields: Sequence[str] = ()
     FIXED: ClassVar[Mapping[str, list[str] | None]] = {
@@ -99,6 +104,15 @@ class ApprovalStep(TellsWhileItWaits, ApprovalOperator):
                 f"approval {self.task_id!r}: rejected by {answer['by']} at {answer['at']}; clear the step to ask again"
             )
         super().execute_complete(context, event)
+        return answer
+
+    def completed(self, context: Mapping[str, Any], end: Wish) -> dict[str, Any]:
+        """Approve in the name of who completes the step; a rejection is given where it is asked for."""
+        checked_outputs(end.value, {})
+        who = {"by": end.by, "by_id": "", "at": datetime.now(UTC).isoformat(), "timed_out": False}
+        answer = {"approved": True, "outcome": "approved", **who}
+        record = {"version": APPROVAL_VERSION, **answer, "reason": end.reason}
+        context["task_state_store"].set(APPROVAL_KEY, record, retention=NEVER_EXPIRE)
         return answer
 
     def skip(self, ti: Any, tasks: Iterable[Any]) -> None:

@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from airflow_enterprise_orch.instance import values_of
+from airflow_enterprise_orch.value_stream.acted_on import WITHOUT_COMPLETE, ActedOn
 from airflow_enterprise_orch.value_stream.choosing import ChoiceImpossible, Match, rules_that_hold
 from airflow_enterprise_orch.value_stream.decision_record import (
     DECISION_KEY,
@@ -31,7 +32,7 @@ from airflow_enterprise_orch.value_stream.overriding import override_of
 log = logging.getLogger(__name__)
 
 
-class BranchStep(BranchPythonOperator):
+class BranchStep(ActedOn, BranchPythonOperator):
     """Chooses the steps that come next.
 
     :param match: ``first``: the first rule that holds fires; ``all``: all that hold.
@@ -42,6 +43,7 @@ class BranchStep(BranchPythonOperator):
     :param always: tasks right after it that no choice skips.
     """
 
+    obeys = WITHOUT_COMPLETE  # which way is taken, an override says
     # Nothing here is for Airflow's Jinja, which would have connections and variables in reach.
     template_fields: Sequence[str] = ()
 

@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from airflow_enterprise_orch.instance import render_text
+from airflow_enterprise_orch.value_stream.acted_on import WITHOUT_COMPLETE, ActedOn
 from airflow_enterprise_orch.value_stream.asking import Answered, answered, check_answered
 from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY, Decision, Override
 from airflow_enterprise_orch.value_stream.overriding import override_of
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 FAIL = "fail"
 
 
-class ChoiceStep(TellsWhileItWaits, HITLOperator, BranchMixIn):
+class ChoiceStep(TellsWhileItWaits, ActedOn, HITLOperator, BranchMixIn):
     """Waits for a person to choose.
 
     What it leaves for later steps: ``outcome`` (the option's id), ``by`` (who, or ``nobody`` when the time limit
@@ -46,6 +47,8 @@ class ChoiceStep(TellsWhileItWaits, HITLOperator, BranchMixIn):
     """
 
     inherits_from_skipmixin = True
+    obeys = WITHOUT_COMPLETE  # which way is taken, an override says
+    asks_again = True
     # Airflow would render these with connections and variables in reach; they are rendered here instead.
     template_fields: Sequence[str] = ()
 

@@ -327,6 +327,7 @@ def _decision(stream: ValueStream, step: steps.DecisionStep) -> dict[str, Any]:
         "kinds": {name: declared[reads] for name, reads in step.inputs.items()},
         "rows": [row.model_dump(mode="json") for row in step.rows],
         "otherwise": step.otherwise,
+        "leaves": dict(step.outputs),
         "doc_md": "\n".join(lines),
     }
 

@@ -9,20 +9,22 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from airflow_enterprise_orch.instance import values_of
+from airflow_enterprise_orch.value_stream.acted_on import ActedOn
 from airflow_enterprise_orch.value_stream.choosing import ChoiceImpossible, row_that_counts
-from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY, RULES, Decision, ways_of_rules
+from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY, RULES, Decision, Override, ways_of_rules
 from airflow_enterprise_orch.value_stream.decision_table import Hit
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_enterprise_orch.delegation.control import Wish
 
-class DecisionStep(BaseOperator):
+
+class DecisionStep(ActedOn):
     """Reads values off a table.
 
     :param hit: ``first`` or ``unique``.
@@ -30,6 +32,7 @@ class DecisionStep(BaseOperator):
     :param kinds: name to CEL type.
     :param rows: ``{"when": {input: cell}, "then": {output: value}}``.
     :param otherwise: the outputs when no row fits; None when there must be one.
+    :param leaves: the outputs, name to type.
     """
 
     # Nothing here is for Airflow's Jinja, which would have connections and variables in reach.
@@ -43,12 +46,14 @@ class DecisionStep(BaseOperator):
         kinds: Mapping[str, str],
         rows: Sequence[Mapping[str, Any]],
         otherwise: Mapping[str, Any] | None = None,
+        leaves: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.hit, self.inputs, self.kinds = hit, dict(inputs), dict(kinds)
         self.rows = [{"when": dict(row["when"]), "then": dict(row["then"])} for row in rows]
         self.otherwise = dict(otherwise) if otherwise is not None else None
+        self.must_leave = dict(leaves or {})
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Decide, keep the record, and return the outputs.
@@ -75,6 +80,17 @@ class DecisionStep(BaseOperator):
         )
         context["task_state_store"].set(DECISION_KEY, record.to_json(), retention=NEVER_EXPIRE)
         self.log.info("%s", record.sentence())
+        return outputs
+
+    def completed(self, context: Mapping[str, Any], end: Wish) -> dict[str, Any]:
+        """Keep that a person gave the outputs, and return them."""
+        outputs = super().completed(context, end)
+        ways, by = ways_of_rules(self.rows, self.otherwise), Override(end.by, end.reason)
+        at = datetime.now(UTC)
+        record = Decision(
+            "table", self.hit, ways, {}, (), end.by, at, outputs=outputs, reads=self.inputs, overridden=by
+        )
+        context["task_state_store"].set(DECISION_KEY, record.to_json(), retention=NEVER_EXPIRE)
         return outputs
 
     def decide(self, values: Mapping[str, Any]) -> tuple[int | str, dict[str, Any]]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from airflow_enterprise_orch.instance import render_text
+from airflow_enterprise_orch.value_stream.acted_on import ActedOn
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class FailStep(BaseOperator):
+class FailStep(ActedOn):
     """Fails, for good.
 
     :param message: why; may use what the stream's templates may see.

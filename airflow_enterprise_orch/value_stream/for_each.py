@@ -7,17 +7,18 @@ that of fifty only those are run again that failed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
+
+from airflow_enterprise_orch.value_stream.acted_on import WITHOUT_COMPLETE, ActedOn
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class ItemsStep(BaseOperator):
+class ItemsStep(ActedOn):
     """Reads the list, and refuses one that is too long before anything is handed over.
 
     :param param: the param that is the list.
@@ -25,6 +26,7 @@ class ItemsStep(BaseOperator):
     :param step: the step that it is for.
     """
 
+    obeys = WITHOUT_COMPLETE  # the list is the instance's
     template_fields: Sequence[str] = ()
 
     def __init__(self, *, param: str, most: int, step: str, **kwargs: Any) -> None:
@@ -51,13 +53,14 @@ class ItemsStep(BaseOperator):
         return list(found)
 
 
-class DoneStep(BaseOperator):
+class DoneStep(ActedOn):
     """Comes after the work of all items, and says how many there were.
 
     :param items: the task that read the list.
     :param each: the task that did the work.
     """
 
+    must_leave: Mapping[str, str] = {"count": "integer", "done": "integer"}
     template_fields: Sequence[str] = ()
 
     def __init__(self, *, items: str, each: str, **kwargs: Any) -> None:

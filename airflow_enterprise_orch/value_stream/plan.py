@@ -32,7 +32,7 @@ from airflow_enterprise_orch.value_stream.beside import unchanged
 if TYPE_CHECKING:
     from airflow_enterprise_orch.value_stream.surroundings import Surroundings
 
-PLAN_VERSION = 5
+PLAN_VERSION = 6
 EMPTY = "airflow.providers.standard.operators.empty:EmptyOperator"
 
 SCHEDULED_SINCE = datetime(2024, 1, 1, tzinfo=UTC)

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_enterprise_orch.delegation.completing import checked_step_outputs
 from airflow_enterprise_orch.delegation.operator import ConnectedSite, DelegateOperator
 from airflow_enterprise_orch.delegation.outcome import OutcomeRules, OutputRule
 from airflow_enterprise_orch.delegation.system import StepType, SystemRegistration
@@ -132,6 +133,13 @@ class StreamStep(DelegateOperator):
             for name, output in self.outputs.items()
         ]
         return OutcomeRules(), rules
+
+    def completed(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what a person gave as the values of the other instance."""
+        from airflow_enterprise_orch.value_stream.model_types import STREAM_FACTS  # no other start of a task needs it
+
+        _, kind = self.kind()
+        return {"run_id": None, "business_key": None, **checked_step_outputs(given, self.outputs, kind, STREAM_FACTS)}
 
     def _called(self) -> str:
         return f"{STREAM_STEP} {self.work['run']}"

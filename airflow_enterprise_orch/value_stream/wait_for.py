@@ -14,7 +14,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from uuid import uuid4
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowRuntimeError
 from airflow.sdk.execution_time import comms
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
@@ -26,12 +25,14 @@ from airflow_enterprise_orch.delegation.system import Capabilities, Protection, 
 from airflow_enterprise_orch.delegation.trigger import min_wait
 from airflow_enterprise_orch.errors import OrchestrationError, TemplateError
 from airflow_enterprise_orch.instance import render_text, run_business_date
+from airflow_enterprise_orch.value_stream.acted_on import ActedOn
 from airflow_enterprise_orch.value_stream.awaited import Announcements, Ask, Instance, Instances, Verdict, Wanted, judge
 from airflow_enterprise_orch.working_days import DAY, WorkingDays
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_enterprise_orch.delegation.control import Wish
     from airflow_enterprise_orch.delegation.watch import News
 
 WAIT_FOR_KEY = "orch.wait_for"
@@ -40,7 +41,7 @@ REMOVED = "removed"
 """The tag of a DAG whose template was taken away."""
 
 
-class WaitForStep(BaseOperator):
+class WaitForStep(ActedOn):
     """Waits for an instance of another stream to succeed, or for a step of it.
 
     What it leaves for later steps: ``run_id``, ``ended`` and ``state`` of the other one.
@@ -57,6 +58,7 @@ class WaitForStep(BaseOperator):
     :param stream: what ``key`` may see.
     """
 
+    may_leave: ClassVar[Mapping[str, str]] = {"run_id": "string", "ended": "string", "state": "string"}
     # Airflow would render these with connections and variables in reach; they are rendered here instead.
     template_fields: Sequence[str] = ()
 
@@ -112,6 +114,12 @@ class WaitForStep(BaseOperator):
     def look_again(self, context: Context, event: Mapping[str, Any] | None = None) -> dict[str, str]:
         """Look once more: something may have changed, or the time is over."""
         return self.execute(context)
+
+    def completed(self, context: Mapping[str, Any], end: Wish) -> dict[str, Any]:
+        """Wait no longer, and leave of the other instance what a person gave."""
+        given = super().completed(context, end)
+        context["task_state_store"].delete(WAIT_FOR_KEY)
+        return {"run_id": "", "ended": "", "state": "success", **given}
 
     def _wanted(self, context: Context) -> tuple[Wanted, datetime]:
         """Return what is waited for, and since when: as it is kept, or found out and kept."""

@@ -9,18 +9,20 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.standard.triggers.temporal import DateTimeTrigger
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
 from airflow_enterprise_orch.instance import render_text
+from airflow_enterprise_orch.value_stream.acted_on import ActedOn
 from airflow_enterprise_orch.value_stream.moments import LONGEST, Day, IfPast, next_time, read_moment
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from airflow_enterprise_orch.delegation.control import Wish
 
 WAIT_KEY = "orch.wait"
 WAIT_VERSION = 1
@@ -29,7 +31,7 @@ SHORTEST_DEFERRAL = timedelta(seconds=10)
 read that they were deferred."""
 
 
-class WaitStep(BaseOperator):
+class WaitStep(ActedOn):
     """Waits for a moment; one of ``clock``, ``at`` and ``seconds``.
 
     What it leaves for later steps: ``until``, ISO 8601 in UTC.
@@ -43,6 +45,7 @@ class WaitStep(BaseOperator):
     :param stream: what ``at`` may see.
     """
 
+    may_leave: ClassVar[Mapping[str, str]] = {"until": "string"}
     # Airflow would render these with connections and variables in reach; they are rendered here instead.
     template_fields: Sequence[str] = ()
 
@@ -80,6 +83,10 @@ class WaitStep(BaseOperator):
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, str]:
         """Go on: the moment has come."""
         return {"until": self._until(context).isoformat()}
+
+    def completed(self, context: Mapping[str, Any], end: Wish) -> dict[str, Any]:
+        """Wait no longer: what it leaves is when that was, or what a person gave."""
+        return {"until": datetime.now(UTC).isoformat(), **super().completed(context, end)}
 
     def _until(self, context: Context) -> datetime:
         """Return the moment that is kept, or find it out and keep it."""

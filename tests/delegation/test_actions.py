@@ -26,8 +26,8 @@ from airflow_enterprise_orch.delegation import parking
 from airflow_enterprise_orch.delegation.attempt import AttemptState
 from airflow_enterprise_orch.delegation.control import CONTROL_KEY, HOLDS_VARIABLE, with_hold, with_wish, without_wish
 from airflow_enterprise_orch.delegation.job import Ending, JobResult, Phase
-from airflow_enterprise_orch.delegation.obeying import read_obeyed
-from airflow_enterprise_orch.delegation.operator import HOLD_LOOK, DelegateOperator
+from airflow_enterprise_orch.delegation.obeying import HOLD_LOOK, read_obeyed
+from airflow_enterprise_orch.delegation.operator import DelegateOperator
 from airflow_enterprise_orch.delegation.retry import RunAgain
 from airflow_enterprise_orch.delegation.system import Protection
 from airflow_enterprise_orch.errors import SystemUnreachable

@@ -95,6 +95,7 @@ class TaskInstance:
 
     map_index = -1
     id = "0"
+    try_number, max_tries = 1, 3
 
     def __init__(self, task_id: str, left: Mapping[str, Any], dag_id: str = "s") -> None:
         self.task_id, self.dag_id, self.left = task_id, dag_id, left
