@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from airflow_enterprise_orch.delegation.system import step_type
@@ -143,7 +143,7 @@ def _kind(step: steps.Step) -> dict[str, Any]:
             retry=bool(step.retry),
             resource=step.resource and {"pool": step.resource.pool, "slots": step.resource.slots},
             for_each=step.for_each and step.for_each.item.removeprefix("params."),
-            outputs=_outputs(step),
+            outputs=_outputs(step.outputs),
         )
     kind, stack = next((kind, stack) for of, kind, stack in _KINDS if isinstance(step, of))
     return {"kind": kind, "stack": stack, **_own(step)}
@@ -161,7 +161,7 @@ def _work(step: steps.DelegatedStep) -> dict[str, Any]:
 
 def _own(step: steps.Step) -> dict[str, Any]:
     if isinstance(step, steps.AirflowStep):
-        return {"operator": step.operator, **_told(retry=bool(step.retry), outputs=_outputs(step))}
+        return {"operator": step.operator, **_told(retry=bool(step.retry), outputs=_outputs(step.outputs))}
     if isinstance(step, steps.BranchStep):
         rules = [{"when": rule.when, "then": list(rule.then)} for rule in step.rules]
         return {"match": step.match, "rules": rules, "otherwise": list(step.otherwise)}
@@ -177,12 +177,12 @@ def _own(step: steps.Step) -> dict[str, Any]:
         return asked
     if isinstance(step, WaitStep | WaitForStep):
         return {"until": step.words()}
-    return {"runs": step.run, **_told(outputs=_outputs(step))} if isinstance(step, steps.SubStreamStep) else {}
+    return {"runs": step.run, **_told(outputs=_outputs(step.outputs))} if isinstance(step, steps.SubStreamStep) else {}
 
 
-def _outputs(step: steps.DelegatedStep | steps.AirflowStep | steps.SubStreamStep) -> dict[str, str]:
+def _outputs(outputs: Mapping[str, Any]) -> dict[str, str]:
     """Return the types of a step's own outputs, which whoever completes it must give."""
-    return {name: output.type for name, output in sorted(step.outputs.items())}
+    return {name: output.type for name, output in sorted(outputs.items())}
 
 
 def _defaults(stream: ValueStream) -> dict[str, Any]:
