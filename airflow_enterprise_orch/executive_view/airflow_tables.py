@@ -47,6 +47,7 @@ class Question:
     task_id: str
     map_index: int
     subject: str
+    body: str | None
     options: Any
     asked: datetime
     answered: datetime | None
@@ -252,6 +253,7 @@ def _questions(connection: Connection, numbers: Sequence[int]) -> Iterator[tuple
         rows = connection.execute(
             select(
                 *(run.id.label("number"), try_id.label("try_id"), task.task_id, task.map_index, asked.subject),
+                asked.body,
                 *(asked.options, asked.created_at, asked.responded_at, asked.responded_by, asked.chosen_options),
                 asked.params_input,
             )
@@ -265,7 +267,7 @@ def _questions(connection: Connection, numbers: Sequence[int]) -> Iterator[tuple
             yield (
                 row.number,
                 Question(
-                    str(row.try_id), row.task_id, row.map_index, row.subject, row.options, row.created_at,
-                    row.responded_at, row.responded_by, row.chosen_options, row.params_input,
+                    str(row.try_id), row.task_id, row.map_index, row.subject, row.body, row.options,
+                    row.created_at, row.responded_at, row.responded_by, row.chosen_options, row.params_input,
                 ),
             )  # fmt: skip

@@ -32,6 +32,8 @@ class StepJobs(Answer):
 
     task_id: str
     map_index: int
+    step: StepName | None = Field(None, description="The step that the task belongs to, where that was asked for.")
+    undoing: bool = Field(False, description="Whether the task undoes the step.")
     problem: str | None = Field(None, description="Why its ledger cannot be read, if it cannot.")
     jobs: list[RemoteJob] = Field([], description="Its attempts, the oldest first.")
 
@@ -91,8 +93,8 @@ class Node(Answer):
     row: int = Field(description="Its place within its lane and column, from 0.")
     on_path: bool | None = Field(description="Whether the instance came through here; None while that is open.")
     sub_stream: SubStream | None = None
-    undoes: str | None = Field(None, description="The step whose work it undoes.")
     undone: bool = Field(False, description="Whether its work was undone.")
+    undo: StepRun | None = Field(None, description="How the undoing of its work goes, once that has begun.")
     heat: float | None = Field(None, description="Its part of the longest way through the stream, by history; 0 to 1.")
     run: StepRun | None = Field(None, description="None on the page of the stream.")
 

@@ -5,7 +5,8 @@ By step id an object; what is empty is left out::
     {"state": answers.StepState, "airflow": Airflow's state, "try": 2,
      "queued", "started", "ended": ISO 8601 with a zone,
      "decision": {"fired", "chosen", "by", "overridden"},
-     "items": {Airflow's state: how many}}                  of a step with a list
+     "items": {Airflow's state: how many},                  of a step with a list
+     "undo": the same of the task that undoes it}           once that has begun
 
 A state that is not known here, of a later version, is shown as ``open``.
 """
@@ -36,23 +37,26 @@ class Entry:
     ended: datetime | None = None
     decision: Any = None
     items: Items | None = None
+    undo: Entry | None = None
 
 
 def entries(steps: Mapping[str, Any]) -> dict[str, Entry]:
     """Read all steps."""
-    return {
-        name: Entry(
-            one["state"] if one.get("state") in STATES else "open",
-            one.get("airflow"),
-            one.get("try", 0),
-            _moment(one.get("queued")),
-            _moment(one.get("started")),
-            _moment(one.get("ended")),
-            one.get("decision"),
-            _items(one.get("items")),
-        )
-        for name, one in steps.items()
-    }
+    return {name: _entry(one) for name, one in steps.items()}
+
+
+def _entry(one: Mapping[str, Any]) -> Entry:
+    return Entry(
+        one["state"] if one.get("state") in STATES else "open",
+        one.get("airflow"),
+        one.get("try", 0),
+        _moment(one.get("queued")),
+        _moment(one.get("started")),
+        _moment(one.get("ended")),
+        one.get("decision"),
+        _items(one.get("items")),
+        _entry(one["undo"]) if one.get("undo") else None,
+    )
 
 
 def _items(states: Mapping[str, int] | None) -> Items | None:

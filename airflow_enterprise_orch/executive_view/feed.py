@@ -268,7 +268,7 @@ class Feed:
         first = (now - timedelta(days=self.keep_days - 1)).date() if self.keep_days else None
         for dag_id, day, zone in sorted(days):
             if first is None or day > first:
-                roll_up(connection, dag_id, day, zone)
+                roll_up(connection, dag_id, day, zone, self._pictures)
 
     def _is_instance(self, one: airflow_tables.Facts) -> bool:
         """Tell whether a run is an instance of a value stream.

@@ -21,9 +21,13 @@ from airflow_enterprise_orch.delegation.parking import REASON
 from airflow_enterprise_orch.executive_view.airflow_tables import Facts, Question, chunks
 from airflow_enterprise_orch.executive_view.feed_instance import attempts_of, aware, decision_of
 from airflow_enterprise_orch.executive_view.tables import EVENT
+from airflow_enterprise_orch.undoing import HELPER
 from airflow_enterprise_orch.value_stream.airflow_streams import AirflowStreams
 from airflow_enterprise_orch.value_stream.asking import NOBODY
 from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY
+
+LONGEST_QUESTION = 1000
+"""Of what a parked step asks."""
 
 
 @dataclass(frozen=True)
@@ -113,17 +117,19 @@ def _asked(asked: Question, step: Mapping[str, Any]) -> Iterator[Happened]:
     """
     mark, where = (asked.id, aware(asked.asked)), (asked.task_id, asked.map_index)
     options = {"options": list(asked.options or ())}
-    kind = "parked" if "." in step.get("kind", ".") else "asked"
-    yield Happened(kind, aware(asked.asked), mark, *where, reason=asked.subject, after=options)
+    parked = "." in step.get("kind", ".") or HELPER in asked.task_id
+    why = (asked.body or asked.subject)[:LONGEST_QUESTION] if parked else asked.subject
+    kind = "parked" if parked else "asked"
+    yield Happened(kind, aware(asked.asked), mark, *where, reason=why, after=options)
     if asked.answered is None:
         return
     by = asked.by if isinstance(asked.by, Mapping) else {}
     given = dict(asked.given) if isinstance(asked.given, Mapping) else {}
-    why = str(given.pop(REASON, None) or "") or None
+    reason = str(given.pop(REASON, None) or "") or None
     told = {"answer": list(asked.chosen or ()), **{name: value for name, value in given.items() if value is not None}}
     who = str(by.get("name") or by.get("id") or NOBODY)
     answered = aware(asked.answered)
-    yield Happened("answered", answered, (asked.id, answered), *where, who, why, {"question": asked.subject}, told)
+    yield Happened("answered", answered, (asked.id, answered), *where, who, reason, {"question": asked.subject}, told)
 
 
 def _started(facts: Facts) -> Iterator[Happened]:

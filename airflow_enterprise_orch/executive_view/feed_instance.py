@@ -2,8 +2,9 @@
 
 ``steps`` of an instance holds, by step id, what is not empty of: ``state`` (``answers.StepState``), ``stack``,
 ``airflow`` (the state of its task), ``try``, ``queued``, ``started``, ``ended`` (ISO 8601, UTC), ``items`` (of a list:
-how many are in which state), ``job`` (its newest remote job: ``id``, ``name``, ``system``, ``state``, ``verdict``) and
-``decision`` (``fired``, ``chosen``, ``by``, ``overridden``).
+how many are in which state), ``job`` (its newest remote job: ``id``, ``name``, ``system``, ``state``, ``verdict``),
+``decision`` (``fired``, ``chosen``, ``by``, ``overridden``) and ``undo`` (the same of the task that undoes it, once
+that has begun).
 """
 
 from __future__ import annotations
@@ -54,9 +55,10 @@ def instance(
     due_moment = due_at(due, run_after=aware(run.run_after), logical_date=aware(run.logical_date)) if due else None
     params = run.conf if isinstance(run.conf, Mapping) else {}
     key = _key(facts, picture, params)[:LONGEST_KEY]
-    states = Counter(step["state"] for step in steps.values())
+    undoing = {name: step["undo"] for name, step in steps.items() if "undo" in step}
+    states = Counter(step["state"] for step in (*steps.values(), *undoing.values()))
     live = run.state in LIVE
-    at = next((name for state in _STANDS_AT for name, step in steps.items() if step["state"] == state), None)
+    at, state = _at(steps, undoing)
     shown = {step["id"]: step for step in picture["steps"]}
     asked = states["waiting_person"] + states["parked"]
     row = {
@@ -80,13 +82,23 @@ def instance(
         "first_due_at": due_moment,
         "current_step": at if live else None,
         "current_stack": shown[at]["stack"] if live and at else None,
-        "waits_for": _waits_for(steps[at]["state"], shown[at]["kind"]) if live and at else "nothing",
+        "waits_for": _waits_for(state, shown[at]["kind"]) if live and at else "nothing",
         "waiting_people": asked if live else 0,
         "parked": states["parked"] if live else 0,
         "failed_steps": states["failed"],
         "steps": steps,
     }
     return row | healthy(row, now)
+
+
+def _at(steps: Mapping[str, Any], undoing: Mapping[str, Any]) -> tuple[str | None, str]:
+    """Return the step that an instance stands at, and its state; one that is being undone before one that failed."""
+    every = [("failed", {}), *((state, undoing) for state in _STANDS_AT[1:]), *((state, steps) for state in _STANDS_AT)]
+    for state, some in every:
+        for name, step in some.items():
+            if step["state"] == state:
+                return name, state
+    return None, "open"
 
 
 def healthy(row: Mapping[str, Any], now: datetime) -> dict[str, Any]:
@@ -150,10 +162,17 @@ def _steps(facts: Facts, picture: Mapping[str, Any], before: Mapping[str, Any]) 
     for task in facts.tasks:
         tasks.setdefault(task.task_id, []).append(task)
     for step in picture["steps"]:
-        listed = {task for task, kind in step.get("tasks", {}).items() if kind in ("items", "each")}
+        kinds = step.get("tasks", {})
         own = tasks.get(step["id"], [])
-        every = own + [task for name in sorted(listed) for task in tasks.get(name, [])]
-        yield step["id"], _remembered(before.get(step["id"], {}), _step(step, own, every, facts), purged=not every)
+        every = own + [
+            task for name in sorted(kinds) if kinds[name] in ("items", "each") for task in tasks.get(name, [])
+        ]
+        known = before.get(step["id"], {})
+        told = _remembered(known, _step(step, own, every, facts), purged=not every)
+        undo = [task for name in kinds if kinds[name] == "undo" for task in tasks.get(name, [])]
+        if any(task.state not in (None, "skipped", "upstream_failed", "removed") for task in undo):
+            told["undo"] = _step({**step, "kind": step.get("undo", {}).get("kind", ".")}, undo, undo, facts)
+        yield step["id"], told
 
 
 def _step(step: Mapping[str, Any], own: list[Any], every: list[Any], facts: Facts) -> dict[str, Any]:
@@ -162,6 +181,12 @@ def _step(step: Mapping[str, Any], own: list[Any], every: list[Any], facts: Fact
     task = ended or max(busy, key=lambda one: one.state == "awaiting_input", default=None)
     task = task or next((one for one in every if one.state is not None), None)
     state = _STATES.get(task.state if task else None, "open")
+    # Behind items that failed, the task that adds them up is not reached: but the step was.
+    failed = max(
+        (one for one in every if one.state == "failed"), key=lambda one: _iso(one.end_date) or "", default=None
+    )
+    if state == "blocked" and failed is not None:
+        state = "failed"
     attempts = [one for each in every for one in attempts_of(facts.cells.get((each.task_id, each.map_index), {}))]
     delegated = "." in step["kind"]
     if state == "waiting_person" and delegated:

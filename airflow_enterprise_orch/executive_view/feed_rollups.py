@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, delete, insert, select
 
-from airflow_enterprise_orch.executive_view.forecast import share
+from airflow_enterprise_orch.executive_view.entries import past_run
+from airflow_enterprise_orch.executive_view.forecast import MOST_PAST, Step, share
+from airflow_enterprise_orch.executive_view.lost_time import lateness
+from airflow_enterprise_orch.executive_view.statistics import PastRun, statistics
 from airflow_enterprise_orch.executive_view.tables import INSTANCE, ROLLUP_DAY
+
+USUAL_FOR = timedelta(days=30)
+"""From how long before a day's end it is told what is usual."""
 
 
 def day_of(moment: datetime | None, zone: str) -> date | None:
@@ -18,8 +25,11 @@ def day_of(moment: datetime | None, zone: str) -> date | None:
     return moment.astimezone(ZoneInfo(zone)).date() if moment is not None else None
 
 
-def roll_up(connection: Connection, dag_id: str, day: date, zone: str) -> None:
-    """Make one day of one stream anew."""
+def roll_up(connection: Connection, dag_id: str, day: date, zone: str, pictures: Mapping[tuple[str, int], Any]) -> None:
+    """Make one day of one stream anew.
+
+    :param pictures: by stream and version.
+    """
     first, last = (
         datetime.combine(one, time.min, ZoneInfo(zone)).astimezone(UTC) for one in (day, day + timedelta(days=1))
     )
@@ -27,9 +37,9 @@ def roll_up(connection: Connection, dag_id: str, day: date, zone: str) -> None:
     mine = (of.dag_id == dag_id, of.state != "deleted")
     started = connection.execute(select(of.id).where(*mine, of.started_at >= first, of.started_at < last)).all()
     ended = connection.execute(
-        select(of.started_at, of.ended_at, of.health, of.late_seconds, of.state, of.steps).where(
-            *mine, of.ended_at >= first, of.ended_at < last, of.live.is_(False)
-        )
+        select(
+            of.run_after, of.started_at, of.ended_at, of.health, of.late_seconds, of.state, of.steps, of.version
+        ).where(*mine, of.ended_at >= first, of.ended_at < last, of.live.is_(False))
     ).all()
     connection.execute(delete(ROLLUP_DAY).where(ROLLUP_DAY.c.dag_id == dag_id, ROLLUP_DAY.c.day == day))
     if not started and not ended:
@@ -53,31 +63,52 @@ def roll_up(connection: Connection, dag_id: str, day: date, zone: str) -> None:
             duration_sum=sum(took),
             duration_p50=share(took, 0.5) if took else None,
             duration_p90=share(took, 0.9) if took else None,
-            lateness=_lateness(ended),
+            lateness=_lateness(connection, dag_id, last, ended, pictures),
             paths=_paths(ended),
         )
     )
 
 
-def _lateness(ended: Any) -> dict[str, dict[str, float]]:
-    """Return the lateness of late instances by the stack whose step took the longest."""
+def _lateness(
+    connection: Connection, dag_id: str, last: datetime, ended: Any, pictures: Mapping[tuple[str, int], Any]
+) -> dict[str, dict[str, float]]:
+    """Return the lateness of late instances by the stacks on which they lost their time.
+
+    What is usual is told from the instances of the month up to the end of the day, so that a day that is made anew
+    comes out as before.
+    """
+    late = [row for row in ended if row.late_seconds and (dag_id, row.version) in pictures]
     found: dict[str, dict[str, float]] = {}
-    for row in ended:
-        if not row.late_seconds:
-            continue
-        lasted = {
-            step["stack"]: (datetime.fromisoformat(step["ended"]) - datetime.fromisoformat(step["started"]))
-            for step in sorted(
-                (one for one in row.steps.values() if {"stack", "started", "ended"} <= one.keys()),
-                key=lambda one: datetime.fromisoformat(one["ended"]) - datetime.fromisoformat(one["started"]),
-            )
-        }
-        if lasted:
-            stack = max(lasted, key=lambda name: (lasted[name], name))
+    usual: dict[int, dict[str, float]] = {}
+    past: list[PastRun] | None = None
+    for row in late:
+        steps = pictures[dag_id, row.version]["steps"]
+        flow = tuple(Step(step["id"], tuple(step["after"])) for step in steps)
+        if row.version not in usual:
+            past = _past(connection, dag_id, last) if past is None else past
+            usual[row.version] = statistics(flow, past).usual
+        run = past_run(row)
+        ran = {name: (step.started, step.ended) for name, step in run.steps.items() if step.started and step.ended}
+        stacks = {step["id"]: step["stack"] for step in steps}
+        parts = lateness(row.late_seconds, flow, run.began, ran, usual[row.version], stacks)
+        for stack, seconds in parts.items():
             told = found.setdefault(stack, {"late": 0, "seconds": 0.0})
-            told["late"] += 1
-            told["seconds"] += row.late_seconds
+            told["seconds"] += seconds
+        if parts:
+            found[max(parts, key=lambda name: (parts[name], name))]["late"] += 1
     return found
+
+
+def _past(connection: Connection, dag_id: str, last: datetime) -> list[PastRun]:
+    of = INSTANCE.c
+    rows = connection.execute(
+        select(of.run_after, of.started_at, of.ended_at, of.state, of.steps)
+        .where(of.dag_id == dag_id, of.live.is_(False), of.state == "success")
+        .where(of.ended_at >= last - USUAL_FOR, of.ended_at < last)
+        .order_by(of.ended_at.desc())
+        .limit(MOST_PAST)
+    )
+    return [past_run(row) for row in rows]
 
 
 def _paths(ended: Any) -> dict[str, dict[str, int]]:

@@ -19,11 +19,13 @@ class Run:
 
     :param chosen: of deciding steps that have decided, the steps that they chose.
     :param undone: the steps whose work was undone.
+    :param undoing: how the undoing of steps goes.
     """
 
     steps: Mapping[str, StepRun]
     chosen: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     undone: frozenset[str] = frozenset()
+    undoing: Mapping[str, StepRun] = field(default_factory=dict)
     sub_streams: Mapping[str, SubStream] = field(default_factory=dict)
 
     def on_path(self, step: str) -> bool | None:
@@ -120,6 +122,7 @@ def _node(
         on_path=run.on_path(step.id) if run is not None else None,
         sub_stream=sub_stream,
         undone=run is not None and step.id in run.undone,
+        undo=run.undoing.get(step.id) if run is not None else None,
         heat=past.heat.get(step.id),
         run=run.steps.get(step.id) if run is not None else None,
     )

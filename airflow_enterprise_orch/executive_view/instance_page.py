@@ -65,6 +65,15 @@ class Known:
     now: datetime
 
     @property
+    def undoing(self) -> dict[str, StepRun]:
+        """How the undoing of steps goes that has begun."""
+        return {
+            step.id: step_run(entry.undo, _newest(step.undone_by, self.jobs), None, self.now)
+            for step in self.picture.steps
+            if (entry := self.entries.get(step.id)) is not None and entry.undo is not None
+        }
+
+    @property
     def seed(self) -> str:
         """Names the instance."""
         return f"{self.row.dag_id}/{self.row.run_id}"
@@ -119,7 +128,7 @@ def detail(session: Session, viewer: Viewer, dag_id: str, run_id: str) -> Instan
     live |= {name: replace(live[name], until=until) for name, until in _waits(one).items()}
     planned = plan(history, live, one.began, one.seed)
     ahead = history.outlook(live, began=one.began, now=one.now, seed=one.seed) if one.row.live else None
-    run = graphs.Run(one.steps, one.chosen, _undone(one), _sub_streams(one, viewer))
+    run = graphs.Run(one.steps, one.chosen, _undone(one), one.undoing, _sub_streams(one, viewer))
     titles = _titles(session, {step.runs for step in one.picture.steps if step.runs} & viewer.streams)
     return InstanceDetail(
         as_of=one.now,
@@ -139,7 +148,7 @@ def detail(session: Session, viewer: Viewer, dag_id: str, run_id: str) -> Instan
             due_at=one.row.due_at,
             now=one.now,
         ),
-        jobs=list(one.jobs),
+        jobs=[_of_step(told, one.picture) for told in one.jobs],
         why=why(_facts(session, viewer, one, ahead, 0)),
         links=_links(one),
         gone=not one.raw.in_airflow,
@@ -158,6 +167,16 @@ def _newest(step: str, all_jobs: Sequence[StepJobs]) -> RemoteJob | None:
         if told.task_id == step and told.map_index == -1 and told.jobs:
             return told.jobs[-1]
     return None
+
+
+def _of_step(told: StepJobs, picture: Picture) -> StepJobs:
+    """Name the step of a task's jobs."""
+    step = picture.by_id.get(picture.of_task.get(told.task_id, ""))
+    if step is None:
+        return told
+    return told.model_copy(
+        update={"step": picture.step_name(step.id), "undoing": bool(step.undone_by) and told.task_id == step.undone_by}
+    )
 
 
 def _due(picture: Picture, step: str, run_after: datetime) -> datetime | None:
@@ -206,6 +225,7 @@ def _facts(session: Session, viewer: Viewer, one: Known, ahead: Outlook | None, 
         row=one.row,
         picture=one.picture,
         steps=one.steps,
+        undoing=one.undoing,
         past=past.usual(session, one.row.dag_id, one.raw.version, one.picture, one.now),
         now=one.now,
         ahead=ahead,

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 LONGEST_LINE = 2000
 MARKS = ("::group::", "::endgroup::")
 """Airflow's UI folds what is between these."""
+EACH = "-each"
+"""Ends the id of the task that works on the items of a step's list; see ``value_stream/paths.py``."""
+MOST_ITEMS = 1000
 SOURCES = "::group::Log message source"
 """Begins what Airflow says of the files that it looked for."""
 
@@ -26,11 +29,17 @@ SOURCES = "::group::Log message source"
 def tail(
     session: Session, dag_id: str, run_id: str, task_id: str, *, map_index: int, try_number: int | None, lines: int
 ) -> StepLog | None:
-    """Return the last lines of a log; None where there is no such step or try."""
+    """Return the last lines of a log; None where there is no such step or try.
+
+    Of a step with a list that has not come to its own task, it is the log of the item that most needs to be looked at.
+    """
     ti = _find(session, dag_id, run_id, task_id, map_index, try_number)
     if ti is None:
         return None
-    told = StepLog(task_id=task_id, map_index=map_index, try_number=ti.try_number, lines=[], cut=False, problem=None)
+    if ti.try_number == 0 and map_index < 0:
+        ti = _item(session, dag_id, run_id, task_id) or ti
+    about = {"task_id": ti.task_id, "map_index": ti.map_index, "try_number": ti.try_number}
+    told = StepLog(**about, lines=[], cut=False, problem=None)
     reader = TaskLogReader()
     if not reader.supports_read:
         return told.model_copy(update={"problem": "Airflow is set up with logs that cannot be read here"})
@@ -50,6 +59,15 @@ def tail(
         return told.model_copy(update={"problem": "Airflow has no log of it, or not yet"})
     cut = len(kept) > lines
     return told.model_copy(update={"lines": list(kept)[1:] if cut else list(kept), "cut": cut})
+
+
+def _item(session: Session, dag_id: str, run_id: str, step: str) -> Any:
+    """Return the item that failed, else one at work, else the last one; None of a step without a list."""
+    of = TaskInstance
+    where = (of.dag_id == dag_id, of.run_id == run_id, of.task_id == f"{step}{EACH}", of.try_number > 0)
+    rank = {"failed": 0, "awaiting_input": 1, "up_for_retry": 2, "running": 3, "deferred": 3}
+    items = session.scalars(select(of).where(*where).order_by(of.map_index.desc()).limit(MOST_ITEMS)).all()
+    return min(items, key=lambda one: rank.get(str(one.state), 4), default=None)
 
 
 def _find(session: Session, dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int | None) -> Any:

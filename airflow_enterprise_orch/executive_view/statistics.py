@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from airflow_enterprise_orch.executive_view.forecast import Step, Took, share, took
+from airflow_enterprise_orch.executive_view.forecast import FEWEST_PAST, Step, Took, share, took
+from airflow_enterprise_orch.executive_view.lost_time import longest_way, own_times
 
 MOST_PATHS = 20
 OTHERWISE = "otherwise"
@@ -64,7 +65,10 @@ class PastRun:
 
 @dataclass(frozen=True)
 class OfStep:
-    """One step, over all instances; durations in seconds."""
+    """One step, over all instances; durations in seconds.
+
+    :param own_p50: of its own time, which begins when the last step ended that it comes after; see ``lost_time.py``.
+    """
 
     instances: int = 0
     p50: float | None = None
@@ -73,6 +77,7 @@ class OfStep:
     failed: int = 0
     retried: int = 0
     share: float | None = None
+    own_p50: float | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,15 @@ class Statistics:
     paths: Sequence[tuple[tuple[str, ...], int]] = field(default_factory=tuple)
 
     @property
+    def usual(self) -> dict[str, float]:
+        """The usual own times of the steps that ran often enough to say so."""
+        return {
+            name: step.own_p50
+            for name, step in self.steps.items()
+            if step.own_p50 is not None and step.instances >= FEWEST_PAST
+        }
+
+    @property
     def bottleneck(self) -> str | None:
         """The step with the largest share."""
         known = {name: step.share for name, step in self.steps.items() if step.share}
@@ -132,19 +146,28 @@ def statistics(flow: Sequence[Step], runs: Sequence[PastRun]) -> Statistics:
     """
     lasted = sorted((run.ended - run.began).total_seconds() for run in runs if run.well)
     shares = _shares(flow, runs)
+    own = _own(flow, runs)
     decisions = {step.id: _decision(step, runs) for step in flow}
     paths = Counter(tuple(step.id for step in flow if step.id in ran) for ran in (run.moments() for run in runs))
     return Statistics(
         len(runs),
         _part(lasted, 0.5),
         _part(lasted, 0.9),
-        {step.id: _step(step.id, runs, shares.get(step.id)) for step in flow},
+        {step.id: _step(step.id, runs, shares.get(step.id), own.get(step.id, [])) for step in flow},
         {name: told for name, told in decisions.items() if told.decisions},
         sorted(paths.items(), key=lambda entry: (-entry[1], entry[0]))[:MOST_PATHS],
     )
 
 
-def _step(name: str, runs: Sequence[PastRun], part: float | None) -> OfStep:
+def _own(flow: Sequence[Step], runs: Sequence[PastRun]) -> dict[str, list[float]]:
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    for run in runs:
+        for name, seconds in own_times(flow, run.began, run.moments()).items():
+            found[name].append(seconds)
+    return {name: sorted(every) for name, every in found.items()}
+
+
+def _step(name: str, runs: Sequence[PastRun], part: float | None, own: Sequence[float]) -> OfStep:
     lasted: list[float] = []
     queued: list[float] = []
     failed = retried = 0
@@ -160,7 +183,8 @@ def _step(name: str, runs: Sequence[PastRun], part: float | None) -> OfStep:
                 queued.append(max(0.0, (step.started - step.queued).total_seconds()))
     lasted.sort()
     queued.sort()
-    return OfStep(len(lasted), _part(lasted, 0.5), _part(lasted, 0.9), _part(queued, 0.5), failed, retried, part)
+    parts = (_part(lasted, 0.5), _part(lasted, 0.9), _part(queued, 0.5))
+    return OfStep(len(lasted), *parts, failed, retried, part, _part(own, 0.5))
 
 
 def _decision(step: Step, runs: Sequence[PastRun]) -> OfDecision:
@@ -179,40 +203,17 @@ def _decision(step: Step, runs: Sequence[PastRun]) -> OfDecision:
 
 
 def _shares(flow: Sequence[Step], runs: Sequence[PastRun]) -> dict[str, float]:
-    """Return each step's part of the time of the instances' longest ways.
-
-    The longest way of an instance is found from its end: the step that ended last, before it that which it had to wait
-    for longest, and so on. What a step waited before it began counts as its own time: for a slot, a resource, a person.
-    """
+    """Return each step's part of the time of the instances' longest ways; see ``lost_time.py``."""
     seconds: defaultdict[str, float] = defaultdict(float)
-    after = {step.id: step.after for step in flow}
     for run in runs:
         ran = run.moments()
         if not run.well or not ran:
             continue
-        name: str | None = max(ran, key=lambda one: (ran[one][1], one))
-        while name is not None:
-            before = _latest(after, ran, name)
-            began = ran[before][1] if before is not None else run.began
-            seconds[name] += max(0.0, (ran[name][1] - began).total_seconds())
-            name = before
+        own = own_times(flow, run.began, ran)
+        for name in longest_way(flow, ran):
+            seconds[name] += own[name]
     whole = sum(seconds.values())
     return {name: round(some / whole, 4) for name, some in seconds.items()} if whole else {}
-
-
-def _latest(after: Mapping[str, Sequence[str]], ran: Mapping[str, tuple[datetime, datetime]], name: str) -> str | None:
-    """Return which step that ran ended last of those that a step came after, through steps that did not run."""
-    open_, looked_at, found = list(after.get(name, ())), set(), None
-    while open_:
-        one = open_.pop()
-        if one in looked_at:
-            continue
-        looked_at.add(one)
-        if one not in ran:
-            open_ += after.get(one, ())
-        elif found is None or (ran[one][1], one) > (ran[found][1], found):
-            found = one
-    return found
 
 
 def _part(ordered: Sequence[float], part: float) -> float | None:

@@ -15,6 +15,7 @@ from airflow_enterprise_orch.executive_view.airflow_details import PoolWait, Que
 from airflow_enterprise_orch.executive_view.answers import InstanceRow, Level, StepName
 from airflow_enterprise_orch.executive_view.answers_instance import Cause, CauseKind, RemoteJob, StepRun, Why
 from airflow_enterprise_orch.executive_view.forecast import Outlook
+from airflow_enterprise_orch.executive_view.lost_time import longest_way, lost, own_times
 from airflow_enterprise_orch.executive_view.pictures import Picture
 from airflow_enterprise_orch.executive_view.saying import listed, minutes, number
 from airflow_enterprise_orch.executive_view.statistics import OfStep, Statistics
@@ -28,6 +29,7 @@ MOST_CAUSES = 3
 class Facts:
     """What is known of one instance.
 
+    :param undoing: by step how its undoing goes.
     :param holds: by step what holds it.
     :param waits: by step the moment that it waits for.
     :param others: how many other instances, of those that the viewer may see, are at the same step.
@@ -39,6 +41,7 @@ class Facts:
     steps: Mapping[str, StepRun]
     past: Statistics
     now: datetime
+    undoing: Mapping[str, StepRun] = field(default_factory=dict)
     ahead: Outlook | None = None
     questions: Sequence[Question] = ()
     pools: Sequence[PoolWait] = ()
@@ -76,7 +79,7 @@ def _instance(facts: Facts) -> Cause:
     due = f"it was due at {_clock(row.due_at, facts)}" if row.due_at is not None else ""
     if not row.live:
         return _over(facts, due)
-    if any(run.state == "failed" for run in facts.steps.values()):
+    if any(run.state == "failed" for run in (*facts.steps.values(), *facts.undoing.values())):
         return _cause("stream", "problem", f"{row.key} has a failed step{f', and {due}' if _is_late(facts) else ''}")
     if _is_late(facts) and row.due_at is not None:
         late = minutes((facts.now - row.due_at).total_seconds())
@@ -116,8 +119,36 @@ def _over(facts: Facts, due: str) -> Cause:
 
 
 def _ended(facts: Facts) -> list[Cause]:
-    failed = [cause for name in facts.picture.by_id for cause in _failure(facts, name)]
+    failed = [*_failures(facts), *_undoing(facts)]
     return failed or (_slowest(facts) or _longest(facts) if facts.row.late_seconds else [])
+
+
+def _failures(facts: Facts) -> list[Cause]:
+    return [cause for name in facts.picture.by_id for cause in _failure(facts, name)]
+
+
+def _undoing(facts: Facts) -> list[Cause]:
+    """Tell how the undoing goes, of steps that are not undone yet."""
+    words = {
+        "running": "is under way", "queued": "waits for its turn", "retry": "is tried again later", "held": "is held",
+        "parked": "waits for a person to say what became of its job", "waiting_person": "waits for an answer",
+        "failed": "failed: what the step did stands still",
+    }  # fmt: skip
+    found = []
+    for name, run in facts.undoing.items():
+        if run.state not in words:
+            continue
+        step = facts.picture.step_name(name)
+        text = f"The undoing of “{step.title}” {words[run.state]}"
+        level: Level = (
+            "problem" if run.state == "failed" else "ok" if run.state in ("running", "queued") else "attention"
+        )
+        since = run.ended_at or run.started_at or run.queued_at
+        found.append(_cause("step", level, text, since=since, step=step, job=run.job))
+        question = run.job.parked if run.job is not None else None
+        if question:
+            found.append(_cause("person", "attention", f"A person has to answer: {question}", step=step, job=run.job))
+    return found
 
 
 def _failure(facts: Facts, name: str) -> list[Cause]:
@@ -136,38 +167,48 @@ def _failure(facts: Facts, name: str) -> list[Cause]:
     return found
 
 
+def _ran(facts: Facts) -> dict[str, tuple[datetime, datetime]]:
+    """Return when steps began and ended; one at work until now."""
+    return {
+        name: (run.started_at, run.ended_at or facts.now)
+        for name, run in facts.steps.items()
+        if run.started_at is not None and run.state not in ("skipped", "removed")
+    }
+
+
+def _began(facts: Facts) -> datetime:
+    return facts.row.started_at or facts.row.queued_at or facts.now
+
+
 def _slowest(facts: Facts) -> list[Cause]:
-    """Name the steps that took longer than they usually do, the worst first."""
-    extra: list[tuple[float, str, float, float]] = []
-    for name, run in facts.steps.items():
-        usual = facts.past.steps.get(name, OfStep()).p50
-        if usual is None or run.started_at is None:
-            continue
-        lasted = ((run.ended_at or facts.now) - run.started_at).total_seconds()
-        if lasted - usual >= WORTH_TELLING:
-            extra.append((lasted - usual, name, lasted, usual))
+    """Name the steps at which the time was lost: those on its longest way that took longer than usual, worst first."""
+    ran, usual = _ran(facts), facts.past.usual
+    beyond = lost(facts.picture.flow, _began(facts), ran, usual)
+    worst = sorted(beyond, key=lambda name: (-beyond[name], name))
     found = []
-    for more, name, lasted, usual in sorted(extra, reverse=True)[:MOST_CAUSES]:
+    for name in [one for one in worst if beyond[one] >= WORTH_TELLING][:MOST_CAUSES]:
         step, run = facts.picture.step_name(name), facts.steps[name]
-        text = f"“{step.title}” took {minutes(lasted)}, {minutes(more)} more than its usual {minutes(usual)}"
-        found.append(_cause("step", "attention", text, since=run.started_at, step=step, job=run.job))
+        own = beyond[name] + usual[name]
+        waited = own - (ran[name][1] - ran[name][0]).total_seconds()
+        before = f" ({minutes(waited)} of it before it began)" if waited >= WORTH_TELLING else ""
+        text = f"“{step.title}” took {minutes(own)}{before}, {minutes(beyond[name])} more than its usual"
+        found.append(
+            _cause("step", "attention", f"{text} {minutes(usual[name])}", since=run.started_at, step=step, job=run.job)
+        )
     return found
 
 
 def _longest(facts: Facts) -> list[Cause]:
-    """Name the step that took longest, of an instance in which every step took what it usually does."""
-    lasted = {
-        name: (run.ended_at - run.started_at).total_seconds()
-        for name, run in facts.steps.items()
-        if run.started_at is not None and run.ended_at is not None
-    }
-    if not lasted:
+    """Name the step that took most of the longest way, of an instance that lost no time: it was due too early."""
+    ran = _ran(facts)
+    own = own_times(facts.picture.flow, _began(facts), ran)
+    way = longest_way(facts.picture.flow, ran)
+    if not way:
         return []
-    name = max(lasted, key=lambda one: (lasted[one], one))
+    name = max(way, key=lambda one: (own[one], one))
     step, run = facts.picture.step_name(name), facts.steps[name]
-    usual = facts.past.steps.get(name, OfStep()).p50
-    as_usual = ", as it usually does" if usual is not None else ""
-    text = f"“{step.title}” took longest, {minutes(lasted[name])}{as_usual}"
+    as_usual = ", as it usually does" if name in facts.past.usual else ""
+    text = f"“{step.title}” took longest, {minutes(own[name])}{as_usual}"
     return [_cause("step", "attention", text, since=run.started_at, step=step, job=run.job)]
 
 
@@ -175,7 +216,7 @@ def _longest(facts: Facts) -> list[Cause]:
 
 
 def _live(facts: Facts) -> list[Cause]:
-    failed = [cause for name in facts.picture.by_id for cause in _failure(facts, name)]
+    failed = [*_failures(facts), *_undoing(facts)]
     if failed:
         return failed
     name = _at(facts)

@@ -297,7 +297,8 @@ def _of_run(tasks: list[Any]) -> dict[str, Any]:
     own = {name: state for name, index, state, _ in tasks if index < 0}
     items = Counter(str(state) for name, index, state, _ in tasks if name == "pay-each" and index >= 0)
     return {
-        "failed": sum(own.get(step) == "failed" for step in STEPS),
+        "failed": sum(own.get(step) == "failed" for step in (*STEPS, "book--undo"))
+        + (own.get("pay") == "upstream_failed" and (items["failed"] > 0 or own.get("pay-items") == "failed")),
         "asked": sum(own.get(name) == "awaiting_input" for name in (*STEPS, "book--undo")),
         "items": dict(items),
         "tries": {name: tries for name, index, _, tries in tasks if name in ("ask", "book", "ship") and tries},

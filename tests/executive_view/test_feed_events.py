@@ -61,7 +61,14 @@ def told(one: Facts, **row: Any) -> list[Happened]:
 
 def asked(task: str, **more: Any) -> Question:
     empty: dict[str, Any] = {"answered": None, "by": None, "chosen": None, "given": {}}
-    values = {"id": "t1", "map_index": -1, "subject": "Did it run?", "options": ["Yes", "No"], "asked": ago(30)}
+    values = {
+        "id": "t1",
+        "map_index": -1,
+        "subject": "Did it run?",
+        "body": None,
+        "options": ["Yes", "No"],
+        "asked": ago(30),
+    }
     return Question(**{**values, **empty, "task_id": task, **more})
 
 

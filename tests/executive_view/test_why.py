@@ -29,7 +29,9 @@ PICTURE = Picture(
         ),
     )
 )
-PAST = Statistics(20, 900, 1800, {"book": OfStep(20, 300, 400), "post": OfStep(20, 720, 1200)}, {})
+PAST = Statistics(
+    20, 900, 1800, {"book": OfStep(20, 300, 400, own_p50=300), "post": OfStep(20, 720, 1200, own_p50=720)}, {}
+)
 
 
 def ago(minutes: float) -> datetime:
@@ -159,10 +161,10 @@ def test_one_that_ended_late_names_what_took_longer_than_usual_or_else_the_longe
         ("stream", "ORD-1 ended at 14:00, late by 30 min: it was due at 13:30"),
         ("step", "“Post it” took 55 min, 43 min more than its usual 12 min"),
     ]
-    assert told(facts(run("success", 12, 0), row=ended))[-1] == (
-        "step",
-        "“Post it” took longest, 12 min, as it usually does",
-    )
+    waited = told(facts(run("success", 12, 0), row=ended))[-1]
+    assert waited[1] == "“Post it” took 55 min (43 min of it before it began), 43 min more than its usual 12 min"
+    as_always = facts(run("success", 12, 0), book=run("success", 17, 12), row={**ended, "started_at": ago(17)})
+    assert told(as_always)[-1] == ("step", "“Post it” took longest, 12 min, as it usually does")
 
 
 def test_one_in_good_order_is_not_made_a_problem() -> None:

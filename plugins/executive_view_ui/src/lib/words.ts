@@ -1,6 +1,7 @@
 /** How a state looks and reads: never by colour alone. */
 
 import type { IconName } from "../ui/icons";
+import { exactly } from "./format";
 
 export type Tone = "ok" | "risk" | "late" | "failed" | "wait" | "live" | "idle";
 
@@ -100,8 +101,16 @@ export function told(value: unknown): string {
   if (Array.isArray(value) && value.every((item) => typeof item !== "object")) {
     return value.join(", ");
   }
-  return typeof value === "object" ? JSON.stringify(value) : String(value);
+  if (typeof value !== "object") {
+    return typeof value === "string" && ISO.test(value) ? exactly(value) : String(value);
+  }
+  const entries = Object.entries(value);
+  const flat = !Array.isArray(value) && entries.every(([, one]) => typeof one !== "object" || one === null || isPlainList(one));
+  return flat ? entries.map(([name, one]) => `${name.replaceAll("_", " ")}: ${told(one)}`).join("; ") : JSON.stringify(value);
 }
+
+const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)$/u;
+const isPlainList = (value: unknown): boolean => Array.isArray(value) && value.every((item) => typeof item !== "object");
 
 /** Steps by their titles, where they are known; everything else as it is. */
 export function titled(value: unknown, titles: ReadonlyMap<string, string>): string {

@@ -53,8 +53,8 @@ function Head({ data, embedded, trouble: why }: { data: InstanceDetail; embedded
           )}
           <h1>
             {row.key}
-            <Badge look={health(row.health)} text={row.late_seconds ? `${health(row.health).text} ${delta(row.late_seconds)}` : undefined} />
-            {row.live ? null : <Badge look={instanceState(row.state)} plain />}
+            <Badge look={health(row.health)} text={lateText(row)} />
+            {row.live || row.health === row.state ? null : <Badge look={instanceState(row.state)} plain />}
           </h1>
         </div>
         <span className="eo-grow" />
@@ -112,6 +112,10 @@ function Head({ data, embedded, trouble: why }: { data: InstanceDetail; embedded
   );
 }
 
+/** How late it is, of one that is late by a minute or more; one that failed is that first. */
+const lateText = (row: InstanceDetail["instance"]): string | undefined =>
+  row.health === "late" && (row.late_seconds ?? 0) >= 60 ? `${health(row.health).text} ${delta(row.late_seconds ?? 0)}` : undefined;
+
 /** A path on this host, below whatever base path it has. */
 const hostPath = (href: string): string => new URL(href.replace(/^\//u, ""), document.baseURI).href;
 
@@ -135,14 +139,18 @@ function WhyPanel({ why }: { why: Why }) {
   if (why.chain.length === 0) {
     return null;
   }
+  // The headline is the first link: it is not said twice.
+  const chain = why.chain[0]?.text === why.headline ? why.chain.slice(1) : why.chain;
   return (
     <section aria-label="Why" className="eo-why" data-tone={level(why.level).tone}>
       <h2>{why.headline}</h2>
-      <ol>
-        {why.chain.map((cause, index) => (
-          <CauseLine cause={cause} key={index} last={index === why.chain.length - 1} />
-        ))}
-      </ol>
+      {chain.length > 0 ? (
+        <ol>
+          {chain.map((cause, index) => (
+            <CauseLine cause={cause} key={index} last={index === chain.length - 1} />
+          ))}
+        </ol>
+      ) : null}
     </section>
   );
 }
@@ -275,7 +283,6 @@ export function JobBadge({ job }: { job: RemoteJob }) {
 }
 
 function Jobs({ data }: { data: InstanceDetail }) {
-  const steps = new Map(data.graph.nodes.map((node) => [node.id, node]));
   const rows = data.jobs.flatMap((step) => (step.jobs ?? []).map((job) => ({ step, job })));
   const broken = data.jobs.filter(({ problem }) => problem);
   if (rows.length === 0 && broken.length === 0) {
@@ -283,9 +290,9 @@ function Jobs({ data }: { data: InstanceDetail }) {
   }
   return (
     <>
-      {broken.map(({ task_id: id, problem }) => (
+      {broken.map(({ task_id: id, step, problem }) => (
         <p className="eo-note" data-tone="failed" key={id}>
-          <Icon name="alert" /> The record of {steps.get(id)?.title ?? sentence(id)} cannot be read: {problem}
+          <Icon name="alert" /> The record of {step?.title ?? sentence(id)} cannot be read: {problem}
         </p>
       ))}
       <Scroll framed name="Remote jobs">
@@ -306,11 +313,12 @@ function Jobs({ data }: { data: InstanceDetail }) {
           <tbody>
             {rows.map(({ step, job }) => (
               <tr key={`${step.task_id}/${step.map_index}/${job.attempt}`}>
-                <td>
-                  {steps.get(step.task_id)?.title ?? sentence(step.task_id)}
-                  {step.map_index >= 0 ? ` [${step.map_index}]` : ""}
+                <td className="eo-two">
+                  {step.step?.title ?? sentence(step.task_id)}
+                  {step.undoing ? <small>undoing it</small> : null}
+                  {step.map_index >= 0 ? <small>item {step.map_index + 1}</small> : null}
                 </td>
-                <td title={job.system}>{steps.get(step.task_id)?.stack.title ?? job.system}</td>
+                <td title={job.system}>{step.step?.stack.title ?? job.system}</td>
                 <td>
                   <b>{job.job_id ?? "–"}</b> <span className="eo-quiet">{job.job_name}</span>
                 </td>

@@ -4,7 +4,8 @@ import { Link } from "react-router-dom";
 import { useStepLog } from "../api/queries";
 import type { InstanceDetail, Node } from "../api/schema";
 import { paths } from "../lib/paths";
-import { stepState } from "../lib/words";
+import { sentence, stepState } from "../lib/words";
+import { undoing } from "../ui/graph";
 import { Icon } from "../ui/icons";
 import { At, Badge, Fact, StackTag, Took } from "../ui/parts";
 import { Shown, Skeleton } from "../ui/states";
@@ -41,6 +42,15 @@ export function StepPanel({ data, node, close }: { data: InstanceDetail; node: N
           <p>
             <Badge look={stepState(run.state)} /> {run.late ? <b data-tone="late">late</b> : null}
           </p>
+          {undoing(node) ? (
+            <p className="eo-note" data-tone={node.undo?.state === "failed" ? "failed" : "risk"}>
+              <Icon name="retry" /> {sentence(undoing(node))}
+              {node.undo?.ended_at ? <> at <At value={node.undo.ended_at} /></> : null}
+              {node.undo?.job?.job_id ? `, job ${node.undo.job.job_id}` : ""}
+              {node.undo?.message ? `: ${node.undo.message}` : ""}
+              {node.undo?.job?.parked ? `: ${node.undo.job.parked}` : ""}
+            </p>
+          ) : null}
           {run.message ? <p className="eo-note">{run.message}</p> : null}
           <dl className="eo-facts eo-facts-small">
             <Fact name="Began">
@@ -89,7 +99,7 @@ export function StepPanel({ data, node, close }: { data: InstanceDetail; node: N
                   {run.job.parked}
                 </p>
               ) : null}
-              {run.job.message ? <p className="eo-note">{run.job.message}</p> : null}
+              {run.job.message && run.job.message !== run.message ? <p className="eo-note">{run.job.message}</p> : null}
             </section>
           ) : null}
         </>
@@ -122,6 +132,7 @@ function Tail({ dagId, runId, taskId }: { dagId: string; runId: string; taskId: 
             <p className="eo-quiet">{log.problem ?? "It has written nothing yet."}</p>
           ) : (
             <pre aria-label="Log" className="eo-log" dir="ltr" tabIndex={0}>
+              {log.map_index >= 0 ? `Item ${log.map_index + 1}\n` : ""}
               {log.cut ? "…\n" : ""}
               {log.lines.join("\n")}
             </pre>

@@ -156,7 +156,6 @@ function StepFacts({ node, dagId, close }: { node: Node; dagId: string; close: (
         <Fact name="Does">{node.kind}</Fact>
         <Fact name="Connection">{node.connection ?? "–"}</Fact>
         <Fact name="Part of the time">{percent(node.heat, 0)}</Fact>
-        {node.undoes ? <Fact name="Undoes">{sentence(node.undoes)}</Fact> : null}
       </dl>
       <Link className="eo-button" to={paths.instances({ stream: dagId, step: node.id, live: true })}>
         Instances that are here

@@ -281,7 +281,6 @@ export function graph(withRuns: boolean): Graph {
     row: 0,
     on_path: withRuns ? onPath : null,
     sub_stream: null,
-    undoes: null,
     undone: false,
     heat: withRuns ? null : heat,
     run: withRuns ? run : null,

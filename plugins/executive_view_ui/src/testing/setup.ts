@@ -8,7 +8,8 @@ import { server } from "./server";
 for (const side of ["offsetHeight", "offsetWidth", "clientHeight", "clientWidth"]) {
   Object.defineProperty(HTMLElement.prototype, side, { configurable: true, get: () => 800 });
 }
-configure({ getElementError: (message) => new Error(message ?? "not found") });
+// A busy machine takes its time; what does not come at all is told as well.
+configure({ asyncUtilTimeout: 4000, getElementError: (message) => new Error(message ?? "not found") });
 
 beforeAll(() => {
   document.documentElement.lang = "en-GB";

@@ -78,7 +78,8 @@ interface RowProps {
 
 function Row({ bar, now, x, width }: RowProps) {
   const look = stepState(bar.state);
-  const took = bar.start ? duration(between(bar.start, bar.end ?? now)) : "";
+  const ran = bar.state !== "skipped";
+  const took = bar.start && ran ? duration(between(bar.start, bar.end ?? now)) : "";
   const usual = bar.plan_start && bar.plan_end ? `, usually ${duration(between(bar.plan_start, bar.plan_end))}` : "";
   const said = [
     `${bar.step.title}: ${look.text.toLowerCase()}`,
@@ -121,10 +122,10 @@ function Row({ bar, now, x, width }: RowProps) {
             />
           </>
         ) : null}
-        {bar.start ? (
+        {bar.start && ran ? (
           <i className="eo-g-actual" data-tone={look.tone} style={{ left: `${x(bar.start)}%`, width: `${width(bar.start, end)}%` }} />
         ) : null}
-        {bar.start ? (
+        {bar.start && ran ? (
           <small aria-hidden className="eo-gantt-took" style={{ left: `calc(${x(bar.end ?? bar.forecast_end_p90 ?? bar.forecast_end ?? now)}% + 6px)` }}>
             {took}
             {bar.tries > 1 ? ` · ${bar.tries} tries` : ""}

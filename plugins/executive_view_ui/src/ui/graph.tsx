@@ -135,7 +135,7 @@ function Step({ node, place, chosen, heat, onClick }: StepProps) {
   const said: ReactNode[] = [];
   if (run) {
     said.push(look.text);
-    if (run.started_at) {
+    if (run.started_at && run.state !== "skipped") {
       const seconds = between(run.started_at, run.ended_at ?? new Date().toISOString());
       said.push(` · ${duration(seconds)}`);
     }
@@ -173,11 +173,20 @@ function Step({ node, place, chosen, heat, onClick }: StepProps) {
       <span className="eo-step-note">
         {said}
         {run?.late ? <b> · late</b> : null}
-        {node.undone ? <b> · undone</b> : null}
+        {undoing(node) ? <b> · {undoing(node)}</b> : null}
         {(run?.try_number ?? 1) > 1 ? ` · try ${run?.try_number}` : ""}
       </span>
     </button>
   );
+}
+
+/** What became of undoing a step's work, in a word or two; nothing where there was nothing to undo. */
+export function undoing(node: Node): string {
+  if (node.undone) {
+    return "undone";
+  }
+  const state = node.undo?.state;
+  return state === undefined || state === "success" ? "" : state === "failed" ? "undo failed" : state === "parked" ? "undo parked" : "being undone";
 }
 
 function iconOf(kind: string): Look["icon"] {

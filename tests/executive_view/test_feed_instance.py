@@ -1,0 +1,96 @@
+"""One run told as an instance: items that failed, work that is undone, what Airflow has purged meanwhile.
+
+How a user would notice that it is fake: a campaign whose letters were not printed stands there in green; goods are
+still reserved because the job that gives them back is parked, and no list says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState
+from airflow_enterprise_orch.delegation.ledger import Ledger
+from airflow_enterprise_orch.delegation.ledger_store import ledger_cell
+from airflow_enterprise_orch.executive_view.airflow_tables import Facts
+from airflow_enterprise_orch.executive_view.entries import entries
+from airflow_enterprise_orch.executive_view.feed_instance import instance
+
+NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
+PICTURE: dict[str, Any] = {
+    "business": {"key": ""},
+    "steps": [
+        {"id": "reserve", "kind": "unix.script", "stack": "unix", "tasks": {"reserve--undo": "undo"},
+         "undo": {"kind": "unix.script"}},
+        {"id": "print", "kind": "unix.script", "stack": "unix",
+         "tasks": {"print-items": "items", "print-each": "each"}},
+        {"id": "ship", "kind": "sap.background_job", "stack": "sap"},
+    ],
+}  # fmt: skip
+
+
+def task(name: str, state: str | None, index: int = -1, **more: Any) -> Any:
+    moments = {"queued_dttm": NOW, "scheduled_dttm": NOW, "start_date": NOW - timedelta(minutes=5), "end_date": NOW}
+    given = {"task_id": name, "map_index": index, "state": state, "try_number": 1, "max_tries": 1, **moments}
+    return SimpleNamespace(**{**given, **more})
+
+
+def told(*tasks: Any, before: Any = None, cells: Any = None, state: str = "running") -> dict[str, Any]:
+    run = SimpleNamespace(
+        id=1, dag_id="orders", run_id="r", state=state, run_type="manual", triggering_user_name=None, conf={},
+        run_after=NOW, logical_date=None, data_interval_start=None, data_interval_end=None, queued_at=NOW,
+        start_date=NOW, end_date=NOW,
+    )  # fmt: skip
+    one = Facts(run, list(tasks))
+    one.cells = defaultdict(dict, cells or {})
+    return instance(one, PICTURE, NOW, before)
+
+
+def test_a_step_whose_item_failed_has_failed_though_its_own_task_was_not_reached() -> None:
+    items = [task("print-each", state, index) for index, state in enumerate(("success", "failed", "success"))]
+    row = told(task("print", "upstream_failed"), *items)
+    assert row["steps"]["print"]["state"] == "failed"
+    assert (row["failed_steps"], row["health"], row["current_step"]) == (1, "failed", "print")
+    # Not reached at all: a step before it failed.
+    assert told(task("print", "upstream_failed"), task("ship", "failed"))["steps"]["print"]["state"] == "blocked"
+
+
+def test_work_that_is_being_undone_is_where_the_instance_stands() -> None:
+    row = told(task("reserve", "success"), task("ship", "failed"), task("reserve--undo", "deferred"))
+    assert (row["current_step"], row["waits_for"], row["failed_steps"]) == ("reserve", "remote_job", 1)
+    assert row["steps"]["reserve"]["state"] == "success"
+    undo = entries(row["steps"])["reserve"].undo
+    assert undo is not None
+    assert undo.state == "running"
+
+
+def test_undoing_that_nobody_can_prove_waits_for_a_person() -> None:
+    row = told(task("reserve", "success"), task("ship", "failed"), task("reserve--undo", "awaiting_input"))
+    assert row["steps"]["reserve"]["undo"]["state"] == "parked"
+    assert (row["parked"], row["waiting_people"], row["waits_for"]) == (1, 1, "person")
+
+
+def test_undoing_that_failed_counts_and_one_that_had_nothing_to_do_is_not_told() -> None:
+    failed = told(task("reserve", "success"), task("ship", "failed"), task("reserve--undo", "failed"), state="failed")
+    assert failed["failed_steps"] == 2
+    for state in (None, "skipped", "upstream_failed"):
+        assert "undo" not in told(task("reserve", "success"), task("reserve--undo", state))["steps"]["reserve"]
+
+
+def test_what_airflow_purged_of_a_run_that_stays_is_kept() -> None:
+    over = Attempt(1, "K" * 20, state=AttemptState.CLOSED, system="ssh://a", verdict="warning", closed_by="system")
+    cells = {("ship", -1): {ledger_cell(1): json.dumps(Ledger((over,)).to_json())}}
+    before = told(task("ship", "success"), cells=cells, state="success")["steps"]
+    assert before["ship"]["state"] == "warning"
+    assert told(before=before, state="success")["steps"]["ship"] == before["ship"]
+    # Its store alone is gone.
+    assert told(task("ship", "success"), before=before, state="success")["steps"]["ship"] == before["ship"]
+
+
+def test_a_step_that_was_cleared_is_open_again() -> None:
+    before = told(task("ship", "skipped", try_number=0), state="success")["steps"]
+    cleared = told(task("ship", None, try_number=0, end_date=None, start_date=None), before=before)
+    assert cleared["steps"]["ship"]["state"] == "open"
