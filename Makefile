@@ -6,6 +6,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help dev ui demo test lint simulate faults bench constraints
 
+# Some thousand processes start in a demo or a test run; none of them is to compile again what another one has.
+export PYTHONDONTWRITEBYTECODE :=
+
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready

@@ -196,6 +196,8 @@ class Company:
             # A worker that was killed is noticed within a minute; one that only is slow on a busy machine is not.
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "60",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
+            # What has not changed is not read again; what has is read at once.
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
             "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps([template_bundle(folder), own]),
         }
         connections = {**story.CONNECTIONS, "s4": "sap_odata", "partner": "s3"}
