@@ -12,7 +12,7 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -30,8 +30,8 @@ def marked(mark: str) -> set[int]:
     return found - {os.getpid()}
 
 
-def descendants() -> dict[int, str]:
-    """Return the state letter of every process below this one, by process id."""
+def descendants(spared: Collection[int] = ()) -> dict[int, str]:
+    """Return the state letter of every process below this one, by process id; without those of ``spared`` and below."""
     children: dict[int, list[int]] = {}
     states: dict[int, str] = {}
     for entry in Path("/proc").glob("[0-9]*"):
@@ -44,8 +44,9 @@ def descendants() -> dict[int, str]:
     waiting = list(children.get(os.getpid(), ()))
     while waiting:
         process = waiting.pop()
-        below[process] = states[process]
-        waiting.extend(children.get(process, ()))
+        if process not in spared:
+            below[process] = states[process]
+            waiting.extend(children.get(process, ()))
     return below
 
 
@@ -64,10 +65,14 @@ async def end_marked(mark: str, patience: float = 5.0) -> None:
         await asyncio.sleep(0.02)
 
 
-async def end_descendants(patience: float = 5.0) -> None:
-    """Kill and reap everything below this process, until there is nothing. Only for a process that is all ours."""
+async def end_descendants(spared: Collection[int], patience: float = 5.0) -> None:
+    """Kill and reap what is below this process, until there is nothing.
+
+    :param spared: children that were there before the lab, such as the background jobs of a shell that became the lab
+        by ``exec``, or the servers of whoever runs the lab in a process of their own.
+    """
     deadline = time.monotonic() + patience
-    while (found := descendants()) and time.monotonic() < deadline:
+    while (found := descendants(spared)) and time.monotonic() < deadline:
         kill(process for process, state in found.items() if state != "Z")
         reap(process for process, state in found.items() if state == "Z")
         await asyncio.sleep(0.02)
@@ -80,11 +85,11 @@ def reap(processes: Iterable[int]) -> None:
             os.waitpid(process, os.WNOHANG)
 
 
-async def reap_orphans() -> None:
-    """Reap dead orphans for ever, so that they do not pile up as zombies."""
+async def reap_orphans(spared: Collection[int]) -> None:
+    """Reap dead orphans for ever, so that they do not pile up as zombies; not the children in ``spared``."""
     before: set[int] = set()
     while True:
-        dead = {process for process, state in descendants().items() if state == "Z"}
+        dead = {process for process, state in descendants(spared).items() if state == "Z"}
         # Dead for a whole second: nobody waits for it. A fresh one may belong to asyncio, which wants its exit status.
         reap(before & dead)
         before = dead

@@ -211,8 +211,9 @@ async def _serve_until_signalled(only: Sequence[str] | None, as_json: bool, with
             if os.getppid() != parent:
                 ended.set()
 
+    not_ours = frozenset(processes.descendants())
     with processes.adopting_orphans():
-        helpers = [asyncio.create_task(processes.reap_orphans())]
+        helpers = [asyncio.create_task(processes.reap_orphans(not_ours))]
         if with_parent:
             helpers.append(asyncio.create_task(watch_parent(os.getppid())))
         try:
@@ -221,7 +222,7 @@ async def _serve_until_signalled(only: Sequence[str] | None, as_json: bool, with
             for helper in helpers:
                 helper.cancel()
             await asyncio.wait(helpers)
-            await processes.end_descendants()
+            await processes.end_descendants(not_ours)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

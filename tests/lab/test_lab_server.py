@@ -99,6 +99,21 @@ def test_a_signal_ends_it_with_no_process_and_no_file_left(start, tmp_path, numb
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_ran_before_the_lab_is_not_its_own_to_end(start, tmp_path):
+    nap = f"78{os.getpid()}"
+    lab = start(command=["/bin/sh", "-c", f'sleep {nap} >/dev/null 2>&1 & exec "$@" --json', "sh", *LAB])
+    try:
+        endpoint = json.loads(lab.stdout.readline())["ssh"]
+        ssh(endpoint, f"sleep {nap} </dev/null >/dev/null 2>&1 & setsid sleep {nap} </dev/null >/dev/null 2>&1 &")
+        while len(alive(nap)) < 3:
+            time.sleep(0.05)
+        lab.send_signal(signal.SIGTERM)
+        assert lab.wait(timeout=20) == 0
+        assert len(alive(nap)) == 1
+    finally:
+        processes.kill(alive(nap))
+
+
 def test_it_ends_with_its_parent_when_told_to(start, tmp_path):
     shell = start(command=["/bin/sh", "-c", '"$@" --json --with-parent & echo $!; exec sleep 600', "sh", *LAB])
     lab = int(shell.stdout.readline())

@@ -55,7 +55,7 @@ def openssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
 
 
 @pytest.fixture(scope="session")
-def samba(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, Any], Path]]:
+def samba(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, Any], Path, Callable[[], None]]]:
     smbd = shutil.which("smbd", path=PATH)
     if smbd is None or os.geteuid() != 0:
         pytest.skip("no Samba server here, or not root (apt-get install samba)")
@@ -83,10 +83,15 @@ def samba(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, 
     server = subprocess.Popen(
         [smbd, "-F", "--no-process-group", "-s", place / "smb.conf"],
         start_new_session=True,  # smbd ends its whole process group
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     until_it_answers(server, port, place / "log")
+
+    def alive() -> None:
+        assert server.poll() is None, f"smbd ended with {server.returncode}:\n{(place / 'log').read_text()[-3000:]}"
+
     connection = {
         "conn_type": "samba",
         "host": "127.0.0.1",
@@ -96,7 +101,7 @@ def samba(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, 
         "schema": "drop",
         "extra": {},
     }
-    yield connection, share
+    yield connection, share, alive
     server.terminate()
     server.wait()
 
@@ -137,7 +142,8 @@ def share(
         connection["extra"] = {**connection["extra"], "share_root": str(root)}
         made = Share(request.param, connection, root)
     else:
-        connection, folder = request.getfixturevalue("samba")
+        connection, folder, alive = request.getfixturevalue("samba")
+        request.addfinalizer(alive)  # a test that failed because the server went away shows the server's log
         name = "t" + secrets.token_hex(6)
         connection = {**connection, "extra": {"share_root": name}}
         (folder / name).mkdir()
