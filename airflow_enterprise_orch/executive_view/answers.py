@@ -166,6 +166,12 @@ class InstanceQuery(InstanceFilter):
         description="urgency: live ones first, by due time; newest, oldest: by their beginning; changed: newest first.",
     )
     cursor: str = Field("", max_length=500, description="``next_cursor`` of the page before; with the same filter.")
+    row: int = Field(
+        0,
+        ge=0,
+        description="For who jumps: how many rows come before the page; instead of a cursor. Costs the more the "
+        "farther it is from both ends, and a row that comes or goes shifts it: go on with the cursor.",
+    )
     limit: int = Field(100, ge=1, le=500)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from sqlalchemy import ColumnElement, Select, and_, func, not_, or_, select
 
+from airflow_enterprise_orch.executive_view.answering import invalid
 from airflow_enterprise_orch.executive_view.answers import (
     Acknowledged,
     Forecast,
@@ -24,7 +25,7 @@ from airflow_enterprise_orch.executive_view.answers import (
     WaitsFor,
 )
 from airflow_enterprise_orch.executive_view.forecast import FEWEST_PAST
-from airflow_enterprise_orch.executive_view.keyset import Phase, everything, from_cursor, pages, to_cursor
+from airflow_enterprise_orch.executive_view.keyset import Phase, everything, from_cursor, pages, seek, to_cursor
 from airflow_enterprise_orch.executive_view.pictures import Pictures
 from airflow_enterprise_orch.executive_view.tables import INSTANCE, JOB, LEASE, STREAM
 
@@ -186,6 +187,8 @@ def page(session: Session, query: InstanceQuery, streams: frozenset[str]) -> Ins
     where = conditions(session, query, streams)
     question = InstanceFilter(**query.model_dump(include=set(InstanceFilter.model_fields))).model_dump_json()
     phases = phases_of(query.order)
+    if query.row and query.cursor:
+        raise invalid("row: it is for who jumps; a cursor says already where the page begins")
     start = from_cursor(query.cursor, query.order + question, phases)
     # The write is read first: rows that come in between are then counted with the next one.
     revision, fed_at = last_write(session)
@@ -195,13 +198,17 @@ def page(session: Session, query: InstanceQuery, streams: frozenset[str]) -> Ins
         return session.scalar(select(func.count()).select_from(INSTANCE).where(*where)) or 0
 
     total = _totals.get((revision, streams, question), count)
-    rows, end = pages(
-        select(*ROW).select_from(JOINED).where(*where),
-        phases,
-        start,
-        query.limit,
-        lambda one: session.execute(one).all(),
-    )
+
+    def run(one: Select[Any]) -> Sequence[Any]:
+        return session.execute(one).all()
+
+    rows: list[Any] = []
+    end = None
+    if query.row:
+        keys = {column: None for phase in phases for column, _ in phase.by}
+        start = seek(select(*keys).select_from(INSTANCE).where(*where), phases, query.row, total, run)
+    if start is not None or not query.row:
+        rows, end = pages(select(*ROW).select_from(JOINED).where(*where), phases, start, query.limit, run)
     return InstancePage(
         as_of=as_of, total=total, items=told(session, rows), next_cursor=to_cursor(end, query.order + question)
     )

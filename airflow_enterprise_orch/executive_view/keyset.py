@@ -1,5 +1,7 @@
 """Pages that cost the same wherever they are: each begins behind the last row of the one before, and skips none.
 
+Only who jumps into the middle of a list pays for what lies before it.
+
 An order is a list of *phases*, each with a condition and a sort that an index serves; a phase's rows all come before
 those of the next. So rows without a due time need no trick that would keep a database from its index.
 """
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, or_
+from sqlalchemy import ColumnElement, Select, and_, func, or_
 
 from airflow_enterprise_orch.executive_view.answering import invalid
 
@@ -79,6 +81,37 @@ def pages(
             last = rows[limit - 1]
             return rows[:limit], Place(number, tuple(last._mapping[column] for column, _ in phase.by))
     return rows, None
+
+
+def seek(
+    select: Select[Any],
+    phases: Sequence[Phase],
+    row: int,
+    total: int,
+    run: Callable[[Select[Any]], Sequence[Any]],
+) -> Place | None:
+    """Return the place behind the first ``row`` rows, or behind the last one; None when there is no row.
+
+    For whoever jumps. The database counts from the nearer end, so half of the rows are the most that it passes over.
+
+    :param row: at least 1.
+    :param total: how many rows there are in all.
+    :param run: runs a query. Its rows have the sorting columns by their names.
+    """
+    last = min(row, total) - 1
+    if last < 0:
+        return None
+    backwards = 2 * last > total
+    ahead = total - 1 - last if backwards else last
+    numbered = list(enumerate(phases))
+    for number, phase in reversed(numbered) if backwards else numbered:
+        part = select if phase.where is None else select.where(phase.where)
+        order = [column.asc() if falls == backwards else column.desc() for column, falls in phase.by]
+        found = run(part.order_by(*order).offset(ahead).limit(1))
+        if found:
+            return Place(number, tuple(found[0]._mapping[column] for column, _ in phase.by))
+        ahead -= run(part.with_only_columns(func.count(), maintain_column_froms=True))[0][0]
+    return None
 
 
 def everything(

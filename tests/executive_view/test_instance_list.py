@@ -44,6 +44,18 @@ def test_pages_of_any_size_hold_each_instance_once_and_in_the_same_order(view: S
         assert [row["id"] for row in walk(view, limit, order=order)] == whole
 
 
+@pytest.mark.parametrize("order", ["urgency", "newest", "oldest", "changed"])
+def test_whoever_jumps_lands_on_the_row_and_goes_on_from_there(view: Served, order: str) -> None:
+    whole = [row["id"] for row in walk(view, 500, order=order)]
+    for row in (1, 2, len(whole) // 2, len(whole) // 2 + 1, len(whole) - 1, len(whole), len(whole) + 5):
+        page = view.get("boss", "instances", order=order, row=row, limit=2).json
+        assert [one["id"] for one in page["items"]] == whole[row : row + 2]
+        assert (page["total"], page["next_cursor"] is None) == (len(whole), row + 2 >= len(whole))
+        if page["next_cursor"]:
+            after = view.get("boss", "instances", order=order, cursor=page["next_cursor"], limit=1).json
+            assert [one["id"] for one in after["items"]] == whole[row + 2 : row + 3]
+
+
 def test_the_most_urgent_come_first_and_what_is_over_last(view: Served) -> None:
     rows = walk(view, 7)
     live = [row for row in rows if row["live"]]
@@ -104,6 +116,8 @@ def test_filters_mean_what_they_say(view: Served, asks: dict[str, Any], keys: se
         ({"bogus": "1"}, "bogus"),
         ({"health": "fine"}, "health"),
         ({"limit": 501}, "limit"),
+        ({"row": -1}, "row"),
+        ({"row": 1, "cursor": "abc"}, "a cursor says already where the page begins"),
         ({"started_from": "2026-11-24T10:00:00"}, "timezone"),
         ({"cursor": "abc"}, "begin with the first page"),
         ({"cursor": "WzEsImFiYyIsMCxbXV0"}, "another filter or order"),

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Column, DateTime, Integer, MetaData, Table, create_engine, insert, select
 
-from airflow_enterprise_orch.executive_view.keyset import Phase, Place, everything, from_cursor, pages, to_cursor
+from airflow_enterprise_orch.executive_view.keyset import Phase, Place, everything, from_cursor, pages, seek, to_cursor
 
 T = Table("t", MetaData(), Column("id", Integer, primary_key=True), Column("part", Integer), Column("rank", Integer))
 PHASES = [
@@ -52,6 +52,11 @@ def test_each_row_comes_once_and_in_order(rows: list[tuple[int, int]], limit: in
                 break
             assert len(page) == limit
         assert found == [row[0] for row in expected]
+        run = lambda one: connection.execute(one).all()  # noqa: E731
+        for row in range(1, len(rows) + 2):
+            behind = seek(select(T), PHASES, row, len(rows), run)
+            page, _ = pages(select(T), PHASES, behind, limit, run) if behind is not None else ([], None)
+            assert [one.id for one in page] == [one[0] for one in expected[row : row + limit]]
         whole = everything(select(T), PHASES[1], lambda one: connection.execute(one).all(), step=limit)
         assert [row.id for row in whole] == [row[0] for row in expected if row[1] == 1]
     engine.dispose()
