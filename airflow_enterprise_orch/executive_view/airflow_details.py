@@ -7,7 +7,7 @@ be unreadable: whoever may edit a task instance may edit what it keeps.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from airflow.models.task_state_store import TaskStateStoreModel as Cell
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.variable import Variable
 from airflow.models.xcom import XComModel
-from sqlalchemy import func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 
 from airflow_enterprise_orch.delegation.control import CONTROL_KEY, HOLDS_VARIABLE
 from airflow_enterprise_orch.delegation.ledger_store import LEDGER_PREFIX, newest_ledger
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 RETURNED = "return_value"
 LONGEST_OUTPUT = 2000
 """Characters of one output's JSON; what is longer is cut."""
-WAITING = ("scheduled", "queued")
 
 
 @dataclass(frozen=True)
@@ -49,12 +48,16 @@ class Question:
 
 @dataclass(frozen=True)
 class PoolWait:
-    """A task that waits for slots of a pool."""
+    """A task that waits for slots of a pool.
+
+    :param free: how many slots nobody has taken.
+    :param taken: how many the tasks of streams have taken that the viewer may see.
+    """
 
     task_id: str
     pool: str
     wants: int
-    slots: int
+    free: float
     taken: int
 
 
@@ -86,9 +89,12 @@ def run_exists(session: Session, dag_id: str, run_id: str) -> bool:
     return session.scalar(select(DagRun.id).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)) is not None
 
 
-def details(session: Session, dag_id: str, run_id: str, *, with_outputs: bool, live: bool) -> Details:
+def details(
+    session: Session, dag_id: str, run_id: str, streams: Collection[str], *, with_outputs: bool, live: bool
+) -> Details:
     """Read what there is.
 
+    :param streams: the ids of the streams that the viewer may see.
     :param with_outputs: whether the viewer may see what steps gave.
     :param live: of an instance that is over nobody waits for anything.
     """
@@ -115,13 +121,13 @@ def details(session: Session, dag_id: str, run_id: str, *, with_outputs: bool, l
         _json(Variable.get(HOLDS_VARIABLE, default_var=None)) if live else None,
         _outputs(session, dag_id, run_id) if with_outputs else {},
         _questions(session, dag_id, run_id) if live else (),
-        _pools(session, dag_id, run_id) if live else (),
+        _pools(session, dag_id, run_id, streams) if live else (),
     )
 
 
 def ledgers(session: Session, dag_id: str, run_id: str) -> Mapping[tuple[str, int], str]:
     """Return, by task and map index, the JSON text of the ledger that counts."""
-    return details(session, dag_id, run_id, with_outputs=False, live=False).ledgers
+    return details(session, dag_id, run_id, (), with_outputs=False, live=False).ledgers
 
 
 def _json(value: Any) -> Any:
@@ -176,21 +182,37 @@ def _questions(session: Session, dag_id: str, run_id: str) -> tuple[Question, ..
     )
 
 
-def _pools(session: Session, dag_id: str, run_id: str) -> tuple[PoolWait, ...]:
+def _pools(session: Session, dag_id: str, run_id: str, streams: Collection[str]) -> tuple[PoolWait, ...]:
+    # One that is queued has its slots, and waits for a worker.
+    # One that is queued has its slots, and waits for a worker.
     waiting = session.execute(
         select(TaskInstance.task_id, TaskInstance.pool, func.max(TaskInstance.pool_slots).label("wants"))
-        .where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id, TaskInstance.state.in_(WAITING))
+        .where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id, TaskInstance.state == "scheduled")
         .group_by(TaskInstance.task_id, TaskInstance.pool)
         .order_by(TaskInstance.task_id)
     ).all()
     if not waiting:
         return ()
-    pools = {
-        pool.pool: pool for pool in session.scalars(select(Pool).where(Pool.pool.in_({row.pool for row in waiting})))
-    }
-    taken = {name: pool.occupied_slots(session=session) for name, pool in pools.items()}
+    named = {row.pool for row in waiting}
+    pools = {pool.pool: pool for pool in session.scalars(select(Pool).where(Pool.pool.in_(named)))}
+    if not pools:
+        return ()
+    free = {name: pool.open_slots(session=session) for name, pool in pools.items()}
+    # What others do is theirs: of what a pool gives, only that is counted which the viewer can see.
+    seen = session.execute(
+        select(TaskInstance.pool, func.sum(TaskInstance.pool_slots))
+        .where(TaskInstance.pool.in_(pools), TaskInstance.dag_id.in_(sorted(streams)))
+        .where(or_(*(_occupies(pool) for pool in pools.values())))
+        .group_by(TaskInstance.pool)
+    )
+    taken = {name: int(slots) for name, slots in seen}
     return tuple(
-        PoolWait(row.task_id, row.pool, row.wants, pools[row.pool].slots, taken[row.pool])
+        PoolWait(row.task_id, row.pool, row.wants, free[row.pool], taken.get(row.pool, 0))
         for row in waiting
         if row.pool in pools
     )
+
+
+def _occupies(pool: Pool) -> ColumnElement[bool]:
+    states = pool.get_occupied_states()  # type: ignore[no-untyped-call]
+    return (TaskInstance.pool == pool.pool) & TaskInstance.state.in_(states)

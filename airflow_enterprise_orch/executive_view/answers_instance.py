@@ -14,6 +14,9 @@ class RemoteJob(Answer):
     """One attempt of one step: at most one job on the system that does the work."""
 
     attempt: int = Field(description="1, 2, 3 ...")
+    hidden: bool = Field(
+        False, description="Whether it is an instance of a stream that the user may not see: its ids are not told."
+    )
     key: str | None = Field(description="The delegation key, written on the remote job; our own history keeps none.")
     system: str = Field(description="The identity of the system that it was, or will be, handed to.")
     job_id: str | None
@@ -58,7 +61,7 @@ class Items(Answer):
 class SubStream(Answer):
     """The stream that a step runs."""
 
-    dag_id: str
+    dag_id: str | None = Field(description="None where the user may not see it.")
     title: str | None = Field(description="None where the user may not see it.")
     run_id: str | None = Field(description="Its instance, once there is one.")
 
@@ -156,6 +159,9 @@ class DecisionTold(Answer):
     outputs: list[SeenValue]
     overridden: Overridden | None
     problem: str | None = Field(description="Why no rule could be asked, or the record not be read.")
+    hidden: bool = Field(
+        False, description="Whether its values are not told, because the user may not see what steps left."
+    )
 
 
 class Bar(Answer):

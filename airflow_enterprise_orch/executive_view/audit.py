@@ -13,6 +13,7 @@ from airflow_enterprise_orch.executive_view.answers import Event, EventFilter, E
 from airflow_enterprise_orch.executive_view.instances import STATES
 from airflow_enterprise_orch.executive_view.keyset import Phase, everything, from_cursor, pages, to_cursor
 from airflow_enterprise_orch.executive_view.pictures import Pictures
+from airflow_enterprise_orch.executive_view.redacting import ANOTHER, Sight, Sights
 from airflow_enterprise_orch.executive_view.tables import EVENT, INSTANCE, JOB
 
 if TYPE_CHECKING:
@@ -63,8 +64,11 @@ def conditions(filters: EventFilter, streams: frozenset[str]) -> list[ColumnElem
     return found
 
 
-def page(session: Session, query: EventQuery, streams: frozenset[str]) -> EventPage:
-    """Return one page of the audit trail, the newest first."""
+def page(session: Session, query: EventQuery, streams: frozenset[str], sights: Sights) -> EventPage:
+    """Return one page of the audit trail, the newest first.
+
+    :param sights: what the viewer may see within each stream.
+    """
     where = conditions(query, streams)
     question = EventFilter(**query.model_dump(include=set(EventFilter.model_fields))).model_dump_json()
     start = from_cursor(query.cursor, question, [NEWEST_FIRST])
@@ -76,17 +80,21 @@ def page(session: Session, query: EventQuery, streams: frozenset[str]) -> EventP
     return EventPage(
         as_of=datetime.now(UTC),
         total=total,
-        items=list(_events(session, rows, pictures)),
+        items=list(_events(session, rows, pictures, sights)),
         next_cursor=to_cursor(end, question),
     )
 
 
 def everything_told(
-    opened: Callable[[], AbstractContextManager[Session]], filters: EventFilter, streams: frozenset[str]
+    opened: Callable[[], AbstractContextManager[Session]],
+    filters: EventFilter,
+    streams: frozenset[str],
+    sights: Sights,
 ) -> Iterator[Event]:
     """Yield all events that fit a filter, the newest first: those that are there when it begins.
 
     :param opened: opens a session; each batch has its own.
+    :param sights: what the viewer may see within each stream.
     """
     with opened() as session:
         newest = session.scalar(select(func.max(E.id))) or 0
@@ -95,7 +103,7 @@ def everything_told(
 
     def run(statement: Select[Any]) -> Sequence[Any]:
         with opened() as session:
-            return list(_events_with_ids(session, session.execute(statement).all(), pictures))
+            return list(_events_with_ids(session, session.execute(statement).all(), pictures, sights))
 
     for row in everything(wanted, NEWEST_FIRST, run):
         yield row.event
@@ -109,17 +117,17 @@ class _Told:
         self.event = event
 
 
-def _events_with_ids(session: Session, rows: Sequence[Any], pictures: Pictures) -> Iterator[_Told]:
-    for row, event in zip(rows, _events(session, rows, pictures), strict=True):
+def _events_with_ids(session: Session, rows: Sequence[Any], pictures: Pictures, sights: Sights) -> Iterator[_Told]:
+    for row, event in zip(rows, _events(session, rows, pictures, sights), strict=True):
         yield _Told(row, event)
 
 
-def _events(session: Session, rows: Sequence[Any], pictures: Pictures) -> Iterator[Event]:
+def _events(session: Session, rows: Sequence[Any], pictures: Pictures, sights: Sights) -> Iterator[Event]:
     pictures.load(session, {(row.dag_id, row.version) for row in rows if row.version is not None})
     pictures.load_current(session, {row.dag_id for row in rows})
     for row in rows:
         picture = pictures.of(row.dag_id, row.version)
-        yield Event(
+        told = Event(
             id=row.id,
             at=row.at,
             dag_id=row.dag_id,
@@ -133,6 +141,7 @@ def _events(session: Session, rows: Sequence[Any], pictures: Pictures) -> Iterat
             before=row.before,
             after=row.after,
         )
+        yield sights.of(row.dag_id).event(told, picture)
 
 
 CSV: Mapping[str, Any] = {
@@ -152,8 +161,12 @@ CSV: Mapping[str, Any] = {
 """The columns of the CSV, in their order."""
 
 
-def orphans(session: Session, streams: frozenset[str]) -> Orphans:
-    """Return the remote jobs that nobody waits for any more."""
+def orphans(session: Session, streams: frozenset[str], visible: frozenset[str]) -> Orphans:
+    """Return the remote jobs that nobody waits for any more.
+
+    :param streams: the streams whose jobs the viewer may see.
+    :param visible: all streams that they may see: a job can be an instance of another one.
+    """
     where = and_(J.orphan, I.dag_id.in_(sorted(streams)))
     joined = JOB.join(INSTANCE, I.id == J.instance_id)
     total = session.scalar(select(func.count()).select_from(joined).where(where)) or 0
@@ -162,11 +175,12 @@ def orphans(session: Session, streams: frozenset[str]) -> Orphans:
     rows = session.execute(newest.limit(MOST_ORPHANS)).all()
     pictures = Pictures()
     pictures.load(session, {(row.dag_id, row.version) for row in rows})
-    return Orphans(as_of=datetime.now(UTC), total=total, items=[_orphan(row, pictures) for row in rows])
+    return Orphans(as_of=datetime.now(UTC), total=total, items=[_orphan(row, pictures, visible) for row in rows])
 
 
-def _orphan(row: Any, pictures: Pictures) -> Orphan:
+def _orphan(row: Any, pictures: Pictures, visible: frozenset[str]) -> Orphan:
     picture = pictures.of(row.dag_id, row.version)
+    hidden = Sight(visible).hides_job(row.system, row.job_name, picture, row.task_id)
     over = {"deleted": "its instance was deleted", "success": "its instance is over", "failed": "its instance failed"}
     return Orphan(
         dag_id=row.dag_id,
@@ -177,9 +191,9 @@ def _orphan(row: Any, pictures: Pictures) -> Orphan:
         step=picture.step_of_task(row.task_id),
         map_index=row.map_index,
         attempt=row.attempt,
-        system=row.system,
-        job_id=row.job_id,
-        job_name=row.job_name,
+        system=ANOTHER if hidden else row.system,
+        job_id=None if hidden else row.job_id,
+        job_name=None if hidden else row.job_name,
         state=row.state,
         opened=row.opened,
         why=over.get(row.instance_state, "its step is over, and its job was not seen to end"),

@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow_enterprise_orch.executive_view.answers_stream import Change
 from airflow_enterprise_orch.executive_view.pictures import Picture, PictureStep, WayOut
+from airflow_enterprise_orch.executive_view.redacting import ANOTHER, Sight
 from airflow_enterprise_orch.executive_view.saying import listed
 from airflow_enterprise_orch.value_stream.decision_table import OTHERWISE
 
@@ -29,9 +30,12 @@ NAMES: Mapping[str, str] = {
 }
 
 
-def changes(old: Picture, new: Picture) -> list[Change]:
-    """Return the differences: of the stream, then step by step, in the order of the new version."""
-    return [*_head(old, new), *_steps(old, new)]
+def changes(old: Picture, new: Picture, sight: Sight) -> list[Change]:
+    """Return the differences: of the stream, then step by step, in the order of the new version.
+
+    :param sight: what the viewer may see.
+    """
+    return [*_head(old, new), *_steps(old, new, sight)]
 
 
 def _head(old: Picture, new: Picture) -> Iterator[Change]:
@@ -39,7 +43,7 @@ def _head(old: Picture, new: Picture) -> Iterator[Change]:
     yield from _values(before, after, "", "the stream")
 
 
-def _steps(old: Picture, new: Picture) -> Iterator[Change]:
+def _steps(old: Picture, new: Picture, sight: Sight) -> Iterator[Change]:
     for step in new.steps:
         before = old.by_id.get(step.id)
         if before is None:
@@ -48,13 +52,23 @@ def _steps(old: Picture, new: Picture) -> Iterator[Change]:
             text = f"step {_named(step)} does something else: it was {_about(before, old)}, now {_about(step, new)}"
             yield Change(kind="changed", where=f"steps.{step.id}", text=text)
         else:
-            was, now = ({key: one[key] for key in one if key not in OF_WAYS} for one in (before.raw, step.raw))
+            was, now = _told(before, old, sight), _told(step, new, sight)
             yield from _values(was, now, f"steps.{step.id}", f"step {_named(step)}")
             yield from _ways(before, old, step, new)
     for step in old.steps:
         if step.id not in new.by_id:
             text = f"step {_named(step)} removed: it was {_about(step, old)}"
             yield Change(kind="removed", where=f"steps.{step.id}", text=text)
+
+
+def _told(step: PictureStep, of: Picture, sight: Sight) -> dict[str, Any]:
+    """Return what of a step is compared; of a stream that the viewer may not see not which one it is."""
+    told = {key: value for key, value in step.raw.items() if key not in OF_WAYS}
+    if sight.hides(of, step.id):
+        told |= {key: ANOTHER for key in ("runs", "until", "waits_on") if key in told}
+    if "until" in told:  # which says for which stream, too
+        told.pop("waits_on", None)
+    return told
 
 
 def _ways(before: PictureStep, old: Picture, step: PictureStep, new: Picture) -> Iterator[Change]:

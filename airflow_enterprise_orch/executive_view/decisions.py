@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from airflow_enterprise_orch.executive_view.answers_instance import DecisionTold, Overridden, SeenValue, Way
 from airflow_enterprise_orch.executive_view.entries import Entry
 from airflow_enterprise_orch.executive_view.pictures import Picture, PictureStep
+from airflow_enterprise_orch.executive_view.redacting import Sight
 from airflow_enterprise_orch.value_stream.decision_record import Decision, DecisionUnreadable, read_decision
 
 
-def decisions_of(picture: Picture, records: Mapping[str, Any], kept: Mapping[str, Entry]) -> list[DecisionTold]:
+def decisions_of(
+    picture: Picture, records: Mapping[str, Any], kept: Mapping[str, Entry], sight: Sight
+) -> list[DecisionTold]:
     """Return all decisions of an instance, in the order of its steps.
 
     :param records: by task what its task state store holds.
     :param kept: what the feed keeps, for when Airflow has forgotten.
+    :param sight: what the viewer may see.
     """
     found = []
     for step in picture.steps:
         kept_of = kept[step.id].decision if step.id in kept else None
         if step.id in records:
-            found.append(told(picture, step.id, records[step.id]))
+            hidden = not sight.values or sight.reads_hidden(picture, step.id)
+            found.append(told(picture, step.id, records[step.id], hidden=hidden))
         elif isinstance(kept_of, Mapping):
             found.append(_from_history(step, kept_of, picture))
     return sorted(found, key=lambda one: (one.at is None, one.at))
@@ -50,8 +56,11 @@ def _from_history(step: PictureStep, kept: Mapping[str, Any], picture: Picture) 
     )
 
 
-def told(picture: Picture, step: str, record: object) -> DecisionTold:
-    """Return one decision; one whose record cannot be read says so."""
+def told(picture: Picture, step: str, record: object, *, hidden: bool = False) -> DecisionTold:
+    """Return one decision; one whose record cannot be read says so.
+
+    :param hidden: the viewer may not see what steps left: neither what was seen nor, of a table, what came of it.
+    """
     try:
         decision = read_decision(record)
     except DecisionUnreadable as error:
@@ -59,14 +68,23 @@ def told(picture: Picture, step: str, record: object) -> DecisionTold:
             step=picture.step_name(step), kind="branch", policy="", at=None, by="", sentence="", ways=[], values=[],
             chosen=[], outputs=[], overridden=None, problem=str(error),
         )  # fmt: skip
+    if hidden:
+        decision = replace(
+            decision,
+            values={},
+            outputs={},
+            fired=() if decision.kind == "table" else decision.fired,
+            problem="it could not be asked" if decision.problem else "",
+        )
     over = decision.overridden
     return DecisionTold(
         step=picture.step_name(step),
+        hidden=hidden,
         kind=decision.kind,
         policy=decision.policy,
         at=decision.at,
         by=decision.by,
-        sentence=decision.sentence(),
+        sentence="" if hidden and decision.kind == "table" else decision.sentence(),
         ways=_ways(picture, step, decision),
         values=_values(decision.values),
         chosen=list(decision.chosen),

@@ -105,10 +105,8 @@ def _node(
     if step.runs:
         sub_stream = run.sub_streams.get(step.id) if run is not None else None
         title = may_see(step.runs)
-        # Where the viewer may not see the other stream, its name is in the template that they may see; its run is not.
-        sub_stream = SubStream(
-            dag_id=step.runs, title=title, run_id=sub_stream.run_id if sub_stream is not None and title else None
-        )
+        run_id = sub_stream.run_id if sub_stream is not None and title else None
+        sub_stream = SubStream(dag_id=step.runs if title else None, title=title, run_id=run_id)
     return Node(
         id=step.id,
         title=step.title,

@@ -33,6 +33,7 @@ from airflow_enterprise_orch.executive_view.entries import Entry, entries, step_
 from airflow_enterprise_orch.executive_view.forecast import Outlook
 from airflow_enterprise_orch.executive_view.instances import JOINED, ROW, instance_row
 from airflow_enterprise_orch.executive_view.pictures import Picture, Pictures
+from airflow_enterprise_orch.executive_view.redacting import OTHER_STREAM, Sight, sight
 from airflow_enterprise_orch.executive_view.tables import INSTANCE, STREAM
 from airflow_enterprise_orch.executive_view.timeline import as_now, plan, timeline
 from airflow_enterprise_orch.executive_view.why import Facts, why
@@ -49,12 +50,13 @@ MORE = (*ROW, I.run_after, I.params, I.steps, I.in_airflow)
 
 @dataclass(frozen=True)
 class Known:
-    """What there is of one instance.
+    """What there is of one instance, as far as a viewer may see it.
 
     :param raw: its row in the database.
     """
 
     raw: Any
+    sight: Sight
     row: InstanceRow
     picture: Picture
     entries: Mapping[str, Entry]
@@ -105,19 +107,22 @@ def known(session: Session, viewer: Viewer, dag_id: str, run_id: str) -> Known:
     pictures = Pictures()
     pictures.load(session, {(dag_id, raw.version)})
     picture = pictures.of(dag_id, raw.version)
+    seen = sight(viewer, dag_id)
     told = Details()
     if raw.in_airflow:
-        may_see_outputs = viewer.may(DagAccessEntity.XCOM, dag_id)
-        told = details(session, dag_id, run_id, with_outputs=may_see_outputs, live=raw.live)
-    all_jobs = jobs.from_ledgers(told.ledgers) if told.ledgers else jobs.from_history(session, raw.id)
+        told = details(session, dag_id, run_id, viewer.streams, with_outputs=seen.values, live=raw.live)
+        told = seen.details(told, picture)
+    all_jobs = seen.jobs(
+        jobs.from_ledgers(told.ledgers) if told.ledgers else jobs.from_history(session, raw.id), picture
+    )
     kept = entries(raw.steps)
     runs = {
         name: step_run(entry, _newest(name, all_jobs), _due(picture, name, raw.run_after), now)
         for name, entry in kept.items()
         if name in picture.by_id
     }
-    decisions = decisions_of(picture, told.decisions, kept)
-    return Known(raw, instance_row(raw, pictures, now), picture, kept, told, all_jobs, decisions, runs, now)
+    decisions = decisions_of(picture, told.decisions, kept, seen)
+    return Known(raw, seen, instance_row(raw, pictures, now), picture, kept, told, all_jobs, decisions, runs, now)
 
 
 def detail(session: Session, viewer: Viewer, dag_id: str, run_id: str) -> InstanceDetail:
@@ -134,8 +139,10 @@ def detail(session: Session, viewer: Viewer, dag_id: str, run_id: str) -> Instan
         as_of=one.now,
         instance=one.row,
         description=one.picture.description,
-        params=one.raw.params or {},
-        outputs={one.picture.of_task.get(task, task): dict(told) for task, told in one.details.outputs.items()},
+        params=one.sight.params(one.raw.params or {}),
+        outputs=one.sight.outputs(
+            {one.picture.of_task.get(task, task): told for task, told in one.details.outputs.items()}, one.picture
+        ),
         graph=graphs.graph(one.picture, run, may_see=titles.get),
         decisions=list(one.decisions),
         timeline=timeline(
@@ -202,8 +209,15 @@ def _sub_streams(one: Known, viewer: Viewer) -> dict[str, SubStream]:
     for step in one.picture.steps:
         run = one.steps.get(step.id)
         if step.runs and step.runs in viewer.streams and run is not None and run.job is not None:
-            found[step.id] = SubStream(dag_id=step.runs, title=None, run_id=run.job.job_id)
+            found[step.id] = SubStream(dag_id=run.job.job_name or step.runs, title=None, run_id=run.job.job_id)
     return found
+
+
+def _others(session: Session, one: Known) -> dict[str, str]:
+    """Return by step the title of the stream that it runs or waits for; "" where the viewer may not see that."""
+    of_step = {step.id: one.picture.other_stream(step.id) for step in one.picture.steps if step.kind in OTHER_STREAM}
+    titles = _titles(session, set(of_step.values()) & one.sight.streams)
+    return {name: titles.get(other, "") for name, other in of_step.items()}
 
 
 def _titles(session: Session, dag_ids: set[str]) -> dict[str, str]:
@@ -235,6 +249,7 @@ def _facts(session: Session, viewer: Viewer, one: Known, ahead: Outlook | None, 
         waits=_waits(one),
         others={at: others} if others else {},
         below=_below(session, viewer, one, depth),
+        other=_others(session, one),
         zone=one.picture.zone,
     )
 
@@ -246,7 +261,7 @@ def _below(session: Session, viewer: Viewer, one: Known, depth: int) -> dict[str
         return found
     for name, sub in _sub_streams(one, viewer).items():
         run = one.steps[name]
-        if run.state not in ("running", "retry") or sub.run_id is None:
+        if run.state not in ("running", "retry") or sub.dag_id is None or sub.run_id is None:
             continue
         try:
             below = known(session, viewer, sub.dag_id, sub.run_id)

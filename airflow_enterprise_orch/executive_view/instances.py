@@ -28,6 +28,7 @@ from airflow_enterprise_orch.executive_view.forecast import FEWEST_PAST
 from airflow_enterprise_orch.executive_view.keyset import Phase, everything, from_cursor, pages, seek, to_cursor
 from airflow_enterprise_orch.executive_view.pictures import Pictures
 from airflow_enterprise_orch.executive_view.tables import INSTANCE, JOB, LEASE, STREAM
+from airflow_enterprise_orch.value_stream.airflow_streams import AirflowStreams
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -97,7 +98,9 @@ def conditions(session: Session, filters: InstanceFilter, streams: frozenset[str
         found.append(I.acknowledged_at.is_not(None) if filters.acknowledged else I.acknowledged_at.is_(None))
     if filters.job:
         known = {filters.job, filters.job.upper()}
-        found.append(I.id.in_(select(JOB.c.instance_id).where(JOB.c.job_id.in_(sorted(known)))))
+        # The job of a step that runs another stream is an instance of it, named by its stream and its run.
+        told = or_(JOB.c.system != AirflowStreams.identity, JOB.c.job_name.in_(sorted(streams)))
+        found.append(I.id.in_(select(JOB.c.instance_id).where(JOB.c.job_id.in_(sorted(known)), told)))
     if filters.business_date is not None:
         found.append(I.business_date == filters.business_date)
     if filters.started_from is not None:

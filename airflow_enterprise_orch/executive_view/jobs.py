@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from airflow_enterprise_orch.delegation.attempt import Attempt, LedgerBroken
 from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.executive_view.airflow_details import ledgers, run_exists
 from airflow_enterprise_orch.executive_view.answers_instance import InstanceJobs, RemoteJob, StepJobs
+from airflow_enterprise_orch.executive_view.pictures import Picture, Pictures
+from airflow_enterprise_orch.executive_view.redacting import sight
 from airflow_enterprise_orch.executive_view.tables import INSTANCE, JOB
 
 if TYPE_CHECKING:
@@ -20,16 +22,39 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
+    from airflow_enterprise_orch.executive_view.access import Viewer
 
-def read_jobs(session: Session, dag_id: str, run_id: str) -> InstanceJobs:
-    """Return the remote jobs of one instance; :raises HTTPException: 404 when there is no such instance."""
+
+def read_jobs(session: Session, viewer: Viewer, dag_id: str, run_id: str) -> InstanceJobs:
+    """Return the remote jobs of one instance, as far as the viewer may see them.
+
+    :raises HTTPException: 404 when there is no such instance.
+    """
+    instance_id, picture = shown_by(session, dag_id, run_id)
+    steps: Sequence[StepJobs]
     if run_exists(session, dag_id, run_id):
-        return InstanceJobs(dag_id=dag_id, run_id=run_id, steps=from_ledgers(ledgers(session, dag_id, run_id)))
-    kept = select(func.max(INSTANCE.c.id)).where(INSTANCE.c.dag_id == dag_id, INSTANCE.c.run_id == run_id)
-    instance_id = session.scalar(kept)
-    if instance_id is None:
+        steps = from_ledgers(ledgers(session, dag_id, run_id))
+    elif instance_id is not None:
+        steps = from_history(session, instance_id)
+    else:
         raise HTTPException(404, f"stream {dag_id!r} has no instance {run_id!r}")
-    return InstanceJobs(dag_id=dag_id, run_id=run_id, steps=from_history(session, instance_id))
+    return InstanceJobs(dag_id=dag_id, run_id=run_id, steps=sight(viewer, dag_id).jobs(steps, picture))
+
+
+def shown_by(session: Session, dag_id: str, run_id: str) -> tuple[int | None, Picture]:
+    """Return the number of an instance in our tables, and the picture that it is shown by.
+
+    Of one that the feed has not seen yet None, and the picture of the current version.
+    """
+    of = INSTANCE.c
+    newest = select(of.id, of.version).where(of.dag_id == dag_id, of.run_id == run_id).order_by(of.id.desc())
+    row = session.execute(newest.limit(1)).one_or_none()
+    pictures = Pictures()
+    if row is None:
+        pictures.load_current(session, [dag_id])
+        return None, pictures.of(dag_id)
+    pictures.load(session, [(dag_id, row.version)])
+    return row.id, pictures.of(dag_id, row.version)
 
 
 def from_ledgers(ledgers: Mapping[tuple[str, int], str]) -> list[StepJobs]:

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
 from airflow_enterprise_orch.executive_view.answers_instance import StepLog
+from airflow_enterprise_orch.executive_view.redacting import ANOTHER
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -59,6 +60,12 @@ def tail(
         return told.model_copy(update={"problem": "Airflow has no log of it, or not yet"})
     cut = len(kept) > lines
     return told.model_copy(update={"lines": list(kept)[1:] if cut else list(kept), "cut": cut})
+
+
+def hidden(task_id: str, map_index: int, try_number: int | None) -> StepLog:
+    """Return what is told of the log of a step that runs a stream which the viewer may not see: its lines name it."""
+    about = {"task_id": task_id, "map_index": map_index, "try_number": try_number or 0}
+    return StepLog(**about, lines=[], cut=False, problem=f"It tells of {ANOTHER}")
 
 
 def _item(session: Session, dag_id: str, run_id: str, step: str) -> Any:

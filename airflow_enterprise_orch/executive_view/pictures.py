@@ -47,6 +47,7 @@ class PictureStep:
     :param each: the task that does its work for each item of a list, or "".
     :param undone_by: the task that undoes it, or "".
     :param runs: the stream that it runs, or "".
+    :param waits_on: the stream that it waits for, or "".
     """
 
     id: str
@@ -63,6 +64,7 @@ class PictureStep:
     each: str = ""
     undone_by: str = ""
     runs: str = ""
+    waits_on: str = ""
     raw: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -109,6 +111,11 @@ class Picture:
         """Tell whether a step chooses which steps come next."""
         known = self.by_id.get(step)
         return known is not None and any(way.then for way in known.ways)
+
+    def other_stream(self, step: str) -> str:
+        """Return the stream that a step runs or waits for, or ""."""
+        known = self.by_id.get(step)
+        return known.runs or known.waits_on if known is not None else ""
 
     def step_name(self, step: str) -> StepName:
         """Return a step by its name; of one that the picture does not have, its id."""
@@ -161,6 +168,7 @@ def _step(data: Mapping[str, Any], stacks: Mapping[str, str]) -> PictureStep:
         of_kind("each"),
         of_kind("undo"),
         data.get("runs", ""),
+        data.get("waits_on", ""),
         data,
     )
 

@@ -28,7 +28,8 @@ from airflow_enterprise_orch.executive_view import overview as overviews
 from airflow_enterprise_orch.executive_view.access import ViewerDep, seen
 from airflow_enterprise_orch.executive_view.answering import answered
 from airflow_enterprise_orch.executive_view.exporting import as_csv, download
-from airflow_enterprise_orch.executive_view.jobs import read_jobs
+from airflow_enterprise_orch.executive_view.jobs import read_jobs, shown_by
+from airflow_enterprise_orch.executive_view.redacting import Sights, sight
 
 DagId = Annotated[str, Path(max_length=250, description="The stream's DAG id.")]
 RunId = Annotated[str, Path(max_length=250, description="The instance's run id in Airflow.")]
@@ -96,7 +97,7 @@ def instance(request: Request, viewer: ViewerDep, session: SessionDep, dag_id: D
 def jobs(request: Request, viewer: ViewerDep, session: SessionDep, dag_id: DagId, run_id: RunId) -> Response:
     """Every remote job of one instance: which system, which job, how it ended."""
     seen(viewer, dag_id, DagAccessEntity.TASK_INSTANCE)
-    return answered(request, read_jobs(session, dag_id, run_id))
+    return answered(request, read_jobs(session, viewer, dag_id, run_id))
 
 
 @router.get(
@@ -115,6 +116,9 @@ def step_log(
 ) -> Response:
     """The end of the log of one step."""
     seen(viewer, dag_id, DagAccessEntity.TASK_LOGS)
+    _, picture = shown_by(session, dag_id, run_id)
+    if sight(viewer, dag_id).hides(picture, picture.of_task.get(task_id, "")):
+        return answered(request, logs.hidden(task_id, map_index, try_number))
     found = logs.tail(session, dag_id, run_id, task_id, map_index=map_index, try_number=try_number, lines=lines)
     if found is None:
         raise HTTPException(404, f"step {task_id!r} of {run_id!r} has no such try")
@@ -157,14 +161,14 @@ def statistics(
 def versions(request: Request, viewer: ViewerDep, session: SessionDep, dag_id: DagId) -> Response:
     """All versions of a stream, and what changed from each to the next."""
     seen(viewer, dag_id)
-    return answered(request, stream_pages.versions(session, overviews.snapshot(session), dag_id))
+    return answered(request, stream_pages.versions(session, overviews.snapshot(session), viewer, dag_id))
 
 
 @router.get("/streams/{dag_id}/versions/{old}/{new}", response_model=answers_stream.Comparison, tags=["Streams"])
 def comparison(request: Request, viewer: ViewerDep, session: SessionDep, dag_id: DagId, old: int, new: int) -> Response:
     """What is different between two versions of a stream."""
     seen(viewer, dag_id)
-    return answered(request, stream_pages.comparison(session, dag_id, old, new))
+    return answered(request, stream_pages.comparison(session, viewer, dag_id, old, new))
 
 
 @router.get("/streams/{dag_id}/runs-ahead", response_model=answers_stream.RunsAhead, tags=["Streams"])
@@ -185,14 +189,16 @@ def events(
     request: Request, viewer: ViewerDep, session: SessionDep, query: Annotated[answers.EventQuery, Query()]
 ) -> Response:
     """One page of the audit trail: who decided, changed or answered what, when and why."""
-    return answered(request, audit.page(session, query, viewer.only(DagAccessEntity.AUDIT_LOG)))
+    may_see = viewer.only(DagAccessEntity.AUDIT_LOG)
+    return answered(request, audit.page(session, query, may_see, Sights(viewer, may_see)))
 
 
 @router.get("/events.csv", response_class=Response, responses=CSV, tags=["Audit"])
 def events_csv(viewer: ViewerDep, query: Annotated[answers.EventFilter, Query()]) -> Response:
     """The audit trail as CSV."""
     may_see = viewer.only(DagAccessEntity.AUDIT_LOG)
-    rows = ([read(event) for read in audit.CSV.values()] for event in audit.everything_told(_opened, query, may_see))
+    told = audit.everything_told(_opened, query, may_see, Sights(viewer, may_see))
+    rows = ([read(event) for read in audit.CSV.values()] for event in told)
     return download(as_csv(list(audit.CSV), rows), "events.csv", "text/csv")
 
 
@@ -200,7 +206,8 @@ def events_csv(viewer: ViewerDep, query: Annotated[answers.EventFilter, Query()]
 def events_jsonl(viewer: ViewerDep, query: Annotated[answers.EventFilter, Query()]) -> Response:
     """The audit trail as JSON Lines."""
     may_see = viewer.only(DagAccessEntity.AUDIT_LOG)
-    lines = (f"{event.model_dump_json()}\n" for event in audit.everything_told(_opened, query, may_see))
+    told = audit.everything_told(_opened, query, may_see, Sights(viewer, may_see))
+    lines = (f"{event.model_dump_json()}\n" for event in told)
     return download(lines, "events.jsonl", "application/x-ndjson")
 
 
@@ -212,4 +219,4 @@ def _opened() -> AbstractContextManager[Session]:
 @router.get("/orphans", response_model=answers.Orphans, tags=["Audit"])
 def orphans(request: Request, viewer: ViewerDep, session: SessionDep) -> Response:
     """Remote jobs that nobody waits for any more."""
-    return answered(request, audit.orphans(session, viewer.only(DagAccessEntity.TASK_INSTANCE)))
+    return answered(request, audit.orphans(session, viewer.only(DagAccessEntity.TASK_INSTANCE), viewer.streams))

@@ -41,6 +41,7 @@ from airflow_enterprise_orch.executive_view.overview import (
     trend_day,
 )
 from airflow_enterprise_orch.executive_view.pictures import Picture, Pictures
+from airflow_enterprise_orch.executive_view.redacting import Sight
 from airflow_enterprise_orch.executive_view.statistics import OfDecision, Statistics
 from airflow_enterprise_orch.executive_view.tables import INSTANCE, ROLLUP_DAY, STREAM
 
@@ -233,13 +234,13 @@ def _of_branch(picture: Picture, name: str, told: OfDecision) -> BranchStatistic
 # -------------------------------------------------------------------------------------------------------- versions
 
 
-def versions(session: Session, taken: Snapshot, dag_id: str) -> Versions:
+def versions(session: Session, taken: Snapshot, viewer: Viewer, dag_id: str) -> Versions:
     """Return all versions of a stream, the newest first, each with what changed since the one before."""
     columns = (S.version, S.digest, S.title, S.first_seen, S.is_current)
     rows = session.execute(select(*columns).where(S.dag_id == dag_id).order_by(S.version)).all()
     pictures = Pictures()
     pictures.load(session, ((dag_id, row.version) for row in rows))
-    used = _used(session, dag_id)
+    used, seen = _used(session, dag_id), Sight(viewer.streams)
     items: list[Version] = []
     before: Picture | None = None
     for row in rows:
@@ -254,7 +255,7 @@ def versions(session: Session, taken: Snapshot, dag_id: str) -> Versions:
                 current=row.is_current,
                 instances=every,
                 live=live,
-                changes=changes(before, picture) if before is not None else [],
+                changes=changes(before, picture, seen) if before is not None else [],
             )
         )
         before = picture
@@ -269,9 +270,10 @@ def _used(session: Session, dag_id: str) -> Mapping[int, tuple[int, int]]:
     return {row.version: (row.n, of_live.get(row.version, 0)) for row in session.execute(every)}
 
 
-def comparison(session: Session, dag_id: str, old: int, new: int) -> Comparison:
+def comparison(session: Session, viewer: Viewer, dag_id: str, old: int, new: int) -> Comparison:
     """Return what is different between two versions."""
-    return Comparison(old=old, new=new, changes=changes(_picture(session, dag_id, old), _picture(session, dag_id, new)))
+    before, after = (_picture(session, dag_id, one) for one in (old, new))
+    return Comparison(old=old, new=new, changes=changes(before, after, Sight(viewer.streams)))
 
 
 # ----------------------------------------------------------------------------------------------------------- ahead

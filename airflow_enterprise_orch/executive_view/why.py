@@ -17,6 +17,7 @@ from airflow_enterprise_orch.executive_view.answers_instance import Cause, Cause
 from airflow_enterprise_orch.executive_view.forecast import Outlook
 from airflow_enterprise_orch.executive_view.lost_time import longest_way, lost, own_times
 from airflow_enterprise_orch.executive_view.pictures import Picture
+from airflow_enterprise_orch.executive_view.redacting import ANOTHER
 from airflow_enterprise_orch.executive_view.saying import listed, minutes, number
 from airflow_enterprise_orch.executive_view.statistics import OfStep, Statistics
 
@@ -34,6 +35,7 @@ class Facts:
     :param waits: by step the moment that it waits for.
     :param others: how many other instances, of those that the viewer may see, are at the same step.
     :param below: by step why the instance of the stream that it runs is as it is; where the viewer may see that.
+    :param other: by step the title of the stream that it runs or waits for; "" where the viewer may not see that.
     """
 
     row: InstanceRow
@@ -49,6 +51,7 @@ class Facts:
     waits: Mapping[str, datetime] = field(default_factory=dict)
     others: Mapping[str, int] = field(default_factory=dict)
     below: Mapping[str, Sequence[Cause]] = field(default_factory=dict)
+    other: Mapping[str, str] = field(default_factory=dict)
     zone: str = "UTC"
 
 
@@ -159,7 +162,9 @@ def _failure(facts: Facts, name: str) -> list[Cause]:
     tries = f" after {number(run.try_number, 'try', 'tries')}" if run.try_number > 1 else ""
     found = [_cause("step", "problem", f"“{step.title}” failed{tries}", since=run.ended_at, step=step)]
     message = (run.job.message if run.job is not None else None) or run.message
-    if run.job is not None and run.job.job_id:
+    if run.job is not None and run.job.hidden:
+        found.append(_cause("remote_job", "problem", f"It runs {ANOTHER}", since=run.ended_at, step=step, job=run.job))
+    elif run.job is not None and run.job.job_id:
         told = f"{_job(run.job)} ended as {run.job.verdict or 'unknown'}" + (f": {message}" if message else "")
         found.append(_cause("remote_job", "problem", told, since=run.ended_at, step=step, job=run.job))
     elif message:
@@ -287,12 +292,18 @@ def _below(facts: Facts, name: str) -> list[Cause]:
         return [_cause("calendar", "ok", told, step=step)]
     if name in facts.below:
         return list(facts.below[name])
+    other = facts.other.get(name)
+    if other is not None and run.state in ("running", "retry"):
+        kind = facts.picture.by_id[name].kind
+        told = f"It waits for “{other}”" if kind == "wait_for" else f"“{other}”, which it runs, has not ended"
+        if not other:
+            waits = "It waits for" if kind == "wait_for" else "It runs"
+            told = f"{waits} {ANOTHER}"
+        return [_cause("stream", "ok", told, step=step, job=run.job)]
     pool = next((one for one in facts.pools if one.task_id in tasks), None)
-    if run.state == "queued" and pool is not None and pool.slots >= 0 and pool.slots - pool.taken < pool.wants:
-        told = (
-            f"Resource “{pool.pool}” is used up: {pool.taken} of {number(pool.slots, 'slot')} "
-            f"{'is' if pool.taken == 1 else 'are'} taken, and it wants {pool.wants}"
-        )
+    if run.state == "queued" and pool is not None and pool.free < pool.wants:
+        by = f", {number(pool.taken, 'slot')} of it by streams that you see" if pool.taken else ""
+        told = f"Resource “{pool.pool}” is used up{by}; it wants {number(pool.wants, 'slot')}"
         return [_cause("resource", "attention", told, step=step)]
     if run.state == "queued":
         return [
@@ -319,6 +330,8 @@ def _remote(facts: Facts, name: str) -> list[Cause]:
     run, step = facts.steps[name], facts.picture.step_name(name)
     if run.job is None:
         return []
+    if run.job.hidden:
+        return [_cause("remote_job", "ok", f"It runs {ANOTHER}", step=step, job=run.job)]
     if run.job.state == "intent":
         text = f"Its work is being handed over to {run.job.system or step.stack.title}"
     elif run.job.state == "submitted":

@@ -24,7 +24,8 @@ What it holds; what is empty is left out, except in ``steps``' ``id``, ``title``
                 branch: "match", "rules": [{"when", "then"}], "otherwise": [ids]
                 decision: "hit", "inputs", "rows", "otherwise", "outputs"
                 choice: "options": [{"id", "title", "then"}]; approval and choice: "subject", "within", "assignees"
-                wait and wait_for: "until" in words; airflow: "operator"; stream: "runs": the other stream's id}],
+                wait and wait_for: "until" in words; wait_for: "waits_on": the other stream's id;
+                airflow: "operator"; stream: "runs": the other stream's id}],
      "edges": [[from, to, "after" or "choice"]],
      "tasks": {task id: kind}}                     those that belong to no step: admit, end
 """
@@ -175,8 +176,10 @@ def _own(step: steps.Step) -> dict[str, Any]:
         if isinstance(step, steps.ChoiceStep):
             asked["options"] = [{"id": name, **one.model_dump(mode="json")} for name, one in step.options.items()]
         return asked
-    if isinstance(step, WaitStep | WaitForStep):
+    if isinstance(step, WaitStep):
         return {"until": step.words()}
+    if isinstance(step, WaitForStep):
+        return {"until": step.words(), "waits_on": step.stream}
     return {"runs": step.run, **_told(outputs=_outputs(step.outputs))} if isinstance(step, steps.SubStreamStep) else {}
 
 

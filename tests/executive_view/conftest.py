@@ -9,7 +9,7 @@ import pytest
 
 from tests.executive_view.served import Served
 
-RUNS = [("can_read", resource) for resource in ("DAG Runs", "Task Instances", "Task Logs", "XComs")]
+RUNS = [("can_read", resource) for resource in ("DAG Runs", "Task Instances", "Task Logs", "XComs", "HITL Detail")]
 ROLES = {
     # Sees and may do all.
     "boss": [("can_read", "DAGs"), ("can_edit", "DAGs"), ("can_edit", "DAG Runs"), *RUNS, ("can_read", "Audit Logs")],
@@ -17,8 +17,10 @@ ROLES = {
     "clerk": [("can_read", "DAG:orders"), *RUNS, ("can_read", "Audit Logs")],
     # All DAGs, but no runs of them.
     "author": [("can_read", "DAGs")],
-    # One stream, without what steps left, their logs and the audit.
+    # One stream, without what steps left, their logs, what people are asked, and the audit.
     "guest": [("can_read", "DAG:orders"), *RUNS[:2]],
+    # One stream with its audit, without what steps left and what people are asked.
+    "auditor": [("can_read", "DAG:orders"), *RUNS[:3], ("can_read", "Audit Logs")],
     "nobody": [],
 }
 

@@ -225,30 +225,44 @@ def in_airflow() -> None:
             ("run-101", small, {"book": "success", "route": "success", "approve": "skipped", "post": "deferred"}),
             ("run-102", wanted, {"book": "success", "route": "success", "approve": "awaiting_input"}),
         ):
-            run = DagRun(dag_id=ORDERS, run_id=run_id, run_type=DagRunType.MANUAL, state="running", run_after=NOW,
-                         triggered_by=DagRunTriggeredByType.TEST)  # fmt: skip
-            session.add(run)
-            session.flush()
             cells = {("route", DECISION_KEY): decision.to_json()}
             if run_id == "run-101":
                 cells["post", ledger_cell(1)] = Ledger((done,)).to_json()
                 cells["post", ledger_cell(2)] = Ledger((done, again)).to_json()
                 cells["book", ledger_cell(1)] = {"version": 99}
-            for (task, key), value in cells.items():
-                session.add(Cell(dag_run_id=run.id, dag_id=ORDERS, run_id=run_id, task_id=task, map_index=-1, key=key,
-                                 value=json.dumps(value)))  # fmt: skip
-            for task, state in tasks.items():
-                ti = {"id": uuid4(), "task_id": task, "dag_id": ORDERS, "run_id": run_id, "map_index": -1,
-                      "state": state, "try_number": 1, "max_tries": 3, "pool": "default_pool", "pool_slots": 1,
-                      "queue": "default", "priority_weight": 1, "hostname": "", "unixname": "", "operator": "",
-                      "custom_operator_name": "", "executor_config": {}, "span_status": "not_started"}  # fmt: skip
-                session.execute(insert(TaskInstance.__table__).values(**ti))
-                if state == "awaiting_input":
-                    session.add(HITLDetail(ti_id=ti["id"], options=["Approve", "Reject"], subject="Release ORD-000102?",
-                                           assignees=[{"id": "ann", "name": "Ann"}]))  # fmt: skip
-                if task == "book":
-                    session.add(XComModel(dag_run_id=run.id, dag_id=ORDERS, run_id=run_id, task_id=task, map_index=-1,
-                                          key="return_value", value={"rc": 0, "credit_class": "B"}))  # fmt: skip
+            run = add_run(session, run_id, cells, tasks, question="Release ORD-000102?")
+            session.add(XComModel(dag_run_id=run.id, dag_id=ORDERS, run_id=run_id, task_id="book", map_index=-1,
+                                  key="return_value", value={"rc": 0, "credit_class": "B"}))  # fmt: skip
+
+
+def add_run(
+    session: Any,
+    run_id: str,
+    cells: dict[tuple[str, str], Any],
+    tasks: dict[str, str],
+    *,
+    question: str = "",
+    dag_id: str = ORDERS,
+    pool: str = "default_pool",
+) -> DagRun:
+    """Write a run into Airflow's own tables: what its tasks keep, their states, and what one of them asks."""
+    run = DagRun(dag_id=dag_id, run_id=run_id, run_type=DagRunType.MANUAL, state="running", run_after=NOW,
+                 triggered_by=DagRunTriggeredByType.TEST)  # fmt: skip
+    session.add(run)
+    session.flush()
+    for (task, key), value in cells.items():
+        session.add(Cell(dag_run_id=run.id, dag_id=dag_id, run_id=run_id, task_id=task, map_index=-1, key=key,
+                         value=json.dumps(value)))  # fmt: skip
+    for task, state in tasks.items():
+        ti = {"id": uuid4(), "task_id": task, "dag_id": dag_id, "run_id": run_id, "map_index": -1,
+              "state": state, "try_number": 1, "max_tries": 3, "pool": pool, "pool_slots": 1,
+              "queue": "default", "priority_weight": 1, "hostname": "", "unixname": "", "operator": "",
+              "custom_operator_name": "", "executor_config": {}, "span_status": "not_started"}  # fmt: skip
+        session.execute(insert(TaskInstance.__table__).values(**ti))
+        if state == "awaiting_input":
+            session.add(HITLDetail(ti_id=ti["id"], options=["Approve", "Reject"], subject=question,
+                                   assignees=[{"id": "ann", "name": "Ann"}]))  # fmt: skip
+    return run
 
 
 def change(run_id: str, given: str) -> None:

@@ -16,10 +16,12 @@ from airflow_enterprise_orch.executive_view.changes import changes
 from airflow_enterprise_orch.executive_view.entries import entries
 from airflow_enterprise_orch.executive_view.graphs import graph
 from airflow_enterprise_orch.executive_view.pictures import Picture, read_picture
+from airflow_enterprise_orch.executive_view.redacting import Sight
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.paths import Paths
 from airflow_enterprise_orch.value_stream.picture import picture_text
 
+NOTHING = Sight(frozenset())
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted(path.stem for path in (ROOT / "dag_templates").glob("*.yaml") if "." not in path.stem)
 
@@ -74,14 +76,14 @@ def test_a_branch_says_which_rule_leads_where() -> None:
 
 def test_what_changed_in_a_template_is_told_and_nothing_else() -> None:
     before, after = drawn("order_to_certificate"), drawn("order_to_certificate")
-    assert changes(read_picture(before), read_picture(after)) == []
+    assert changes(read_picture(before), read_picture(after), NOTHING) == []
     branch = next(step for step in after["steps"] if step["kind"] == "branch")
     branch["rules"][0]["when"] = "params.amount > 5.0"
     job = next(step for step in after["steps"] if step["kind"] == "mainframe.job")
     job["connection"] = "zos_new"
     after["business"]["owner"] = "somebody else"
     after["digest"] = "another"
-    told = [change.text for change in changes(read_picture(before), read_picture(after))]
+    told = [change.text for change in changes(read_picture(before), read_picture(after), NOTHING)]
     assert len(told) == 3
     assert told[0] == "the stream: owner changed from 'customer-operations' to 'somebody else'"
     assert any("connection changed from zos_prod to zos_new" in text for text in told)
@@ -98,17 +100,31 @@ def test_rules_are_compared_one_by_one_and_rows_by_what_they_give() -> None:
     branch = {"kind": "branch", "otherwise": ["a"]}
     old = of(**branch, rules=[{"when": "x", "then": ["a"]}])
     new = of(**branch | {"otherwise": []}, rules=[{"when": "x", "then": ["a", "b"]}, {"when": "y", "then": ["b"]}])
-    assert [change.text for change in changes(old, new)] == [
+    assert [change.text for change in changes(old, new, NOTHING)] == [
         "step “Route”: rule 1 leads to a and b; before it leads to a",
         "step “Route”: rule 2 added: “y”, leads to b",
         "step “Route”: otherwise ends the path; before it leads to a",
     ]
-    assert [change.kind for change in changes(new, old)] == ["changed", "changed", "removed"]
+    assert [change.kind for change in changes(new, old, NOTHING)] == ["changed", "changed", "removed"]
     table = {"kind": "decision", "inputs": {"size": "params.size"}}
     small, large = ({"when": {"size": "small"}, "then": {"discount": number}} for number in (0, 5))
-    assert [change.text for change in changes(of(**table, rows=[small]), of(**table, rows=[large]))] == [
+    assert [change.text for change in changes(of(**table, rows=[small]), of(**table, rows=[large]), NOTHING)] == [
         "step “Route”: row 1 gives {'discount': 5}; before it gives {'discount': 0}"
     ]
+
+
+def test_a_change_names_no_stream_that_one_may_not_see() -> None:
+    def of(other: str) -> Picture:
+        run = {"id": "hand", "title": "Hand", "kind": "stream", "stack": "s", "after": [], "runs": other}
+        wait = {"id": "wait", "title": "Wait", "kind": "wait_for", "stack": "s", "after": [], "waits_on": other}
+        return read_picture({"title": "T", "steps": [run, {**wait, "until": f"for {other} of the same date"}]})
+
+    old, new = of("claims"), of("takeover")
+    assert [one.text for one in changes(old, new, Sight(frozenset({"claims"})))] == [
+        "step “Hand”: runs changed from claims to 'another stream that you may not see'",
+        "step “Wait”: until changed from 'for claims of the same date' to 'another stream that you may not see'",
+    ]
+    assert changes(old, new, NOTHING) == []
 
 
 def test_a_state_of_a_later_version_does_not_break_a_page() -> None:

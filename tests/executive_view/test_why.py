@@ -112,12 +112,12 @@ def test_an_earlier_step_that_took_too_long_is_named_too() -> None:
         ),
         (
             run("queued", None, queued_at=ago(5)),
-            {"pools": [PoolWait("post-each", "sap_batch", 1, 4, 4)]},
-            ("resource", "Resource “sap_batch” is used up: 4 of 4 slots are taken, and it wants 1"),
+            {"pools": [PoolWait("post-each", "sap_batch", 1, 0, 4)]},
+            ("resource", "Resource “sap_batch” is used up, 4 slots of it by streams that you see; it wants 1 slot"),
         ),
         (
             run("queued", None, queued_at=ago(5)),
-            {"pools": [PoolWait("post", "default_pool", 1, 128, 4)]},
+            {"pools": [PoolWait("post", "default_pool", 1, 124, 4)]},
             ("queue", "Airflow has no free worker for it yet, or a limit of the stream is reached"),
         ),
         (

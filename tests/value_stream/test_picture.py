@@ -71,13 +71,14 @@ steps:
     outputs: {total: {log: log, match: 'TOTAL=([0-9]+)', type: integer}}
     restart: ask
   pay: {after: [count], restart: never, wait_until: {for: 1h}}
-  after: {after: [pay], wait_until: {for: 1h}}
+  after: {after: [pay], wait_for: {stream: rates, elsewhere: true}}
 """
     stream = ValueStream.load(text, name="s.yaml")
     steps = {step["id"]: step for step in json.loads(picture_text(stream, Paths(stream)))["steps"]}
     assert (steps["count"]["restart"], steps["count"]["outputs"]) == ("ask", {"total": "integer"})
     assert steps["pay"]["restart"] == "never"
     assert "restart" not in steps["after"]
+    assert (steps["after"]["waits_on"], "waits_on" in steps["pay"]) == ("rates", False)
 
 
 def test_its_text_is_the_same_in_every_process() -> None:

@@ -106,7 +106,8 @@ export function StepPanel({ data, node, close }: { data: InstanceDetail; node: N
       ) : (
         <p className="eo-quiet">Its turn has not come.</p>
       )}
-      {node.sub_stream?.run_id && node.sub_stream.title ? (
+      {node.sub_stream && !node.sub_stream.dag_id ? <p>Runs another stream that you may not see.</p> : null}
+      {node.sub_stream?.dag_id && node.sub_stream.run_id && node.sub_stream.title ? (
         <p>
           Runs <Link to={paths.instance(node.sub_stream.dag_id, node.sub_stream.run_id)}>{node.sub_stream.title}</Link>
         </p>
