@@ -6,6 +6,7 @@ green while an order is late there, or a filter changes the streams but not the 
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -18,14 +19,16 @@ from tests.executive_view.served import Served
 
 def test_it_says_in_one_sentence_how_it_is(view: Served) -> None:
     told = view.get("clerk", "overview").json
-    assert (
-        told["sentence"]
-        == ("“Order to cash” needs attention: 1 instance is late by 38 min, at SAP; 1 at risk; 1 waits for people.")
-        or "late by 39 min" in told["sentence"]
+    # The seed is as old as the session that asks.
+    late = re.search(r"late by (\d+) min", told["sentence"])
+    assert late is not None
+    assert int(late[1]) >= 38
+    assert told["sentence"].replace(late[0], "late") == (
+        "“Order to cash” needs attention: 1 instance is late, at SAP; 1 at risk; 1 waits for people."
     )
     assert told["level"] == "problem"
     assert told["stale"] is False
-    assert (told["unacknowledged"], told["oldest_unacknowledged_seconds"] // 60 in (38, 39, 40)) == (1, True)
+    assert (told["unacknowledged"], told["oldest_unacknowledged_seconds"] // 60 >= 38) == (1, True)
 
 
 def test_its_counts_are_those_of_the_lists_behind_it(view: Served) -> None:
