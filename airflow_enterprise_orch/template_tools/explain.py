@@ -255,7 +255,8 @@ def _says(shape: Shape, step: Step) -> Iterator[str]:
     elif isinstance(step, DecisionStep):
         many = counted(len(step.rows), "row")
         count = "the first that fits counts" if step.hit == "first" else "only one can fit"
-        yield f"a table of {many} over {listed(list(step.inputs.values()))}; {count}"
+        table = f"the table {step.table}, {many}," if step.table else f"a table of {many}"
+        yield f"{table} over {listed(list(step.inputs.values()))}; {count}"
     elif isinstance(step, (WaitStep, WaitForStep)):
         yield f"waits {step.words()}"
     elif isinstance(step, FailStep):

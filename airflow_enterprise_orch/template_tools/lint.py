@@ -19,6 +19,7 @@ from airflow_enterprise_orch.restricted_jinja import texts
 from airflow_enterprise_orch.template_tools import lint_alerts
 from airflow_enterprise_orch.template_tools.reach import Reach, reach
 from airflow_enterprise_orch.value_stream import secret_texts
+from airflow_enterprise_orch.value_stream.beside import Beside
 from airflow_enterprise_orch.value_stream.decision_table import shown
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed
@@ -32,6 +33,7 @@ from airflow_enterprise_orch.value_stream.steps import (
     SubStreamStep,
 )
 from airflow_enterprise_orch.value_stream.steps_waiting import WaitForStep
+from airflow_enterprise_orch.value_stream.table_file import read_table
 from airflow_enterprise_orch.value_stream.yaml_source import Document, decode, read_yaml
 
 _COMMENT = re.compile(r"(?:^|\s)#\s*lint(-file)?:\s*allow\s+([a-z-]+(?:\s*,\s*[a-z-]+)*)\s*(?::\s*(\S.*?))?\s*$")
@@ -40,6 +42,7 @@ _VALUE = re.compile(r"\bsteps\s*\.\s*([a-z][a-z0-9_]*)\s*\.\s*([a-z][a-z0-9_]*)"
 _OF_THE_RUN = re.compile(
     r"\b(?:run_id|run_after|logical_date|data_interval_start|data_interval_end|ds|ds_nodash|business_date)\b"
 )
+NO_SECRETS = "put secrets into an Airflow connection"
 _LENIENT = re.compile(r"\|\s*d(?:efault)?\b|\{%")
 
 
@@ -63,12 +66,14 @@ class Template:
     """A template that is right, as the rules see it.
 
     :param text: all that it says, as one JSON text: what it names somewhere is in it.
+    :param tables: the rows that stand in files, by step.
     """
 
     stream: ValueStream
     document: Document
     reach: Reach
     text: str
+    tables: Mapping[str, Document]
 
     def hint(self, rule: str, path: Path, what: str, remedy: str, *, key: bool = True) -> Hint:
         """Return a hint at the key at ``path``, or at its value."""
@@ -78,10 +83,20 @@ class Template:
 def hints(file: FilePath, stream: ValueStream) -> list[Hint]:
     """Return what is probably not meant in a template, sorted by position, silenced hints left out."""
     document = read_yaml(decode(file.read_bytes(), str(file)), str(file))
-    template = Template(stream, document, reach(stream), json.dumps(stream.model_dump(mode="json")))
+    text = json.dumps(stream.model_dump(mode="json"))
+    template = Template(stream, document, reach(stream), text, dict(_tables(file, stream)))
     found = [hint for rule in RULES.values() for hint in rule.find(template)]
     left = _silenced(document, found)
     return sorted(left, key=lambda hint: (hint.problem.line, hint.problem.column, hint.rule, hint.problem.what))
+
+
+def _tables(file: FilePath, stream: ValueStream) -> Iterator[tuple[str, Document]]:
+    beside = Beside.of(file)
+    for name, step in stream.steps.items():
+        if isinstance(step, DecisionStep) and step.table is not None:
+            path = beside.find_file(step.table)
+            if path is not None:
+                yield name, read_table(path, beside.name(path), step, dict.fromkeys(step.inputs, "string")).document
 
 
 # ---------------------------------------------------------------------------------------------------------- silencing
@@ -251,8 +266,13 @@ def _needed(step: Step, other: str) -> Iterator[tuple[Path, str]]:
 
 def _possible_secrets(template: Template) -> Iterator[Hint]:
     for path, what, at in secret_texts.hints(template.document):
-        problem = template.document.problem(path, what, "put secrets into an Airflow connection", at=at)
+        problem = template.document.problem(path, what, NO_SECRETS, at=at)
         yield Hint("possible-secret", problem)
+    for name, table in template.tables.items():
+        for path, what, _ in secret_texts.hints(table):
+            line, column = table.position(path)
+            here = ("steps", name, "decision", "table")
+            yield template.hint("possible-secret", here, f"{table.file}:{line}:{column}: {what}", NO_SECRETS, key=False)
 
 
 def _filled_by_files(template: Template) -> set[str]:

@@ -12,7 +12,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from airflow_enterprise_orch.value_stream.template_folder import MAX_BYTES
+
 SUFFIXES = (".yaml", ".yml")
+UNREADABLE = "unreadable"
 LEVELS = 4
 """How many folders above a template are searched when nobody says where its templates begin."""
 
@@ -62,12 +65,30 @@ class Beside:
         """Return the file of that kind and name; None when there is none."""
         for folder in self.folders:
             for suffix in SUFFIXES:
-                path = folder / kind / f"{name}{suffix}"
-                text = path.read_bytes() if path.is_file() else None
-                self.seen[_relative(path, self.folder)] = hashlib.sha256(text).hexdigest() if text is not None else ""
-                if text is not None:
+                if self._look(path := folder / kind / f"{name}{suffix}"):
                     return path
         return None
+
+    def find_file(self, name: str) -> Path | None:
+        """Return a file by its path below the template's folder, or below one above it; the nearest counts.
+
+        None when there is none; what a link makes of another place is none.
+        """
+        for folder in self.folders:
+            path = folder / name
+            if self._look(path) and path.resolve().is_relative_to(self.folders[-1].resolve()):
+                return path
+        return None
+
+    def files(self, suffix: str) -> tuple[str, ...]:
+        """Return the names of the files in the template's own folder that end so."""
+        found = (path.name for path in self.folders[0].glob(f"*{suffix}") if not path.name.startswith((".", "_")))
+        return tuple(sorted(found))
+
+    def _look(self, path: Path) -> bool:
+        """Tell whether a file is there, and note what was seen."""
+        self.seen[_relative(path, self.folder)] = digest = _digest(path)
+        return digest != ""
 
     def names(self, kind: str) -> tuple[str, ...]:
         """Return the names of the files of a kind."""
@@ -83,11 +104,18 @@ class Beside:
 
 def unchanged(folder: Path, seen: Mapping[str, str]) -> bool:
     """Tell whether all files that were looked at are as they were; see :attr:`Beside.seen`."""
-    for name, digest in seen.items():
-        path = folder / name
-        if (hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "") != digest:
-            return False
-    return True
+    return all(_digest(folder / name) == digest for name, digest in seen.items())
+
+
+def _digest(path: Path) -> str:
+    """Return a hash of a file as far as it is ever read; "" where no file is."""
+    if not path.is_file():
+        return ""
+    try:
+        with path.open("rb") as file:
+            return hashlib.sha256(file.read(MAX_BYTES + 4)).hexdigest()
+    except OSError:
+        return UNREADABLE  # whoever reads it says why
 
 
 def _relative(path: Path, folder: Path) -> str:

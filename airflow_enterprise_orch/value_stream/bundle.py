@@ -24,8 +24,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -43,6 +43,7 @@ from airflow_enterprise_orch.value_stream.template_folder import (
     duplicate_message,
     read_companions,
     read_side_files,
+    read_tables,
     read_templates,
     within_reach,
 )
@@ -68,7 +69,7 @@ _VERSION = re.compile(r"[0-9a-f]{20}(\.[A-Za-z0-9_\-]{1,200})?")
 class _Content:
     """What a snapshot is made of.
 
-    :param companions: the files that templates refer to by name, such as calendars.
+    :param companions: the files that templates refer to by name: calendars and decision tables.
     :param side_files: profiles and shared files: path below the folder to content.
     :param profile: the environment whose values count; "" for none.
     """
@@ -217,13 +218,16 @@ class TemplateBundle(BaseDagBundle):
                 self._write(target, self._read(folder), {}, {})
 
     def _read(self, folder: Path) -> _Content:
-        return _Content(read_templates(folder), read_companions(folder), read_side_files(folder), self._profile)
+        templates, side_files = read_templates(folder), read_side_files(folder)
+        tables = read_tables(folder, [*(template.text for template in templates), *side_files.values()])
+        return _Content(templates, (*read_companions(folder), *tables), side_files, self._profile)
 
     def _take_snapshot(self, content: _Content, origin: str) -> str:
         """Write the snapshot of ``content`` unless it is there, and return its name."""
         templates = content.templates
         before = self._read_current()
         removed = self._removed(templates, before)
+        content = self._with_tables_of(removed, content, before)
         digest = hashlib.sha256()
         parts = [*((template.name, template.text) for template in templates), *content.companions]
         if content.side_files:
@@ -265,6 +269,22 @@ class TemplateBundle(BaseDagBundle):
             gone[stream] = {"name": name, "removed": today.isoformat()}
         last_day = (today - self._serve_removed).isoformat()
         return {stream: entry for stream, entry in gone.items() if stream not in live and entry["removed"] > last_day}
+
+    def _with_tables_of(self, removed: Iterable[str], content: _Content, before: Mapping[str, Any]) -> _Content:
+        """Keep the decision tables of streams that are served on although their template, and maybe these, are gone.
+
+        Without its schedule such a stream needs no calendar; without its tables it could not be read.
+        """
+        texts = []
+        for stream in removed:
+            old = self._store / before["version"]
+            files = before.get("beside", {}).get(stream, {}).get("files", {}).values()
+            texts += [(old / name).read_bytes() for name in (f"{stream}.yaml", *files)]
+        if not texts:
+            return content
+        there = dict(content.companions)
+        kept = ((name, text) for name, text in read_tables(old, texts) if name not in there)
+        return replace(content, companions=(*content.companions, *kept))
 
     def _write(
         self,

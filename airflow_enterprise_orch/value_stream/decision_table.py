@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Literal
 
 Hit = Literal["first", "unique"]
@@ -18,6 +19,8 @@ MAX_COMBINATIONS = 50_000
 """How many combinations of inputs are looked at; a table with more cannot be checked for gaps."""
 MAX_COMPARISONS = 500_000
 """How often a value of a row is compared with a value of its input."""
+MAX_EFFORT = 1_000_000
+"""How many combinations and comparisons the tables of one stream may want together."""
 MAX_FINDINGS = 10
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -89,6 +92,11 @@ def read_cell(raw: Any, kind: str) -> Cell:
         if found := _INTERVAL.fullmatch(raw):
             return _interval(found, kind)
     return Cell(values=(_value(raw, kind),))
+
+
+def is_interval(text: str) -> bool:
+    """Tell whether a text is written as an interval."""
+    return _INTERVAL.fullmatch(text) is not None
 
 
 def _comparison(sign: str, number: float) -> Cell:
@@ -203,24 +211,28 @@ def fitting(rows: Sequence[Row], values: Mapping[str, Any]) -> list[int]:
     return [number for number, row in enumerate(rows) if all(cell.holds(values[name]) for name, cell in row.items())]
 
 
-def _comparisons(rows: Sequence[Row], names: Sequence[str], values: Sequence[Sequence[Any]]) -> int:
-    """Return how many values have to be compared with one another to examine the rows."""
-    return sum(
+def _tries(rows: Sequence[Row], domains: Mapping[str, Domain]) -> list[list[Any]]:
+    """Return for each input the values to try."""
+    return [domain.representatives([row[name] for row in rows if name in row]) for name, domain in domains.items()]
+
+
+def effort(rows: Sequence[Row], domains: Mapping[str, Domain]) -> int | None:
+    """Return how many combinations and comparisons it takes to examine the rows; None when that is too many."""
+    values = _tries(rows, domains)
+    combinations = prod(max(len(some), 1) for some in values)
+    comparisons = sum(
         len(some) * sum(max(len(row[name].values), 1) if name in row else 1 for row in rows)
-        for name, some in zip(names, values, strict=True)
+        for name, some in zip(domains, values, strict=True)
     )
+    return combinations + comparisons if combinations <= MAX_COMBINATIONS and comparisons <= MAX_COMPARISONS else None
 
 
 def examine(rows: Sequence[Row], domains: Mapping[str, Domain], hit: Hit, *, otherwise: bool) -> Iterator[Finding]:
     """Find gaps (unless there is an ``otherwise``), overlaps of ``unique`` rows, and rows that are never taken."""
-    names = list(domains)
-    values = [domains[name].representatives([row[name] for row in rows if name in row]) for name in names]
-    combinations = 1
-    for some in values:
-        combinations *= max(len(some), 1)
-    if combinations > MAX_COMBINATIONS or _comparisons(rows, names, values) > MAX_COMPARISONS:
+    if effort(rows, domains) is None:
         yield Finding("too large")
         return
+    names, values = list(domains), _tries(rows, domains)
     everything = (1 << len(rows)) - 1
     # For each input and value the set of rows that it leaves possible, as bits.
     masks = [

@@ -20,6 +20,7 @@ from airflow_enterprise_orch.value_stream.model_types import (
     ID_PATTERN,
     MAX_PRIORITY,
     PATH_ON_HOST,
+    TABLE_FILE,
     TIME_PATTERN,
     XCOM_PATH,
 )
@@ -60,6 +61,10 @@ _PATTERNS: Mapping[str, tuple[str, str]] = {
     TIME_PATTERN: ("{input} is no time of the day", "write it as 18:00"),
     r"^[A-Za-z0-9_.\-]+$": ("this is no connection id", "name an Airflow connection: letters, digits, _ . and -"),
     ADDRESS: ("{input} is no mail address", "write it as ops@example.com"),
+    TABLE_FILE: (
+        "{input} is no CSV file beside the template",
+        "name it as rates.csv, or tables/rates.csv: letters, digits, _ . and -",
+    ),
     PATH_ON_HOST: ("{input} is no path on the host", "begin it with /, without spaces"),
 }
 _TABLE: Mapping[str, tuple[str, str]] = {

@@ -17,6 +17,8 @@ TIME_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 ADDRESS = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~\-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.\-]{0,250}[A-Za-z0-9])?$"
 """A mail address as nearly everybody has one: nothing in it can end a header or begin another address."""
 PATH_ON_HOST = r"^/[^\s#]*$"
+TABLE_FILE = r"^([A-Za-z0-9][A-Za-z0-9_.\-]*/)*[A-Za-z0-9][A-Za-z0-9_.\-]*\.csv$"
+"""A file beside the template, or below its folder: nothing in it leads out of there."""
 
 ParamType = Literal["string", "integer", "number", "boolean"]
 ParamKind = Literal["string", "integer", "number", "boolean", "list"]

@@ -27,7 +27,7 @@ from airflow_enterprise_orch.value_stream.steps import (
 from airflow_enterprise_orch.value_stream.steps_waiting import WAIT_FACTS, WAIT_FOR_FACTS, WaitForStep, WaitStep
 
 BRANCH_KEYS = ("match", "rules", "otherwise")
-DECISION_KEYS = ("hit", "inputs", "outputs", "rows")
+DECISION_KEYS = ("hit", "inputs", "outputs", "rows", "table", "otherwise")
 
 Reader = Callable[[Notes, DraftStep, Path, dict[str, Any]], Step | None]
 
@@ -148,7 +148,19 @@ def read_decision(notes: Notes, step: DraftStep, path: Path, raw: dict[str, Any]
     rows = body.get("rows")
     data = {key: value for key, value in body.items() if key in DECISION_KEYS} | {"id": "step"}
     places: dict[str, Path] = {key: (*path, key) for key in COMMON_KEYS}
-    if isinstance(rows, list):
+    if "table" in body:
+        if "rows" in body:
+            notes.add((*here, "table"), "the rows stand here and in a file", "remove rows, or table", key=True)
+        if body["table"] is None:
+            notes.add((*here, "table"), "has no value", "write one, or remove the key", key=True)
+        data["rows"] = [_NO_ROW]  # until the file is read: what its cells mean the types of the inputs say
+    elif "otherwise" in body and "rows" in body:
+        remedy = "write '- otherwise: {...}' as the last of the rows"
+        notes.add((*here, "otherwise"), "without a table, otherwise stands among the rows", remedy, key=True)
+    elif "rows" not in body:
+        notes.add(here, "the decision has no rows", "add rows:, or table: and a CSV file", key=True)
+        data["rows"] = [_NO_ROW]
+    elif isinstance(rows, list):
         data |= _rows(notes, rows, (*here, "rows"))
     data |= {key: raw[key] for key in COMMON_KEYS if key in raw}
     found: DecisionStep | None = notes.validate(DecisionStep, data, places, here)

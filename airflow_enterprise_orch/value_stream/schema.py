@@ -13,6 +13,7 @@ from airflow_enterprise_orch.value_stream.model_types import ID_PATTERN
 from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS, COMPENSATE_KEYS
 from airflow_enterprise_orch.value_stream.reading import DELEGATED_KEYS
 from airflow_enterprise_orch.value_stream.reading_airflow import AIRFLOW_KEYS, BESIDE_AIRFLOW
+from airflow_enterprise_orch.value_stream.reading_own import DECISION_KEYS
 from airflow_enterprise_orch.value_stream.reading_stream import BESIDE_STREAM, STREAM_KEYS
 from airflow_enterprise_orch.value_stream.step_parts import BaseStep
 from airflow_enterprise_orch.value_stream.steps import (
@@ -162,13 +163,17 @@ def _decision() -> dict[str, Any]:
         "required": ["otherwise"],
         "additionalProperties": False,
     }
-    properties = {name: own["properties"][name] for name in ("hit", "inputs", "outputs", "rows")}
+    properties = {name: own["properties"][name] for name in DECISION_KEYS}
     properties["rows"] = {**properties["rows"], "items": {"anyOf": [row, otherwise]}}
     body = {
         "type": "object",
         "properties": properties,
-        "required": ["inputs", "outputs", "rows"],
+        "required": ["inputs", "outputs"],
         "additionalProperties": False,
+        # Either rows or a table; both are keys of one form, so that editors offer them beside one another.
+        "if": {"required": ["table"]},
+        "then": {"not": {"required": ["rows"]}},
+        "else": {"required": ["rows"], "not": {"required": ["otherwise"]}},
     }
     return _step("decision", "Decision", "Reads values off a table.", body, {})
 

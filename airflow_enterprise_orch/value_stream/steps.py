@@ -18,6 +18,7 @@ from airflow_enterprise_orch.value_stream.model_types import (
     CLASS_PATH,
     FOR_EACH_FACTS,
     STREAM_FACTS,
+    TABLE_FILE,
     XCOM_PATH,
     AssetName,
     Connection,
@@ -290,7 +291,16 @@ class DecisionStep(BaseStep):
     rows: Annotated[tuple[DecisionRow, ...], Field(strict=False, min_length=1)] = Field(
         description="The rows; a last entry 'otherwise' counts when none fits."
     )
-    otherwise: dict[Identifier, ParamValue] | None = Field(None, description="The outputs when no row fits.")
+    table: Annotated[str, Field(pattern=TABLE_FILE, max_length=200)] | None = Field(
+        None,
+        # What the file says is in the rows; where it stands makes no other template.
+        exclude=True,
+        description="Instead of rows a CSV file beside the template: rates.csv. Its header names the inputs and "
+        "outputs; a cell is written as in rows, and an empty one may be anything.",
+    )
+    otherwise: dict[Identifier, ParamValue] | None = Field(
+        None, description="With table the outputs when no row fits; among rows it is their last entry."
+    )
 
     @property
     def facts(self) -> Mapping[str, str]:

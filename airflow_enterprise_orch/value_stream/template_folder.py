@@ -20,6 +20,10 @@ SIDE = (*PROFILE, *SHARED)
 CALENDARS = "calendars"
 """The folder beside the templates that holds business calendars: YAML, but no templates."""
 
+TABLE = ".csv"
+"""How the name of a file ends that holds the rows of a decision table."""
+_TABLE = re.compile(rb"[A-Za-z0-9_./-]*\.csv")
+
 # A top-level key: in valid YAML nothing else can begin a line like this, since nested text is indented.
 _DECLARATION = re.compile(
     rb"""^(["']?)value_stream\1[ \t]*:[ \t]*(["']?)([a-z][a-z0-9_]{0,99})\2[ \t]*(?:#.*)?\r?$""", re.MULTILINE
@@ -98,6 +102,29 @@ def find_companions(folder: Path) -> Iterator[tuple[str, Path]]:
 def read_companions(folder: Path) -> tuple[tuple[str, bytes], ...]:
     """Read every file that :func:`find_companions` finds."""
     return tuple((name, path.read_bytes()) for name, path in find_companions(folder))
+
+
+def read_tables(folder: Path, texts: Iterable[bytes]) -> tuple[tuple[str, bytes], ...]:
+    """Read every CSV file below ``folder`` that one of these texts may name: path below it and content, sorted.
+
+    A text that only ends a name (``{{ values.market }}.csv``) may name any. What a link brings from another place is
+    left out, and of a file that is too large for a table only so much is read that this shows.
+    """
+    found = []
+    for path in folder.rglob(f"*{TABLE}"):
+        name = PurePosixPath(path.relative_to(folder))
+        hidden = any(part.startswith((".", "_")) for part in name.parts)
+        if not hidden and path.is_file() and path.resolve().is_relative_to(folder.resolve()):
+            found.append((str(name), path))
+    if not found:
+        return ()
+    ends = tuple({named.decode() for text in texts for named in _TABLE.findall(text)})
+    return tuple((name, _beginning(path)) for name, path in sorted(found) if name.endswith(ends))
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 4)
 
 
 def read_side_files(folder: Path) -> Mapping[str, bytes]:

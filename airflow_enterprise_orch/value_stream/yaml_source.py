@@ -44,6 +44,7 @@ _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
+TOO_LARGE = "the number is too large"
 _SYNTAX = (
     ("cannot start any token", "this character cannot begin a value", "put the text in quotes"),
     (
@@ -138,8 +139,11 @@ class Document:
         return Problem(self.file, line, column, dotted(path), what, suggestion, remedy)
 
 
-def decode(content: bytes, file: str) -> str:
-    """Return a file's text; :raises TemplateError: when it is not UTF-8."""
+def decode(content: bytes, file: str, where: str = "template") -> str:
+    """Return a file's text; :raises TemplateError: when it is not UTF-8.
+
+    :param where: what the message calls the file.
+    """
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -147,7 +151,7 @@ def decode(content: bytes, file: str) -> str:
         line = before.count(b"\n") + 1
         column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
         what = f"the byte {content[error.start]:#04x} is not UTF-8"
-        raise template_error([Problem(file, line, column, "template", what, "", "save the file as UTF-8")]) from error
+        raise template_error([Problem(file, line, column, where, what, "", "save the file as UTF-8")]) from error
 
 
 def read_yaml(text: str, file: str) -> Document:
@@ -158,12 +162,9 @@ def read_yaml(text: str, file: str) -> Document:
         raise template_error(
             [document.problem((), f"the file is larger than {MAX_BYTES // 1024} KB", "split the stream")]
         )
-    if bad := _UNPRINTABLE.search(text):
-        what = f"the character U+{ord(bad[0]):04X} is not allowed in YAML"
-        raise template_error([document.problem((), what, "remove it", at=_position(text, bad.start()))])
-    if turn := _TURNING.search(text):
-        what = f"the character U+{ord(turn[0]):04X} makes a text look different from what it says"
-        raise template_error([document.problem((), what, "remove it", at=_position(text, turn.start()))])
+    if (harm := harmful_character(text, "YAML")) is not None:
+        what, offset = harm
+        raise template_error([document.problem((), what, "remove it", at=_position(text, offset))])
     builder = _Builder(document)
     try:
         # What yaml.parse does, without a generator between: None comes behind the last event.
@@ -174,6 +175,34 @@ def read_yaml(text: str, file: str) -> Document:
     except _Stop:
         raise template_error(document.problems) from None
     return document
+
+
+def harmful_character(text: str, language: str) -> tuple[str, int] | None:
+    """Return what is wrong with the first character that no file may hold, and its offset; None when all may stay."""
+    if bad := _UNPRINTABLE.search(text):
+        return f"the character U+{ord(bad[0]):04X} is not allowed in {language}", bad.start()
+    if turn := _TURNING.search(text):
+        return f"the character U+{ord(turn[0]):04X} makes a text look different from what it says", turn.start()
+    return None
+
+
+def plain_value(text: str) -> Any:
+    """Return what a plain scalar means: YAML 1.2's core schema without octal, hexadecimal, infinity and NaN.
+
+    :raises ValueError: for a number that is too large.
+    """
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _INTEGER.fullmatch(text):
+        if len(text) > 19 or not -(2**63) <= int(text) < 2**63:
+            raise ValueError(TOO_LARGE)
+        return int(text)
+    if _NUMBER.fullmatch(text):
+        number = float(text)
+        if not math.isfinite(number):
+            raise ValueError(TOO_LARGE)
+        return number
+    return text
 
 
 def _position(text: str, offset: int) -> tuple[int, int]:
@@ -299,24 +328,14 @@ class _Builder:
         return found
 
     def _scalar(self, event: Any, path: Path) -> Any:
-        """Return the value of a scalar: YAML 1.2's core schema without octal, hexadecimal, infinity and NaN."""
-        text: str = event.value
+        """Return the value of a scalar; 0 after noting a number that is too large."""
         if event.style:  # None or '' (libyaml) is a plain scalar
-            return text
-        if text in _CONSTANTS:
-            return _CONSTANTS[text]
-        if _INTEGER.fullmatch(text):
-            if len(text) > 19 or not -(2**63) <= int(text) < 2**63:
-                self._add(path, event, "the number is too large", "put it in quotes if it is a text")
-                return 0
-            return int(text)
-        if _NUMBER.fullmatch(text):
-            number = float(text)
-            if not math.isfinite(number):
-                self._add(path, event, "the number is too large", "put it in quotes if it is a text")
-                return 0.0
-            return number
-        return text
+            return event.value
+        try:
+            return plain_value(event.value)
+        except ValueError as error:
+            self._add(path, event, str(error), "put it in quotes if it is a text")
+            return 0
 
 
 def _place(event: Any) -> tuple[int, int]:

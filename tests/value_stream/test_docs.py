@@ -119,13 +119,17 @@ SNIPPETS = [
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda snippet: snippet.split(":")[0].strip())
-def test_the_steps_in_the_text_are_right_among_steps_that_do_work(snippet):
+def test_the_steps_in_the_text_are_right_among_steps_that_do_work(snippet, tmp_path):
+    for name in re.findall(r"table: (\S+\.csv)", snippet):
+        (rows,) = re.findall(r"```csv\n(.*?)```", TEXT, re.DOTALL)
+        (tmp_path / name).write_text(rows)
     there = set(re.findall(r"^  (\w+):", snippet, re.MULTILINE))
     named = {
         name for names in re.findall(r"(?:then|after|otherwise): \[([^\[\]]*)\]", snippet) for name in names.split(", ")
     }
     others = sorted((named | set(re.findall(r"steps\.(\w+)", snippet))) - there - {""})
-    assert ValueStream.load(HEAD + "".join(map(WORK.format, others)) + snippet).steps.keys() >= there
+    (tmp_path / "snippet.yaml").write_text(HEAD + "".join(map(WORK.format, others)) + snippet)
+    assert ValueStream.load(tmp_path / "snippet.yaml").steps.keys() >= there
 
 
 def test_the_examples_are_right_templates(tmp_path):

@@ -32,12 +32,17 @@ def test_good_templates_fit(validator, path):
         "key_unknown_at_top", "key_unknown_in_step", "key_unknown_in_job", "key_missing_everywhere", "type_retry",
         "key_missing_connection", "type_wrong_everywhere", "type_steps_is_list", "type_ids", "step_type_unknown",
         "step_two_kinds", "step_none", "param_type", "branch_rule_keys", "branch_rule_mixed", "outcome_keys",
-        "approval_keys",
+        "approval_keys", "decision_table_and_rows", "decision_table_names", "decision_table_otherwise",
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_key_or_a_type_does_not_fit(validator, name):
     document = read_yaml((HERE / "bad" / f"{name}.yaml").read_text(encoding="utf-8"), name)
     assert not validator.is_valid(document.data)
+
+
+def test_rows_in_a_file_fit(validator):
+    data = read_yaml((HERE / "bad" / "decision_table_gap.yaml").read_text(encoding="utf-8"), "gap").data
+    assert [error.message for error in validator.iter_errors(data)] == []
 
 
 def test_every_step_type_is_there_with_its_words():
