@@ -47,7 +47,8 @@ class Viewer:
 
     def may_act(self, dag_id: str) -> bool:
         """Tell whether they may change a stream's instances."""
-        return dag_id in self.streams and self._allowed("PUT", dag_id, DagAccessEntity.RUN)
+        entities = (DagAccessEntity.RUN, DagAccessEntity.TASK_INSTANCE)
+        return dag_id in self.streams and all(self._allowed("PUT", dag_id, entity) for entity in entities)
 
     def only(self, entity: DagAccessEntity, of: Collection[str] | None = None) -> frozenset[str]:
         """Return those of their streams, and of ``of``, of which they may read one kind of thing."""

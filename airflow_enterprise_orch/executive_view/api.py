@@ -6,6 +6,7 @@ from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.core_api.security import auth_manager_from_app
 from fastapi import FastAPI
 
+from airflow_enterprise_orch.executive_view.action_routes import router as action_router
 from airflow_enterprise_orch.executive_view.answering import tell_problems
 from airflow_enterprise_orch.executive_view.plugin import PREFIX
 from airflow_enterprise_orch.executive_view.routes import router
@@ -31,5 +32,6 @@ def make_app() -> FastAPI:
     # In a mounted application `request.app` is ours and has no auth manager of its own.
     app.dependency_overrides[auth_manager_from_app] = get_auth_manager
     app.include_router(router)
+    app.include_router(action_router)
     tell_problems(app)
     return app

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.utils.session import create_session
-from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from airflow_enterprise_orch.executive_view import (
@@ -29,11 +29,8 @@ from airflow_enterprise_orch.executive_view.access import ViewerDep, seen
 from airflow_enterprise_orch.executive_view.answering import answered
 from airflow_enterprise_orch.executive_view.exporting import as_csv, download
 from airflow_enterprise_orch.executive_view.jobs import read_jobs, shown_by
+from airflow_enterprise_orch.executive_view.parts_of_paths import DagId, RunId, TaskId
 from airflow_enterprise_orch.executive_view.redacting import Sights, sight
-
-DagId = Annotated[str, Path(max_length=250, description="The stream's DAG id.")]
-RunId = Annotated[str, Path(max_length=250, description="The instance's run id in Airflow.")]
-TaskId = Annotated[str, Path(max_length=250, description="The step's id.")]
 
 CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 LINES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}}
