@@ -11,6 +11,10 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+DUE_KEY = "orch.due"
+"""Of the cell, beside one of an instance's tasks, that says when a person wants the instance to be over."""
+DUE_VERSION = 1
+
 
 def due_at(due: Mapping[str, Any], *, run_after: datetime, logical_date: datetime | None = None) -> datetime:
     """Return when an instance, or a step of it, must be over; aware, in UTC.
@@ -30,6 +34,20 @@ def due_at(due: Mapping[str, Any], *, run_after: datetime, logical_date: datetim
     zone = ZoneInfo(str(due["timezone"]))
     day = (logical_date or run_after).astimezone(zone).date() + timedelta(days=int(due.get("days", 0)))
     return datetime.combine(day, time.fromisoformat(str(due["time"])), zone).astimezone(UTC)
+
+
+def due_by_person(kept: object) -> datetime | None:
+    """Read what a person made of an instance's due time, as it is kept under :data:`DUE_KEY`; aware, in UTC.
+
+    None where nobody did, or what is kept cannot be read: then the template's due time counts.
+    """
+    if not isinstance(kept, Mapping) or kept.get("version") != DUE_VERSION:
+        return None
+    try:
+        moment = datetime.fromisoformat(str(kept.get("due_at")))
+    except ValueError:
+        return None
+    return None if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def in_words(due: Mapping[str, Any]) -> str:

@@ -50,7 +50,8 @@ async def tell(alerts: Mapping[str, Any], due: Mapping[str, Any], step: Mapping[
     if state == "success" or (step and _over(states, step["id"])):
         log.info("%s, instance %s: it was over by the time its due time was looked at", where, run.run_id)
         return
-    log.warning("%s, instance %s is late: it was due at %s", where, run.run_id, run.due(due))
+    passed = _deadline(context) or run.due(due)
+    log.warning("%s, instance %s is late: it was due at %s", where, run.run_id, passed)
     rules = wanted(alerts, "late")
     if not rules:
         return
@@ -60,14 +61,20 @@ async def tell(alerts: Mapping[str, Any], due: Mapping[str, Any], step: Mapping[
         "late",
         what=f"{step.get('id', '')}/late",
         reason=_reason(state, states, step.get("id", "")),
-        since=run.due(due),
-        due=run.due(due),
+        since=passed,
+        due=passed,
         step=step.get("id", ""),
         step_title=step.get("title", ""),
         system=step.get("system", ""),
         connection=step.get("connection", ""),
     )
     await asyncio.wait_for(send(alert, rules), LONGEST)
+
+
+def _deadline(context: Mapping[str, Any]) -> datetime | None:
+    """Return the moment that Airflow saw pass: a person may have moved it since the template said when."""
+    moment = (context.get("deadline") or {}).get("deadline_time")
+    return datetime.fromisoformat(moment) if isinstance(moment, str) else moment
 
 
 def run_of(told: Mapping[str, Any]) -> Run:

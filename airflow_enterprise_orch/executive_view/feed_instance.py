@@ -19,7 +19,7 @@ from airflow_enterprise_orch.business_date import business_date
 from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState, LedgerBroken
 from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import newest_ledger
-from airflow_enterprise_orch.due import due_at
+from airflow_enterprise_orch.due import DUE_KEY, due_at, due_by_person
 from airflow_enterprise_orch.errors import TemplateError
 from airflow_enterprise_orch.executive_view.airflow_tables import LIVE, Facts
 from airflow_enterprise_orch.executive_view.tables import LONGEST_KEY
@@ -78,7 +78,7 @@ def instance(
         "queued_at": aware(run.queued_at),
         "started_at": aware(run.start_date),
         "ended_at": None if live else aware(run.end_date),
-        "due_at": due_moment,
+        "due_at": _by_person(facts) or due_moment,
         "first_due_at": due_moment,
         "current_step": at if live else None,
         "current_stack": shown[at]["stack"] if live and at else None,
@@ -89,6 +89,15 @@ def instance(
         "steps": steps,
     }
     return row | healthy(row, now)
+
+
+def _by_person(facts: Facts) -> datetime | None:
+    """Return when a person wants the instance to be over; None where nobody has said so."""
+    kept = next((cells[DUE_KEY] for cells in facts.cells.values() if DUE_KEY in cells), None)
+    try:
+        return None if kept is None else due_by_person(json.loads(kept))
+    except ValueError:
+        return None
 
 
 def _at(steps: Mapping[str, Any], undoing: Mapping[str, Any]) -> tuple[str | None, str]:

@@ -15,8 +15,8 @@ from airflow import settings
 from airflow.dag_processing.collection import update_dag_parsing_results_in_db
 from airflow.models.dag import DagModel
 from airflow.models.dagbundle import DagBundleModel
-from airflow.models.deadline import Deadline
 from airflow.models.dagrun import DagRun
+from airflow.models.deadline import Deadline
 from airflow.models.log import Log
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.models.task_state_store import TaskStateStoreModel as Cell
@@ -160,8 +160,8 @@ def job(dag_id: str, run_id: str, name: str, verdict: str = "", kind: str = "") 
         number = session.scalar(sa.select(DagRun.id).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
         key = new_key()
         one = Attempt(
-            1, key, state=AttemptState.CLOSED if verdict else AttemptState.SUBMITTED, system="ssh://host", verdict=verdict,
-            kind=kind, handle=JobHandle(key, f"JOB-{name}", "job"), opened=datetime.now(UTC).isoformat(),
+            1, key, state=AttemptState.CLOSED if verdict else AttemptState.SUBMITTED, system="ssh://host",
+            verdict=verdict, kind=kind, handle=JobHandle(key, f"JOB-{name}", "job"), opened=datetime.now(UTC).isoformat(),
             sends=1, sent=datetime.now(UTC).isoformat(), closed_by="system" if verdict else "",
         )  # fmt: skip
         text = json.dumps(Ledger().with_attempt(one).to_json())
@@ -176,7 +176,9 @@ def decided(dag_id: str, run_id: str, step: str, chosen: list[str]) -> None:
     """Write the record of the branch ``route``."""
     rules = ways_of_rules([{"when": "params.amount > 100.0", "then": ["approve"]}], ["pack"])
     fired = (1,) if chosen == ["approve"] else ("otherwise",)
-    record = Decision("branch", "first", rules, {"params.amount": 1.0}, fired, RULES, datetime.now(UTC), chosen=tuple(chosen))
+    record = Decision(
+        "branch", "first", rules, {"params.amount": 1.0}, fired, RULES, datetime.now(UTC), chosen=tuple(chosen)
+    )
     with create_session() as session:
         number = session.scalar(sa.select(DagRun.id).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
         session.add(

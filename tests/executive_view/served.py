@@ -20,8 +20,9 @@ ROOT = Path(__file__).parents[2]
 HOST = """
 import json, sys, time
 from importlib import import_module
-import tests.executive_view.seed as seed
+from importlib import import_module
 names = json.loads(sys.argv[1])
+seed = import_module(sys.argv[2])
 from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
 with get_application_builder() as builder:
     sm = builder.sm
@@ -52,7 +53,7 @@ for line in sys.stdin:
     asked = json.loads(line)
     if "do" in asked:
         module, _, name = asked["do"].rpartition(".")
-        told = getattr(import_module("tests.executive_view." + (module or "seed")), name)(**asked["with"])
+        told = getattr(import_module("tests.executive_view." + module) if module else seed, name)(**asked["with"])
         overview.forget()
         print(json.dumps({"told": told}), flush=True)
         continue
@@ -60,7 +61,8 @@ for line in sys.stdin:
     if asked["user"]:
         headers["Authorization"] = "Bearer " + tokens[asked["user"]]
     began = time.perf_counter()
-    answer = client.request(asked["method"], asked["path"], params=asked["params"] or None, headers=headers)
+    given = {"params": asked["params"] or None, "headers": headers, "json": asked.get("body")}
+    answer = client.request(asked["method"], asked["path"], **given)
     took = time.perf_counter() - began
     told = {"status": answer.status_code, "headers": dict(answer.headers), "text": answer.text, "seconds": took}
     print(json.dumps(told), flush=True)
@@ -85,8 +87,18 @@ class Told:
 class Served:
     """The process."""
 
-    def __init__(self, home: Path, migrated: Path | str, roles: dict[str, list[tuple[str, str]]]) -> None:
-        """Start it; ``migrated`` is an SQLite file to copy, or the URL of a database to use."""
+    def __init__(
+        self,
+        home: Path,
+        migrated: Path | str,
+        roles: dict[str, list[tuple[str, str]]],
+        seed: str = "tests.executive_view.seed",
+    ) -> None:
+        """Start it.
+
+        :param migrated: an SQLite file to copy, or the URL of a database to use.
+        :param seed: the module whose ``fill`` writes what is there, and whose functions :meth:`do` calls.
+        """
         url = str(migrated)
         if isinstance(migrated, Path):
             shutil.copy(migrated, home / "airflow.db")
@@ -105,7 +117,7 @@ class Served:
         self.home = home
         self._errors = (home / "errors.txt").open("w+")
         self._process = subprocess.Popen(
-            [sys.executable, "-c", HOST, json.dumps(roles)],
+            [sys.executable, "-c", HOST, json.dumps(roles), seed],
             env=environment,
             cwd=ROOT,
             stdin=subprocess.PIPE,
@@ -138,6 +150,12 @@ class Served:
         """Ask as a user; "" is nobody."""
         address = f"/enterprise-orch/api/v1/{path}"
         asked = {"user": user, "method": "GET", "path": address, "params": params, "headers": headers or {}}
+        return Told(**self._send(asked))
+
+    def post(self, user: str, path: str, body: Any) -> Told:
+        """Ask for a change as a user."""
+        address = f"/enterprise-orch/api/v1/{path}"
+        asked = {"user": user, "method": "POST", "path": address, "params": {}, "headers": {}, "body": body}
         return Told(**self._send(asked))
 
     def do(self, what: str, /, **given: Any) -> Any:

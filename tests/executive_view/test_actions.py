@@ -7,6 +7,8 @@ hold; the same click twice makes two of it; the audit trail does not say who; an
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,12 +16,14 @@ from typing import Any
 
 import pytest
 
-from tests.executive_view.databases import KINDS, database
+from tests.executive_view.databases import KINDS, database, environment
 from tests.executive_view.served import Served
 
 SEES = [("can_read", resource) for resource in ("DAG Runs", "Task Instances", "Task Logs", "XComs", "Audit Logs")]
 ROLES = {
-    "boss": [("can_read", "DAGs"), *SEES, ("can_edit", "DAGs"), ("can_edit", "DAG Runs"), ("can_edit", "Task Instances")],
+    "boss": [
+        ("can_read", "DAGs"), *SEES, ("can_edit", "DAGs"), ("can_edit", "DAG Runs"), ("can_edit", "Task Instances"),
+    ],
     # May look at everything, and change nothing.
     "viewer": [("can_read", "DAGs"), *SEES],
     # May act on one of the streams, and does not see the other.
@@ -45,11 +49,6 @@ def view(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def migrate(home: Path, url: str) -> None:
-    import subprocess
-    import sys
-
-    from tests.executive_view.databases import environment
-
     done = subprocess.run(
         [sys.executable, "-m", "airflow", "db", "migrate"], env=environment(home, url), capture_output=True, text=True
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC
 from typing import Any
 
+from airflow_enterprise_orch.due import DUE_KEY, DUE_VERSION
 from airflow_enterprise_orch.executive_view.actions.ending import plan_end
 from airflow_enterprise_orch.executive_view.actions.holding_back import has_hold, plan_hold, plan_release
 from airflow_enterprise_orch.executive_view.actions.plan import Plan
@@ -16,10 +17,6 @@ from airflow_enterprise_orch.executive_view.answers_actions import ActionAsked
 from airflow_enterprise_orch.executive_view.pictures import PictureStep
 from airflow_enterprise_orch.executive_view.saying import listed, number
 from airflow_enterprise_orch.restricted_jinja import inspect, texts
-
-DUE_KEY = "orch.due"
-"""Beside the instance's first task: until when the instance must be over, by a person's word."""
-DUE_VERSION = 1
 
 Part = Callable[[Situation, PictureStep, ActionAsked], Plan]
 
