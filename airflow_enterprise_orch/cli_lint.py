@@ -20,6 +20,7 @@ from airflow_enterprise_orch.value_stream.template_folder import (
     find_companions,
     find_side_files,
     find_templates,
+    read_file,
 )
 
 if TYPE_CHECKING:
@@ -101,13 +102,15 @@ def _side_files(paths: Sequence[Path]) -> Iterator[Path]:
 
 def _check_side_file(file: Path) -> tuple[Problem, ...]:
     """Check a profile or a shared file by itself, whether a template uses it or not."""
+    from airflow_enterprise_orch.value_stream.mistakes import ours_if_unforeseen
     from airflow_enterprise_orch.value_stream.profiles import read_profile
     from airflow_enterprise_orch.value_stream.shared import read_shared
 
     ending = next(ending for ending in SIDE if file.name.endswith(ending))
     read = read_profile if ending in PROFILE else read_shared
     try:
-        read(file.read_bytes(), str(file), file.name.removesuffix(ending))
+        with ours_if_unforeseen(str(file)):
+            read(read_file(file, str(file)), str(file), file.name.removesuffix(ending))
     except TemplateError as error:
         return problems_of(error)
     return ()
@@ -121,6 +124,7 @@ def _checked(
     It is checked with the values of one profile, or of each that there is when it names any.
     """
     from airflow_enterprise_orch.template_tools.lint import hints
+    from airflow_enterprise_orch.value_stream.mistakes import ours_if_unforeseen
     from airflow_enterprise_orch.value_stream.model import ValueStream
 
     problems: list[Problem] = []
@@ -132,7 +136,8 @@ def _checked(
         around = beside(file, options, profile)
         try:
             right[file] = ValueStream.load(file, surroundings=around)
-            doubtful += hints(file, right[file])
+            with ours_if_unforeseen(str(file)):
+                doubtful += hints(file, right[file])
         except TemplateError as error:
             problems += problems_of(error)
         if not around.values_wanted:

@@ -4,6 +4,7 @@
 
     OrchestrationError
     |-- TemplateError             a value-stream template is wrong: file:line:column path: what, what to do
+    |   `-- ProgramMistake        ... or right, and this package failed on it: told so, and hurts no other template
     |-- ConnectionProblem         nothing can be said to the system until a person changes something
     |   |-- ConnectionInvalid     the Airflow connection is missing or a field of it is wrong
     |   |-- ConnectionUntrusted   unknown host key, bad certificate
@@ -50,6 +51,10 @@ class TemplateError(OrchestrationError):
     def __init__(self, message: str, problems: Sequence[object] = ()) -> None:
         super().__init__(message)
         self.problems = tuple(problems)
+
+
+class ProgramMistake(TemplateError):
+    """This package failed on a template: a mistake of ours, which hurts that template alone (value_stream.mistakes)."""
 
 
 class ConnectionProblem(OrchestrationError):

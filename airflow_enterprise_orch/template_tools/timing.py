@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from airflow_enterprise_orch.errors import OrchestrationError, TemplateError
 from airflow_enterprise_orch.template_tools.lint import Hint
 from airflow_enterprise_orch.value_stream.calendars import check_calendar, ends_soon
+from airflow_enterprise_orch.value_stream.mistakes import ours_if_unforeseen
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.problems import Problem
 from airflow_enterprise_orch.value_stream.recurrence import Recurrence
@@ -79,7 +80,8 @@ def check_calendars(files: Sequence[Path], today: date) -> tuple[list[Problem], 
     hints: list[Hint] = []
     for file in files:
         try:
-            soon = ends_soon(file, check_calendar(file), today)
+            with ours_if_unforeseen(str(file)):
+                soon = ends_soon(file, check_calendar(file), today)
         except TemplateError as error:
             problems += [problem for problem in cast("tuple[Problem, ...]", error.problems) if problem not in problems]
         else:

@@ -229,7 +229,7 @@ class TemplateBundle(BaseDagBundle):
         removed = self._removed(templates, before)
         content = self._with_tables_of(removed, content, before)
         digest = hashlib.sha256()
-        parts = [*((template.name, template.text) for template in templates), *content.companions]
+        parts = [*((one.name, one.text or one.unreadable.encode()) for one in templates), *content.companions]
         if content.side_files:
             parts += [*content.side_files.items(), ("profile", content.profile.encode())]
         for stream in sorted(removed):
@@ -239,7 +239,8 @@ class TemplateBundle(BaseDagBundle):
                 used = json.dumps(before["beside"][stream], sort_keys=True)
                 parts.append((f"{removed[stream]['removed']}/{stream}/beside", used.encode()))
         for name, text in parts:
-            digest.update(f"{len(name)} {len(text)} {name} ".encode() + text)
+            # A file's name need be no text.
+            digest.update(f"{len(name)} {len(text)} {name} ".encode("utf-8", "surrogateescape") + text)
         version = digest.hexdigest()[:20] + (f".{origin}" if origin else "")
         target = self._store / version
         if not target.is_dir():
@@ -301,8 +302,8 @@ class TemplateBundle(BaseDagBundle):
             index: dict[str, Any] = {"live": {}, "removed": dict(removed)}
             beside: dict[str, Any] = {}
             for template in content.templates:
-                if len(groups.get(template.stream, ())) > 1:
-                    message = duplicate_message(template, groups[template.stream])
+                if template.unreadable or len(groups.get(template.stream, ())) > 1:
+                    message = template.unreadable or duplicate_message(template, groups[template.stream])
                     stub = _REJECTED.format(name=template.name, message=message, stream=template.stream)
                     (work / f"{_unnamed(template)}.py").write_text(stub)
                     continue
@@ -422,4 +423,4 @@ def _more(used: Mapping[str, Any]) -> str:
 def _unnamed(template: TemplateFile) -> str:
     """Return the stem of the DAG file of a template that cannot be named by its stream; no stream's id has a hyphen."""
     readable = re.sub(r"[^A-Za-z0-9_]", "-", Path(template.name).stem)[:60]
-    return f"{readable}-{hashlib.sha256(template.name.encode()).hexdigest()[:8]}"
+    return f"{readable}-{hashlib.sha256(os.fsencode(template.name)).hexdigest()[:8]}"

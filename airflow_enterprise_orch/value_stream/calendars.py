@@ -21,8 +21,8 @@ from airflow_enterprise_orch.value_stream.messages import kind_of
 from airflow_enterprise_orch.value_stream.model_types import Day, Identifier, Line, Part, Text
 from airflow_enterprise_orch.value_stream.notes import Notes
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed, template_error
-from airflow_enterprise_orch.value_stream.template_folder import CALENDARS
-from airflow_enterprise_orch.value_stream.yaml_source import MAX_BYTES, decode, read_yaml
+from airflow_enterprise_orch.value_stream.template_folder import CALENDARS, read_file
+from airflow_enterprise_orch.value_stream.yaml_source import decode, read_yaml
 from airflow_enterprise_orch.working_days import WEEKDAYS, WorkingDays
 
 MAX_YEARS = 30
@@ -95,13 +95,8 @@ def ends_soon(path: FilePath, days: WorkingDays, today: date) -> Problem | None:
 
 
 def _resolved(path: FilePath, beside: Beside, chain: tuple[str, ...]) -> WorkingDays:
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 4)
-    except OSError as error:
-        what = f"the file cannot be read ({error.strerror or type(error).__name__})"
-        raise template_error([Problem(str(path), 1, 1, "calendar", what, "", "check path and permissions")]) from error
     file = beside.name(path)
+    content = read_file(path, file)
     if not content.strip():
         what, remedy = "the file is empty", "begin with calendar: and a name"
         raise template_error([Problem(file, 1, 1, "calendar", what, "", remedy)])

@@ -27,14 +27,17 @@ from airflow.sdk import DAG, get_parsing_context
 
 from airflow_enterprise_orch.errors import TemplateError
 from airflow_enterprise_orch.value_stream.beside import Beside
+from airflow_enterprise_orch.value_stream.mistakes import ours_if_unforeseen
 from airflow_enterprise_orch.value_stream.plan import StreamPlan, beside_template, keep, kept
 from airflow_enterprise_orch.value_stream.plan_store import stored_plan
+from airflow_enterprise_orch.value_stream.problems import one_line
 from airflow_enterprise_orch.value_stream.template_folder import (
     SUFFIXES,
     by_stream,
     declared_stream,
     duplicate_message,
     find_templates,
+    read_file,
     read_templates,
 )
 
@@ -86,15 +89,16 @@ def plan(
     surroundings: Surroundings | None = None,
 ) -> StreamPlan:
     """Turn a template's text into the plan of its DAG; as :func:`build`."""
-    # Not at the top: a worker that finds the plan, or a file that only reports errors, needs no compiler.
-    from airflow_enterprise_orch.value_stream.compile import plan_stream
-    from airflow_enterprise_orch.value_stream.model import ValueStream
-    from airflow_enterprise_orch.value_stream.yaml_source import decode
+    with ours_if_unforeseen(name):
+        # Not at the top: a worker that finds the plan, or a file that only reports errors, needs no compiler.
+        from airflow_enterprise_orch.value_stream.compile import plan_stream
+        from airflow_enterprise_orch.value_stream.model import ValueStream
+        from airflow_enterprise_orch.value_stream.yaml_source import decode
 
-    model = ValueStream.load(
-        decode(text, name), name=name, beside=beside, surroundings=surroundings, removed=bool(removed)
-    )
-    return plan_stream(model, source=name, removed=removed)
+        model = ValueStream.load(
+            decode(text, name), name=name, beside=beside, surroundings=surroundings, removed=bool(removed)
+        )
+        return plan_stream(model, source=one_line(name), removed=removed)
 
 
 def load_template(
@@ -117,8 +121,7 @@ def load_template(
         in the snapshot. By default those in the template's own folder.
     """
     path = Path(path)
-    text = path.read_bytes()
-    name = name or path.name
+    name, text = name or path.name, b""
 
     def surroundings() -> Surroundings:
         from airflow_enterprise_orch.value_stream.surroundings import Surroundings
@@ -128,6 +131,7 @@ def load_template(
         return Surroundings.given(name, {key: path.with_name(file) for key, file in beside.items()}, profile or "")
 
     try:
+        text = read_file(path, name)
         dag = _planned(beside_template(path), path.parent, text, name, removed, surroundings)
     except TemplateError as error:
         if removed:
@@ -145,7 +149,15 @@ def _planned(
 
     :param place: where the plan is kept.
     :param folder: the folder of all templates, or the snapshot.
+    :raises TemplateError: whatever goes wrong: no template's DAG file ends with anything else.
     """
+    with ours_if_unforeseen(name):
+        return _planned_unguarded(place, folder, text, name, removed, surroundings)
+
+
+def _planned_unguarded(
+    place: Path | None, folder: Path, text: bytes, name: str, removed: str, surroundings: Callable[[], Surroundings]
+) -> DAG:
     if get_parsing_context().dag_id is not None:
         ready = kept(place, text, name=name, removed=removed, folder=folder, surroundings=surroundings)
         if ready is not None:
@@ -199,7 +211,7 @@ def load_value_streams(folder: Path | str, namespace: MutableMapping[str, Any], 
     templates = read_templates(folder)
     groups = by_stream(templates)
     for template in templates:
-        if len(groups.get(template.stream, ())) > 1:
+        if template.unreadable or len(groups.get(template.stream, ())) > 1:
             continue  # report_template_errors names them all
         try:
             dag = _stored(folder, template.name, template.text, profile)
@@ -237,16 +249,17 @@ def find_problems(folder: Path, *, profile: str | None = None) -> tuple[str, ...
     problems = []
     for template in templates:
         group = groups.get(template.stream, ())
-        if len(group) > 1:
-            problems.append(duplicate_message(template, group))
+        if template.unreadable or len(group) > 1:
+            problems.append(template.unreadable or duplicate_message(template, group))
             continue
         try:
-            build(
-                template.text,
-                template.name,
-                beside=Beside.named(folder, template.name),
-                surroundings=_surroundings(folder, template.name, profile),
-            )
+            with ours_if_unforeseen(template.name):
+                build(
+                    template.text,
+                    template.name,
+                    beside=Beside.named(folder, template.name),
+                    surroundings=_surroundings(folder, template.name, profile),
+                )
         except TemplateError as error:
             problems.append(str(error))
     return tuple(problems)
@@ -276,16 +289,16 @@ def _load_one(folder: Path, stream: str, namespace: MutableMapping[str, Any], pr
     for suffix in SUFFIXES:
         path = folder / f"{stream}{suffix}"
         if path.is_file():
-            text = path.read_bytes()
+            text = read_file(path, path.name)
             if declared_stream(text) == stream:
                 namespace[stream] = _stored(folder, path.name, text, profile)
                 return
     for name, path in find_templates(folder):
-        text = path.read_bytes()
-        # Where no id can be read without understanding YAML, only building it tells.
-        if declared_stream(text) not in (stream, ""):
-            continue
         try:
+            text = read_file(path, name)
+            # Where no id can be read without understanding YAML, only building it tells.
+            if declared_stream(text) not in (stream, ""):
+                continue
             dag = _stored(folder, name, text, profile)
         except TemplateError as error:
             log.warning("left out: %s", error)

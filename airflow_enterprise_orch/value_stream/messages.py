@@ -206,7 +206,8 @@ def _problem(document: Document, path: Path, error: ErrorDetails) -> Problem:
             path, f"must be true or false, not {value!r}", "correct it", suggestion=_BOOLEANS[value.lower()]
         )
     if kind in ("list_type", "tuple_type") and isinstance(value, str):
-        return document.problem(path, f"must be a list, not {shown['kind']}", f"write [{value}]")
+        remedy = f"write [{value}]" if value.isprintable() and value.strip() else _TABLE[kind][1]
+        return document.problem(path, f"must be a list, not {shown['kind']}", remedy)
     if kind in ("value_error", "assertion_error"):
         # A step's own validators say what is wrong, and often after a semicolon what to do.
         what, _, remedy = " ".join(str(context.get("error", error["msg"])).split()).partition("; ")

@@ -15,12 +15,13 @@ from airflow_enterprise_orch.errors import TemplateError
 from airflow_enterprise_orch.value_stream.checks import wrong_value
 from airflow_enterprise_orch.value_stream.conditions import condition_variables
 from airflow_enterprise_orch.value_stream.handed_on import value_itself
+from airflow_enterprise_orch.value_stream.mistakes import ours_if_unforeseen
 from airflow_enterprise_orch.value_stream.model import Param, ValueStream
 from airflow_enterprise_orch.value_stream.model_types import CEL_TYPES
-from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed
+from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed, problems_of
 from airflow_enterprise_orch.value_stream.steps import SubStreamStep
 from airflow_enterprise_orch.value_stream.steps_waiting import WaitForStep
-from airflow_enterprise_orch.value_stream.template_folder import CASES, SUFFIXES, declared_stream
+from airflow_enterprise_orch.value_stream.template_folder import CASES, SUFFIXES, declared_stream, read_file
 from airflow_enterprise_orch.value_stream.yaml_source import Document, decode, read_yaml
 
 _WORDS = {kind: word for word, kind in CEL_TYPES.items()}
@@ -40,12 +41,20 @@ def check_neighbours(streams: Mapping[FilePath, ValueStream]) -> list[Problem]:
     _load_missing(runs, files, beside)
     problems: list[Problem] = []
     for file, stream in runs.items():
-        document = read_yaml(decode(file.read_bytes(), str(file)), str(file))
-        for step in _sub_streams(stream):
-            problems += _check(stream, step, document, beside)
-        for wait in _waits(stream):
-            problems += _check_wait(stream, wait, document, beside)
+        try:
+            with ours_if_unforeseen(str(file)):
+                problems += _check_one(file, stream, beside)
+        except TemplateError as error:
+            problems += problems_of(error)
     return problems
+
+
+def _check_one(file: FilePath, stream: ValueStream, beside: Mapping[str, ValueStream | None]) -> Iterator[Problem]:
+    document = read_yaml(decode(read_file(file, str(file)), str(file)), str(file))
+    for step in _sub_streams(stream):
+        yield from _check(stream, step, document, beside)
+    for wait in _waits(stream):
+        yield from _check_wait(stream, wait, document, beside)
 
 
 def _sub_streams(stream: ValueStream) -> Iterator[SubStreamStep]:
@@ -73,8 +82,8 @@ def _declared(folders: Iterable[FilePath]) -> dict[str, FilePath]:
         for file in sorted(folder.iterdir()):
             if file.suffix in SUFFIXES and not file.name.endswith(CASES) and not file.name.startswith((".", "_")):
                 try:
-                    found[declared_stream(file.read_bytes())] = file
-                except OSError:
+                    found[declared_stream(read_file(file, str(file)))] = file
+                except TemplateError:
                     continue  # no file, or one that nobody may read: nobody can say what it declares
     found.pop("", None)
     return found
@@ -244,7 +253,10 @@ def duplicates(files: Sequence[FilePath]) -> tuple[Problem, ...]:
     """Find value streams that several files declare: in one Airflow only one of them could live."""
     declared: dict[str, list[FilePath]] = {}
     for file in files:
-        stream = declared_stream(file.read_bytes())
+        try:
+            stream = declared_stream(read_file(file, str(file)))
+        except TemplateError:
+            continue  # told where it is checked
         if stream:
             declared.setdefault(stream, []).append(file)
     return tuple(

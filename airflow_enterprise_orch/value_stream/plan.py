@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -31,6 +32,8 @@ from airflow_enterprise_orch.value_stream.beside import unchanged
 
 if TYPE_CHECKING:
     from airflow_enterprise_orch.value_stream.surroundings import Surroundings
+
+log = logging.getLogger(__name__)
 
 PLAN_VERSION = 6
 EMPTY = "airflow.providers.standard.operators.empty:EmptyOperator"
@@ -243,9 +246,12 @@ def keep(
     if place is None:
         return False
     # Not at the top: only who compiled writes plans, and has it; a worker does without.
-    from pydantic_core import to_json
+    from pydantic_core import PydanticSerializationError, to_json
 
-    data = to_json(made)
+    try:
+        data = to_json(made)
+    except PydanticSerializationError:  # the name of a file or a folder need be no text
+        data = json.dumps(made).encode()
     if _holds(place, data):
         return True
     # Replaced in one step: a worker never reads half of it. Nobody else makes this name: there is one process of each
@@ -254,18 +260,25 @@ def keep(
     try:
         handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return False
-        raise
+        return _not_kept(place, error)
     try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(handle, 0o644)  # whatever the umask: workers may have another account
             file.write(data)
         new.replace(place)
-    except BaseException:
-        new.unlink()
+    except BaseException as error:
+        new.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            return _not_kept(place, error)
         raise
     return True
+
+
+def _not_kept(place: Path, error: OSError) -> bool:
+    """A plan saves time and nothing else: a disk that is full, or not ours to write, is no mistake of the template."""
+    if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        log.warning("%s: the plan cannot be written (%s); each task start compiles the template", place, error)
+    return False
 
 
 def _holds(place: Path, data: bytes) -> bool:
@@ -291,10 +304,10 @@ def kept(
     :param folder: the folder of all templates, or the snapshot: the calendars and tables below it must be as they were.
     :param surroundings: returns what the template can use now; asked only when the plan was made from such files.
     """
-    if place is None or not place.is_file():
-        return None
-    data = json.loads(place.read_text())
-    if {key: value for key, value in data.items() if key not in ("plan", "used")} != _origin(text, name, removed):
+    data = _read(place) if place is not None else None
+    if data is None or {key: value for key, value in data.items() if key not in ("plan", "used")} != _origin(
+        text, name, removed
+    ):
         return None
     used = data.get("used")
     if used is not None and (surroundings is None or not surroundings().unchanged(used["files"], used["profile"])):
@@ -305,10 +318,21 @@ def kept(
 
 def seen_by(place: Path) -> Mapping[str, str] | None:
     """Return the files that a kept plan was made of, see ``beside.unchanged``; None where no plan is kept."""
-    if not place.is_file():
-        return None
-    seen: Mapping[str, str] = json.loads(place.read_text())["plan"]["seen"]
+    data = _read(place)
+    seen: Mapping[str, str] | None = data["plan"]["seen"] if data is not None else None
     return seen
+
+
+def _read(place: Path) -> dict[str, Any] | None:
+    """Return what a file of a plan holds; None where there is no plan, or what a full disk left of one."""
+    try:
+        data = json.loads(place.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        log.warning("%s: the plan cannot be read (%s); the template is compiled", place, error)
+        return None
+    return data if isinstance(data, dict) and isinstance(data.get("plan"), dict) else None
 
 
 def _origin(text: bytes, name: str, removed: str) -> dict[str, Any]:

@@ -44,11 +44,23 @@ class Problem:
     def __str__(self) -> str:
         hint = f"did you mean {self.suggestion!r}" if self.suggestion else ""
         text = ", ".join(part for part in (self.what, hint, self.remedy) if part)
-        return f"{self.file}:{self.line}:{self.column} {self.where}: {text}"
+        return one_line(f"{self.file}:{self.line}:{self.column} {self.where}: {text}")
 
     def to_json(self) -> dict[str, str | int]:
         """Return it for tools."""
-        return asdict(self)
+        return {**asdict(self), "file": one_line(self.file)}
+
+
+def one_line(text: str) -> str:
+    """Return a text in one line that every terminal and every database takes.
+
+    A file's name can hold line breaks, and bytes that are no text at all; these are written as escapes.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode("ascii") for one in text
+    )
 
 
 MAX_PROBLEMS = 100

@@ -17,10 +17,11 @@ from airflow_enterprise_orch.value_stream.draft import Draft, DraftStep
 from airflow_enterprise_orch.value_stream.due_checks import check_due
 from airflow_enterprise_orch.value_stream.grouping import check_groups
 from airflow_enterprise_orch.value_stream.messages import kind_of, missing_key, unknown_key
+from airflow_enterprise_orch.value_stream.mistakes import ours_if_unforeseen
 from airflow_enterprise_orch.value_stream.model import Header, Param, ValueStream
 from airflow_enterprise_orch.value_stream.model_types import CEL_TYPES, FOR_EACH_FACTS, ID_PATTERN
 from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS, COMPENSATE_KEYS, Notes, links
-from airflow_enterprise_orch.value_stream.problems import Path, Problem, TooMany, closest, listed, template_error
+from airflow_enterprise_orch.value_stream.problems import Path, TooMany, closest, listed, template_error
 from airflow_enterprise_orch.value_stream.reading_own import OWN_KINDS
 from airflow_enterprise_orch.value_stream.schedule_checks import check_schedule
 from airflow_enterprise_orch.value_stream.secret_texts import refuse_secrets, without_secrets
@@ -31,7 +32,8 @@ from airflow_enterprise_orch.value_stream.steps import (
     output_model,
 )
 from airflow_enterprise_orch.value_stream.surroundings import Surroundings
-from airflow_enterprise_orch.value_stream.yaml_source import MAX_BYTES, Document, decode, read_yaml
+from airflow_enterprise_orch.value_stream.template_folder import read_file
+from airflow_enterprise_orch.value_stream.yaml_source import Document, decode, read_yaml
 
 MAX_STEPS = 1_000
 """How many steps a stream may have: each is a task of one Airflow DAG."""
@@ -56,22 +58,22 @@ def load(
             beside = Beside.of(source)
             beside.shown = FilePath(name).parent if name else beside.shown
         file = name or str(source)
-        try:
-            with source.open("rb") as stream:
-                text = decode(stream.read(MAX_BYTES + 4), file)
-        except OSError as error:
-            what = f"the file cannot be read ({error.strerror or type(error).__name__})"
-            raise template_error([Problem(file, 1, 1, "template", what, "", "check path and permissions")]) from error
+        text = decode(read_file(source, file), file)
     else:
         file, text = name or "<text>", source
+    with ours_if_unforeseen(file):
+        if surroundings is None:
+            surroundings = Surroundings.on_disk(source) if isinstance(source, FilePath) else Surroundings()
+        return _read(text, file, beside, surroundings, resolving=not removed)
+
+
+def _read(text: str, file: str, beside: Beside | None, surroundings: Surroundings, *, resolving: bool) -> ValueStream:
     document = read_yaml(text, file)
     if not isinstance(document.data, dict):
         what = f"a template must hold keys, not {kind_of(document.data)}"
         problem = document.problem((), what, "begin with value_stream: and a name")
         raise template_error([*document.problems, problem])
-    if surroundings is None:
-        surroundings = Surroundings.on_disk(source) if isinstance(source, FilePath) else Surroundings()
-    return _Reader(compose(document, surroundings), beside, resolving=not removed).read()
+    return _Reader(compose(document, surroundings), beside, resolving=resolving).read()
 
 
 class _Reader(Notes):
@@ -297,7 +299,8 @@ class _Reader(Notes):
                 self.add(here, f"{name!r} is no id", "use a-z, 0-9 and _, beginning with a letter", key=True)
             output = self.validate(output_model(output_key), value, {}, here)
             if output is not None:
-                found[name] = Output(source=output.source, match=output.match, type=output.type)
+                # Each field has been checked; only the word for the source was the system's own.
+                found[name] = Output.model_construct(source=output.source, match=output.match, type=output.type)
         return found if len(found) == len(raw) else None
 
 

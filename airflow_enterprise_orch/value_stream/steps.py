@@ -52,8 +52,8 @@ class Output(Part):
 @cache
 def output_model(key: str) -> type[Output]:
     """Return the model of an output as a template writes it: every system has its own word for the source."""
-    source = Field(alias=key, description="Where the value stands in the job's output.", min_length=1, max_length=250)
-    return create_model("Output", __base__=Output, source=(str, source))
+    source = Field(alias=key, description="Where the value stands in the job's output.")
+    return create_model("Output", __base__=Output, source=(Line, source))
 
 
 FIRST_DELAY = timedelta(seconds=RULE_DELAY)

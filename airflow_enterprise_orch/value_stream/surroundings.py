@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from airflow_enterprise_orch.errors import OrchestrationError, TemplateError
-from airflow_enterprise_orch.value_stream.problems import Problem, template_error
-from airflow_enterprise_orch.value_stream.template_folder import MAX_BYTES, PROFILE, SHARED
+from airflow_enterprise_orch.value_stream.template_folder import PROFILE, SHARED, read_file
 
 PROFILE_SETTING = "AIRFLOW__ENTERPRISE_ORCH__PROFILE"
 """The environment variable that chooses the profile where nobody names one."""
@@ -158,13 +157,11 @@ class Surroundings:
 
 def _content(path: Path) -> bytes | None:
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 4)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        what = f"the file cannot be read ({error.strerror or type(error).__name__})"
-        raise template_error([Problem(str(path), 1, 1, "file", what, "", "check path and permissions")]) from error
+        return read_file(path, str(path))
+    except TemplateError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
 
 
 def _hash(content: bytes | None) -> str:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from airflow_enterprise_orch.errors import TemplateError
+from airflow_enterprise_orch.value_stream.problems import Problem, one_line, template_error
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = (".yaml", ".yml")
 MAX_BYTES = 512 * 1024
@@ -35,12 +41,29 @@ class TemplateFile:
     """One template as it lies there, not checked.
 
     :param name: its path below the folder, with forward slashes; the name in messages.
+    :param text: no more of it than needed to see that it is too large.
     :param stream: the id that it declares; "" where none can be read.
+    :param unreadable: why nobody can read it, as its message; "" for a file that was read.
     """
 
     name: str
     text: bytes
     stream: str
+    unreadable: str = ""
+
+
+def read_file(path: Path, name: str) -> bytes:
+    """Return what a file holds, up to a little more than a template may have.
+
+    :param name: what messages call it.
+    :raises TemplateError: when it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 4)
+    except OSError as error:
+        what = f"the file cannot be read ({error.strerror or type(error).__name__})"
+        raise template_error([Problem(name, 1, 1, "template", what, "", "check path and permissions")]) from error
 
 
 def declared_stream(text: bytes) -> str:
@@ -83,8 +106,12 @@ def read_templates(folder: Path) -> tuple[TemplateFile, ...]:
     """Read every template below ``folder``, sorted by name."""
     read = []
     for name, path in find_templates(folder):
-        text = path.read_bytes()
-        read.append(TemplateFile(name, text, declared_stream(text)))
+        try:
+            text = read_file(path, name)
+        except TemplateError as error:
+            read.append(TemplateFile(name, b"", "", str(error)))
+        else:
+            read.append(TemplateFile(name, text, declared_stream(text)))
     return tuple(read)
 
 
@@ -100,8 +127,8 @@ def find_companions(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def read_companions(folder: Path) -> tuple[tuple[str, bytes], ...]:
-    """Read every file that :func:`find_companions` finds."""
-    return tuple((name, path.read_bytes()) for name, path in find_companions(folder))
+    """Read every file that :func:`find_companions` finds; one that cannot be read is as if it were not there."""
+    return tuple(_readable(find_companions(folder)))
 
 
 def read_tables(folder: Path, texts: Iterable[bytes]) -> tuple[tuple[str, bytes], ...]:
@@ -119,17 +146,24 @@ def read_tables(folder: Path, texts: Iterable[bytes]) -> tuple[tuple[str, bytes]
     if not found:
         return ()
     ends = tuple({named.decode() for text in texts for named in _TABLE.findall(text)})
-    return tuple((name, _beginning(path)) for name, path in sorted(found) if name.endswith(ends))
-
-
-def _beginning(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_BYTES + 4)
+    return tuple(_readable(one for one in sorted(found) if one[0].endswith(ends)))
 
 
 def read_side_files(folder: Path) -> Mapping[str, bytes]:
-    """Read every profile and every shared file below ``folder``: path below it to content, sorted."""
-    return {name: path.read_bytes() for name, path in find_side_files(folder)}
+    """Read every profile and every shared file below ``folder``: path below it to content, sorted.
+
+    One that cannot be read is as if it were not there.
+    """
+    return dict(_readable(find_side_files(folder)))
+
+
+def _readable(files: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, bytes]]:
+    for name, path in files:
+        try:
+            yield name, read_file(path, name)
+        except TemplateError as error:
+            # Who uses it is told that there is no such file; the others do not care.
+            log.warning("left out: %s", error)
 
 
 def within_reach(template: str, side_files: Iterable[str]) -> list[str]:
@@ -151,8 +185,8 @@ def duplicate_message(template: TemplateFile, group: tuple[TemplateFile, ...]) -
     """Say that several files declare one stream, as the import error of ``template``."""
     match = _DECLARATION.search(template.text)
     line = template.text[: match.start()].count(b"\n") + 1 if match else 1
-    others = ", ".join(other.name for other in group if other is not template)
+    others = ", ".join(one_line(other.name) for other in group if other is not template)
     return (
-        f"{template.name}:{line}:1 value_stream: {template.stream!r} is also declared by {others}; "
+        f"{one_line(template.name)}:{line}:1 value_stream: {template.stream!r} is also declared by {others}; "
         "give each file a value stream of its own, or remove all but one"
     )

@@ -144,6 +144,8 @@ def decode(content: bytes, file: str, where: str = "template") -> str:
 
     :param where: what the message calls the file.
     """
+    if len(content) > MAX_BYTES:
+        return content.decode("utf-8-sig", "replace")  # it is refused for its size; it may end within a character
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
