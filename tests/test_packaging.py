@@ -109,6 +109,17 @@ def test_compose_file_holds_no_secret(root: Path):
             assert re.fullmatch(r"\$\{\w+:\?.+\}", value), f"{name} is not taken from the environment: {value}"
 
 
+def test_every_dependency_has_its_reason(root: Path):
+    """Each costs every Airflow team something: nobody can drop one, or keep it, whose reason is not told."""
+    text = (root / "pyproject.toml").read_text()
+    data = tomllib.loads(text)
+    groups = [data["project"]["dependencies"], *data["project"]["optional-dependencies"].values()]
+    groups += [data["dependency-groups"]["dev"], data["build-system"]["requires"]]
+    wanted = [entry for group in groups for entry in group if not entry.startswith("airflow-enterprise-orch[")]
+    told = re.findall(r'^ *"([^"]+)", # .*\w.*$|^ *# [^\n]*\w[^\n]*\n *"([^"]+)",$', text, re.MULTILINE)
+    assert sorted(wanted) == sorted(one or other for one, other in told if (one or other) in wanted)
+
+
 def test_constraints_are_exact_hashed_and_name_no_index(root: Path):
     text = (root / "constraints.txt").read_text()
     assert not re.search(r"https?:|file:|index-url|find-links", text)

@@ -7,6 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import paramiko
 import pytest
 
 KEY = "T1234567890123456789"
@@ -71,7 +72,6 @@ def test_openssh_sftp_begins_at_home(lab, tmp_path):
 
 
 def test_paramiko_runs_commands_by_key_and_by_password(lab):
-    paramiko = pytest.importorskip("paramiko")
     endpoint = lab.endpoints["ssh"]
     for login in ({"key_filename": endpoint["private_key_file"]}, {"password": endpoint["password"]}):
         with paramiko.SSHClient() as client:
@@ -87,7 +87,6 @@ def test_paramiko_runs_commands_by_key_and_by_password(lab):
 
 
 def test_a_wrong_password_is_refused_and_counted_once(lab):
-    paramiko = pytest.importorskip("paramiko")
     endpoint = lab.endpoints["ssh"]
     with paramiko.SSHClient() as client:
         client.load_host_keys(endpoint["known_hosts_file"])
