@@ -79,9 +79,8 @@ class WinrmStandIn:
         site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=tls.server)
         await site.start()
         port = self._runner.addresses[0][1]
-        endpoint = f"https://127.0.0.1:{port}/wsman"
         return {
-            "endpoint": endpoint,
+            "url": f"https://127.0.0.1:{port}/wsman",
             "user": USER,
             "password": self.password,
             "ca_file": str(tls.ca_file),

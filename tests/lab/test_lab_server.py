@@ -6,11 +6,15 @@ import asyncio
 import json
 import os
 import signal
+import socket
+import ssl
 import stat
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncssh
 import pytest
@@ -68,16 +72,58 @@ def alive(marker):
     return found
 
 
-def test_json_is_one_line_and_has_all_that_a_client_needs(start):
-    lab = start("--json")
+def url_of(endpoint):
+    """Return where a stand-in listens: it tells a URL, or host and port."""
+    return endpoint["url"] if "url" in endpoint else f"//{endpoint['host']}:{endpoint['port']}"
+
+
+SECURE = ("zosmf", "controlm", "winrm", "sap_soap_rfc", "sap_odata")
+
+
+def test_json_is_one_line_and_has_all_that_a_client_needs(start, monkeypatch):
+    """Tools are written against these names: one that is missing or renamed breaks them."""
+    from airflow.sdk import BaseHook
+
+    from airflow_enterprise_orch.demo.story import CONNECTIONS
+
+    lab = start("--json", command=LAB[:-2])
     endpoints = json.loads(lab.stdout.readline())
-    assert list(endpoints) == ["ssh"]
-    endpoint = endpoints["ssh"]
-    assert set(endpoint) >= {"host", "port", "user", "password", "private_key_file", "connection", "control"}
-    assert endpoint["host"] == "127.0.0.1"
-    assert endpoint["connection"]["conn_type"] == "ssh"
+    assert set(endpoints) == set(STAND_INS)
+    for name, endpoint in endpoints.items():
+        place = urlsplit(url_of(endpoint))
+        assert place.hostname == "127.0.0.1" or place.scheme == "unix", name
+        assert place.port or place.path, name
+        assert endpoint["user"], name
+        assert endpoint["password"], name
+        assert endpoint["control"].startswith("http://127.0.0.1:"), name
+        assert (place.scheme == "https") == (name in SECURE), name
+        for key in ("ca_file", "private_key_file", "known_hosts_file", "client_cert", "client_key"):
+            assert key not in endpoint or Path(endpoint[key]).is_file(), (name, key)
+        if name in SECURE:
+            context = ssl.create_default_context(cafile=endpoint["ca_file"])
+            with (
+                socket.create_connection((place.hostname, place.port)) as plain,
+                context.wrap_socket(plain, server_hostname=place.hostname),
+            ):
+                pass  # a client that trusts this file, and only it, trusts the stand-in
+        with urllib.request.urlopen(endpoint["control"] + "/jobs", timeout=10) as answer:
+            assert json.load(answer) == [], name
+        # As the value of an AIRFLOW_CONN_ variable it is what Airflow reads.
+        monkeypatch.setenv(f"AIRFLOW_CONN_LAB_{name.upper()}", json.dumps(endpoint["connection"]))
+        connection = BaseHook.get_connection(f"lab_{name}")
+        assert connection.conn_type == endpoint["connection"]["conn_type"], name
+        assert connection.login == endpoint["user"], name
+    assert {"private_key_file", "known_hosts_file"} <= set(endpoints["ssh"])
+    assert set(CONNECTIONS.values()) == set(endpoints)
     lab.send_signal(signal.SIGTERM)
     assert lab.stdout.read() == ""
+    assert lab.wait(timeout=20) == 0
+
+
+def test_only_what_was_asked_for_is_started(start):
+    lab = start("--json")
+    assert list(json.loads(lab.stdout.readline())) == ["ssh"]
+    lab.send_signal(signal.SIGTERM)
     assert lab.wait(timeout=20) == 0
 
 

@@ -48,7 +48,7 @@ def test_the_lab_s_connection_works_as_it_is_printed(host, connection, key):
 
 def test_a_connection_as_the_provider_writes_it_works_too(host, connection, key):
     connection(
-        {"endpoint": host.endpoint["endpoint"], "transport": "ntlm"}, host="ignored", port=1, login=r"LABWIN\svc-orch"
+        {"endpoint": host.endpoint["url"], "transport": "ntlm"}, host="ignored", port=1, login=r"LABWIN\svc-orch"
     )
     found, identity = find(key)
     assert found == Absent()
@@ -60,7 +60,7 @@ def test_ntlm_with_a_wrong_password_is_a_refused_login(host, connection, key):
         {
             "transport": "ntlm",
             "remote_port": host.endpoint["connection"]["port"],
-            "endpoint": host.endpoint["endpoint"],
+            "endpoint": host.endpoint["url"],
         },
         password="wrong-and-secret",
     )

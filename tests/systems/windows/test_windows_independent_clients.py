@@ -19,7 +19,7 @@ NAME = "winrm_lab"
 def session(host):
     def make(transport, password=None):
         return winrm.Session(
-            host.endpoint["endpoint"],
+            host.endpoint["url"],
             auth=(host.endpoint["user"], password or host.endpoint["password"]),
             transport=transport,
             ca_trust_path=host.endpoint["ca_file"],
@@ -49,7 +49,7 @@ def test_pywinrm_with_a_wrong_password_is_refused(host, session, transport):
 @pytest.fixture
 def connection(host, monkeypatch):
     data = json.loads(json.dumps(host.endpoint["connection"]))
-    data["extra"]["endpoint"] = host.endpoint["endpoint"]  # the provider's hook does not read the port
+    data["extra"]["endpoint"] = host.endpoint["url"]  # the provider's hook does not read the port
     monkeypatch.setenv(f"AIRFLOW_CONN_{NAME.upper()}", json.dumps(data))
     return data
 
