@@ -49,6 +49,7 @@ class Scenario:
     :param templates: by file name without its suffix.
     :param dags: files of ordinary DAGs, by name.
     :param plugins: files of Airflow plugins, by name.
+    :param postgresql: it proves nothing on another database.
     """
 
     name: str
@@ -56,22 +57,27 @@ class Scenario:
     templates: Mapping[str, str]
     dags: Mapping[str, str]
     plugins: Mapping[str, str]
+    postgresql: bool
 
 
 def scenario(
     templates: Mapping[str, str] | None = None,
     dags: Mapping[str, str] | None = None,
     plugins: Mapping[str, str] | None = None,
+    *,
+    postgresql: bool = False,
 ) -> Callable[[Callable[[Stage], None]], Callable[[Company], None]]:
     """Make a test of a function that plays on a stage."""
 
     def make(play: Callable[[Stage], None]) -> Callable[[Company], None]:
-        told = Scenario(play.__name__, play, templates or {}, dags or {}, plugins or {})
+        told = Scenario(play.__name__, play, templates or {}, dags or {}, plugins or {}, postgresql)
 
         @pytest.mark.e2e
         @pytest.mark.timeout(1100)
         @pytest.mark.scenario(told)
         def test(company: Company) -> None:
+            if told.postgresql and not company.database:
+                pytest.skip("no PostgreSQL server is installed (apt-get install postgresql); SQLite in its place")
             company.outcome(told)
 
         test.__name__, test.__doc__, test.__module__ = play.__name__, play.__doc__, play.__module__

@@ -184,7 +184,7 @@ def check(play: Play, *completed: story.Instance) -> None:
             assert secret not in text, f"a secret stands in {where}"
 
 
-@scenario({"typo": TYPO, "answers": ANSWERS})
+@scenario({"typo": TYPO, "answers": ANSWERS}, postgresql=True)
 def test_whole_streams_on_postgresql(here: Stage):
     lab, airflow, api = here.lab, here.airflow, here.api
     play = Play(lab, airflow, api, answered=ANSWERED)
