@@ -14,13 +14,15 @@ from airflow_enterprise_orch.demo.story import CHOICES, STAGES, Instance
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from airflow_enterprise_orch.demo.proof import StepAttempt
 
 WAITING = ("deferred", "up_for_retry")
 AT_WORK = ("queued", "running", "restarting", "up_for_reschedule")
-LONGEST_ID = 12
-"""Characters of a job's id that the table shows."""
+TABLE_WIDTH = 140
+"""Characters below which a terminal is too narrow for a table of eleven columns; then there is a list."""
+TITLE = "Order to certificate of completion"
 QUIET_INTERVAL = 10.0
 """Seconds between two lines where nobody watches a terminal."""
 
@@ -60,16 +62,16 @@ class Outcome:
             return 0.0
         return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.started)).total_seconds()
 
-    def jobs(self, steps: Sequence[str]) -> str:
-        """Return the remote jobs of a column's steps with their results, one line per attempt."""
-        lines = []
-        for one in self.attempts:
-            if one.step in steps:
-                job = one.attempt.handle.job_id if one.attempt.handle else "?"
-                job = job if len(job) <= LONGEST_ID else f"{job[: LONGEST_ID - 4]}..."
-                result = str(one.attempt.value.get("code") or one.attempt.kind or one.attempt.verdict or "open")
-                lines.append(f"{job} {result}")
-        return "\n".join(lines) or "-"
+    def jobs(self, steps: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the remote jobs of a column's steps, one per attempt: the job's id, and its result."""
+        return [
+            (
+                one.attempt.handle.job_id if one.attempt.handle else "?",
+                str(one.attempt.value.get("code") or one.attempt.kind or one.attempt.verdict or "open"),
+            )
+            for one in self.attempts
+            if one.step in steps
+        ]
 
 
 class Progress:
@@ -128,19 +130,47 @@ def console() -> Console:
 
 
 def summary(out: Console, outcomes: Sequence[Outcome]) -> None:
-    """Print one row per instance."""
+    """Print how each instance went, with the whole id of every remote job."""
+    if out.width < TABLE_WIDTH:
+        _list(out, outcomes)
+    else:
+        _table(out, outcomes)
+
+
+def _table(out: Console, outcomes: Sequence[Outcome]) -> None:
+    """One row per instance."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title="Order to certificate of completion", box=box.SIMPLE_HEAD, title_justify="left")
-    for heading in ("Order", "Path taken", *(heading for heading, _steps in STAGES)):
+    table = Table(title=TITLE, box=box.SIMPLE_HEAD, title_justify="left")
+    table.add_column("Order", no_wrap=True)
+    for heading in ("Path taken", *(heading for heading, _steps in STAGES)):
         table.add_column(heading, overflow="fold")
     table.add_column("Took", justify="right", no_wrap=True)
     table.add_column("Result", no_wrap=True)
     for outcome in outcomes:
-        good = outcome.state == "success"
-        cells = [outcome.instance.key, outcome.path, *(outcome.jobs(steps) for _heading, steps in STAGES)]
-        verdict = Text("completed", "green") if good else Text(outcome.state, "bold red")
-        table.add_row(*(Text(cell) for cell in cells), f"{outcome.seconds:.0f} s", verdict)
+        cells = [outcome.instance.key, outcome.path]
+        for _heading, steps in STAGES:
+            cells.append("\n".join(line for job in outcome.jobs(steps) for line in job) or "-")
+        table.add_row(*(Text(cell) for cell in cells), f"{outcome.seconds:.0f} s", _verdict(outcome))
     out.print(table)
+
+
+def _list(out: Console, outcomes: Sequence[Outcome]) -> None:
+    """One line per remote job, below a line for its instance."""
+    from rich.text import Text
+
+    out.print(f"{TITLE}\n", highlight=False)
+    for outcome in outcomes:
+        told = f"{outcome.instance.key}: {outcome.path}; {outcome.seconds:.0f} s, "
+        out.print(Text(told).append_text(_verdict(outcome)), soft_wrap=True)
+        for heading, steps in STAGES:
+            for job, result in outcome.jobs(steps) or [("-", "")]:
+                out.print(Text(f"  {heading:<12} {job} {result}".rstrip()), soft_wrap=True)
+
+
+def _verdict(outcome: Outcome) -> Text:
+    from rich.text import Text
+
+    return Text("completed", "green") if outcome.state == "success" else Text(outcome.state, "bold red")
