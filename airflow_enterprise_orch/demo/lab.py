@@ -60,6 +60,10 @@ class LabProcess:
         """Return the faults that nothing has met yet."""
         return [f"{name}: {fault['do']}" for name in self.endpoints for fault in self._send("GET", name, "faults")]
 
+    def made_faults(self, stand_in: str) -> list[dict[str, Any]]:
+        """Return the faults that a stand-in made, oldest first, each with the request that met it."""
+        return list(self._send("GET", stand_in, "made"))
+
     def jobs(self) -> dict[str, list[dict[str, Any]]]:
         """Return every job ever handed over, by stand-in."""
         return {name: self._send("GET", name, "jobs") for name in self.endpoints}

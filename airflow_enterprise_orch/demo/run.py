@@ -22,7 +22,7 @@ from airflow_enterprise_orch.demo.airflow import LocalAirflow
 from airflow_enterprise_orch.demo.api import AirflowApi
 from airflow_enterprise_orch.demo.lab import LabProcess
 from airflow_enterprise_orch.demo.processes import ProcessGroup, adopt_orphans, raise_on_sigterm
-from airflow_enterprise_orch.demo.proof import StepAttempt, violations
+from airflow_enterprise_orch.demo.proof import StepAttempt, recovery, violations
 from airflow_enterprise_orch.errors import OrchestrationError
 
 if TYPE_CHECKING:
@@ -138,8 +138,8 @@ def _demo(out: Console, home: Path, options: argparse.Namespace) -> int:
         out.print(f"Up after {time.monotonic() - began:.0f} s. Loading the value stream {story.STREAM} ...")
         wait_for_stream(api, airflow, story.STREAM)
         orders = story.instances(options.instances)
-        for stand_in, fault in story.faults():
-            lab.fault(stand_in, fault)
+        for mishap in story.MISHAPS:
+            lab.fault(mishap.stand_in, mishap.fault)
         out.print(
             f"Starting {len(orders)} instances. A submission to z/OSMF and one to Control-M lose their answers after "
             f"the job was taken; a job in SAP breaks off once, and a script fails once.",
@@ -151,7 +151,8 @@ def _demo(out: Console, home: Path, options: argparse.Namespace) -> int:
             run_to_the_end(api, airflow, progress, options.timeout)
         outcomes = [outcome_of(api, order) for order in orders]
         report.summary(out, outcomes)
-        problems = check(outcomes, lab) + _show_certificates(out, api, lab, airflow, orders)
+        problems = check(outcomes, lab) + _show_recoveries(out, outcomes, lab)
+        problems += _show_certificates(out, api, lab, airflow, orders)
         _conclude(out, outcomes, problems, lab, time.monotonic() - began)
         if options.keep:
             _stay(out, airflow, lab)
@@ -237,9 +238,22 @@ def check(outcomes: Sequence[report.Outcome], lab: LabProcess) -> list[str]:
     if len(outcomes) >= story.DEFAULT_INSTANCES:
         untaken = set(story.CHOICES) - {step for one in outcomes for step in one.taken}
         problems += [f"no instance took {step}" for step in sorted(untaken)]
-        problems += [f"the fault was never met: {fault}" for fault in lab.open_faults()]
-        if not any(attempt.attempt.number > 1 for one in outcomes for attempt in one.attempts):
-            problems.append("no failed job was run again")
+    return problems
+
+
+def _show_recoveries(out: Console, outcomes: Sequence[report.Outcome], lab: LabProcess) -> list[str]:
+    """Tell what went wrong and what came of it; return what is not as it must be."""
+    attempts = [attempt for one in outcomes for attempt in one.attempts]
+    jobs = lab.jobs()
+    problems = []
+    out.print("What went wrong, and what came of it:")
+    for mishap in story.MISHAPS:
+        done = recovery(mishap, lab.made_faults(mishap.stand_in), attempts, jobs[mishap.stand_in])
+        if done is not None:
+            out.print(f"  {done.told}", markup=False, highlight=False, soft_wrap=True)
+            problems += [done.problem] if done.problem else []
+        elif len(outcomes) >= story.DEFAULT_INSTANCES:
+            problems.append(f"it never happened: {mishap.told}")
     return problems
 
 

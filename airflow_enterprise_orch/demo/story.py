@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -101,17 +102,61 @@ def _instance(number: int, amount: int, credit_class: str, size: str, way: str) 
     return Instance(run_id=order.lower(), params=params, expected=frozenset(expected))
 
 
-def faults() -> list[tuple[str, dict[str, Any]]]:
-    """Return what shall go wrong: stand-in and fault.
+class Recovery(StrEnum):
+    """What must come of a mishap."""
 
-    Those with ``match`` look into what is handed over: the order, and what only that step has.
+    ADOPTED = "adopted"
+    """The one job is there, and was found again: no second one left."""
+    RUN_AGAIN = "run again"
+    """The job failed, and a second one, of a second attempt, succeeded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mishap:
+    """Something that shall go wrong once.
+
+    :param stand_in: where.
+    :param do: the fault, as the lab's control API names it.
+    :param step: the step that shall meet it.
+    :param told: where and what, in words.
+    :param match: what the lab looks for in what is handed over: the order, and what only that step has.
     """
-    return [
-        ("zosmf", {"on": "submit", "do": "cut_after_commit", "times": 1}),
-        ("controlm", {"on": "submit", "do": "cut_after_commit", "times": 1}),
-        ("sap_soap_rfc", {"on": "submit", "do": "abend", "times": 1, "match": "ZPOST_INVOICE .*ORD-100003"}),
-        ("ssh", {"on": "submit", "do": "fail", "times": 1, "match": r"(?s)(?=.*ORD-100002)(?=.*size: standard)"}),
-    ]
+
+    stand_in: str
+    do: str
+    step: str
+    recovery: Recovery
+    told: str
+    match: str = ""
+
+    @property
+    def fault(self) -> dict[str, Any]:
+        """What the lab's control API is asked for."""
+        return {"on": "submit", "do": self.do, "times": 1, "match": self.match}
+
+
+LOST = "answer was lost after the job was taken"
+MISHAPS: tuple[Mishap, ...] = (
+    Mishap("zosmf", "cut_after_commit", "check_credit", Recovery.ADOPTED, f"z/OSMF: the {LOST}"),
+    Mishap("controlm", "cut_after_commit", "book_order", Recovery.ADOPTED, f"Control-M: the {LOST}"),
+    Mishap(
+        "sap_soap_rfc",
+        "abend",
+        "post_invoice",
+        Recovery.RUN_AGAIN,
+        "SAP: the job broke off",
+        match="ZPOST_INVOICE .*ORD-100003",
+    ),
+    Mishap(
+        "ssh",
+        "fail",
+        "provision_standard",
+        Recovery.RUN_AGAIN,
+        "UNIX: the script failed",
+        match=r"(?s)(?=.*ORD-100002)(?=.*size: standard)",
+    ),
+)
+"""What goes wrong, each thing once. Each needs a recovery of its own: one for all would hide the others."""
 
 
 def templates() -> Path:

@@ -4,6 +4,7 @@ Plain HTTP on loopback, beside the stand-in's own protocol:
 
 - ``GET jobs``: every job ever handed over, oldest first (a list of :class:`~.stand_in.LabJob`);
 - ``GET faults``: the faults that are still to be made;
+- ``GET made``: the faults that were made, oldest first (a list of :class:`~.stand_in.MadeFault`);
 - ``POST faults``: one fault or a list of them, e.g. ``{"on": "submit", "do": "cut_after_commit", "times": 1}``;
 - ``GET logins``: how many logins were accepted and refused, where the stand-in counts them;
 - ``GET messages``: what a stand-in was told that takes no jobs but alerts;
@@ -82,6 +83,7 @@ class ControlApi:
         application.router.add_get("/{_:/*}jobs", self._jobs)
         application.router.add_get("/{_:/*}faults", self._list_faults)
         application.router.add_post("/{_:/*}faults", self._post_faults)
+        application.router.add_get("/{_:/*}made", self._list_made)
         application.router.add_get("/{_:/*}logins", self._logins)
         application.router.add_get("/{_:/*}messages", self._messages)
         application.router.add_post("/{_:/*}reset", self._reset)
@@ -106,6 +108,9 @@ class ControlApi:
 
     async def _list_faults(self, request: web.Request) -> web.Response:
         return web.json_response([asdict(fault) for fault in self._stand_in.faults.faults])
+
+    async def _list_made(self, request: web.Request) -> web.Response:
+        return web.json_response([asdict(made) for made in self._stand_in.faults.made])
 
     async def _post_faults(self, request: web.Request) -> web.Response:
         try:

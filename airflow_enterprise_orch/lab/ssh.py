@@ -150,14 +150,8 @@ class SshStandIn:
         return len(self._commands)
 
     def refuse_next_login(self) -> bool:
-        """Take a planned ``unauthorized``, whatever operation it names: a login comes before any operation."""
-        for fault in self.faults.faults:
-            if fault.do == "unauthorized":
-                fault.times -= 1
-                if fault.times <= 0:
-                    self.faults.faults.remove(fault)
-                return True
-        return False
+        """Return whether the login that comes now is refused."""
+        return self.faults.refusal()
 
     def _prepare(self) -> None:
         shims = self._scratch / "bin"
@@ -288,7 +282,7 @@ class SshStandIn:
         await self._run(process, command, given, {FATES: plan, SUBMIT: submit}, spoilt)
         if not any(line["submit"] == submit for line in self._journal()):
             for fate in fates:  # it launched nothing (adopted a job): the fate waits for the next
-                self.faults.faults.insert(0, Fault(fate.on, fate.do, 1, fate.match, fate.seconds))
+                self.faults.put_back(fate, subject)
 
     async def _run(
         self,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import asdict, dataclass, field
+from collections import deque
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -78,19 +79,39 @@ class Fault:
         return fault
 
 
+@dataclass(frozen=True, slots=True)
+class MadeFault:
+    """A fault that was made.
+
+    :param at: when, ISO 8601 in UTC.
+    :param on: the operation that met it, as the fault plan names it.
+    :param subject: what ``match`` was looked for in: the request, with the key of the job that it was about.
+    """
+
+    at: str
+    on: str
+    do: str
+    subject: str
+
+
 @dataclass
 class FaultPlan:
-    """The faults that are still to be made, in the order in which they were asked for."""
+    """The faults that are still to be made, in the order in which they were asked for, and those that were made.
+
+    :ivar made: the newest thousand, oldest first.
+    """
 
     faults: list[Fault] = field(default_factory=list)
+    made: deque[MadeFault] = field(default_factory=lambda: deque(maxlen=1000))
 
     def add(self, fault: Fault) -> None:
         """Plan one more."""
         self.faults.append(fault)
 
     def clear(self) -> None:
-        """Forget them all."""
+        """Forget them all, also those that were made."""
         self.faults.clear()
+        self.made.clear()
 
     def disruption(self, on: str, subject: str = "") -> Fault | None:
         """Take the next fault that this request meets, if any."""
@@ -101,14 +122,31 @@ class FaultPlan:
         taken = [self._take("submit", subject, (kind,)) for kind in FATES]
         return [fault for fault in taken if fault]
 
+    def refusal(self) -> bool:
+        """Take a planned ``unauthorized``, whatever operation it names: a login comes before any operation."""
+        found = next((fault for fault in self.faults if fault.do == "unauthorized"), None)
+        if found is not None:
+            self._make(found, "login", "")
+        return found is not None
+
+    def put_back(self, fault: Fault, subject: str) -> None:
+        """Let a fault that was taken for this request, and not made after all, be met by the next one."""
+        self.faults.insert(0, replace(fault, times=1))
+        taken = [made for made in self.made if (made.do, made.subject) == (fault.do, subject)]
+        self.made.remove(taken[-1])
+
     def _take(self, on: str, subject: str, kinds: tuple[str, ...]) -> Fault | None:
         for fault in self.faults:
             if fault.do in kinds and fault.on in (on, "any") and re.search(fault.match, subject):
-                fault.times -= 1
-                if fault.times <= 0:
-                    self.faults.remove(fault)
+                self._make(fault, on, subject)
                 return fault
         return None
+
+    def _make(self, fault: Fault, on: str, subject: str) -> None:
+        fault.times -= 1
+        if fault.times <= 0:
+            self.faults.remove(fault)
+        self.made.append(MadeFault(now(), on, fault.do, subject))
 
 
 @dataclass

@@ -6,10 +6,12 @@ import base64
 import json
 import urllib.error
 import urllib.request
+from datetime import datetime
 
 import pytest
 
 from airflow_enterprise_orch.lab.server import LabThread
+from airflow_enterprise_orch.lab.stand_in import Fault, FaultPlan
 
 
 def call(lab, path, data=None, method=None, *, raw=None):
@@ -101,6 +103,29 @@ def test_what_is_no_json_is_refused(lab):
     status, answer = call(lab, "/faults", raw=b"{do: fail}")
     assert status == 400
     assert "no JSON" in answer["error"]
+
+
+def test_a_fault_that_was_made_is_told_with_the_request_that_met_it(lab):
+    call(lab, "/faults", {"do": "error_500", "on": "any", "match": "twice", "times": 2})
+    assert call(lab, "/made") == (200, [])
+    plan = lab.stand_in("ssh").faults
+    assert plan.disruption("poll", "once") is None
+    assert plan.disruption("poll", "twice, KEY1") is not None
+    (made,) = call(lab, "/made")[1]
+    assert (made["on"], made["do"], made["subject"]) == ("poll", "error_500", "twice, KEY1")
+    assert datetime.fromisoformat(made["at"]).tzinfo is not None
+    call(lab, "/reset", method="POST")
+    assert call(lab, "/made") == (200, [])
+
+
+def test_a_fate_that_no_job_met_is_not_told():
+    plan = FaultPlan()
+    plan.add(Fault("submit", "fail", times=2))
+    first, second = plan.fate("first"), plan.fate("second")
+    plan.put_back(second[0], "second")
+    assert [made.subject for made in plan.made] == ["first"]
+    assert [(fault.do, fault.times) for fault in plan.faults] == [("fail", 1)]
+    assert first == second
 
 
 def test_logins_are_counted_and_reset_forgets(lab):
