@@ -20,7 +20,7 @@ import yaml
 from airflow_enterprise_orch.delegation.system import registrations, step_type
 from airflow_enterprise_orch.demo import story
 from airflow_enterprise_orch.demo.airflow import COMPONENTS, CORE_SETTINGS
-from airflow_enterprise_orch.demo.run import template_bundle
+from airflow_enterprise_orch.demo.run import BY_HAND, template_bundle
 from airflow_enterprise_orch.executive_view.pages import STATIC
 from airflow_enterprise_orch.provider_info import get_provider_info
 from airflow_enterprise_orch.value_stream.model import ValueStream
@@ -91,7 +91,22 @@ def test_compose_file_starts_what_the_demo_starts(compose: dict):
 def test_compose_file_has_the_core_settings_of_the_demo(compose: dict):
     for name in COMPONENTS:
         environment = compose["services"][name]["environment"]
-        assert {key: environment.get(key) for key in CORE_SETTINGS} == CORE_SETTINGS
+        wanted = {**CORE_SETTINGS, **BY_HAND}
+        assert {key: environment.get(key) for key in wanted} == wanted
+
+
+def test_compose_file_has_the_lab_s_connections_where_airflow_looks_for_them(compose: dict):
+    """Otherwise whoever starts an order gets one failed step, and a connection that is not defined."""
+    words = compose["services"]["lab"]["entrypoint"]
+    file = words[words.index("--connections") + 1]
+    for name in (*COMPONENTS, "lab"):
+        assert "lab:/opt/lab" in compose["services"][name]["volumes"], name
+    for name in COMPONENTS:
+        environment = compose["services"][name]["environment"]
+        assert environment["AIRFLOW__SECRETS__BACKEND"].endswith(".LocalFilesystemBackend")
+        assert json.loads(environment["AIRFLOW__SECRETS__BACKEND_KWARGS"]) == {"connections_file_path": file}
+    assert file.startswith("/opt/lab/")
+    assert compose["services"]["lab"]["environment"]["TMPDIR"] == "/opt/lab", "the files that connections name"
 
 
 def test_compose_file_serves_templates_as_the_demo_does(compose: dict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_enterprise_orch.demo.processes import ProcessGroup
@@ -21,11 +21,13 @@ class LabFailed(OrchestrationError):
 class LabProcess:
     """``enterprise-orch lab --json`` in the process group of the demo.
 
+    :param words: more words of its command line.
     :ivar endpoints: what it printed.
     """
 
-    def __init__(self, processes: ProcessGroup, environment: Mapping[str, str]) -> None:
+    def __init__(self, processes: ProcessGroup, environment: Mapping[str, str], words: Sequence[str] = ()) -> None:
         self._processes = processes
+        self._words = words
         self._environment = environment
         self.endpoints: dict[str, dict[str, Any]] = {}
 
@@ -33,7 +35,7 @@ class LabProcess:
         """Start it and read where everything is; :raises ProcessFailed: with the end of its log."""
         import subprocess
 
-        command = [sys.executable, "-m", "airflow_enterprise_orch.lab.server", "--json", "--with-parent"]
+        command = [sys.executable, "-m", "airflow_enterprise_orch.lab.server", "--json", "--with-parent", *self._words]
         process = self._processes.start("lab", command, self._environment, stdout=subprocess.PIPE)
         # Without an answer in time the process is ended, and so is the wait for its line.
         alarm = threading.Timer(START_TIMEOUT, process.kill)

@@ -98,15 +98,17 @@ def stage(
     database: str = "",
     connections: Mapping[str, str] = story.CONNECTIONS,
     settings: Mapping[str, str] = MappingProxyType({}),
+    lab_words: Sequence[str] = (),
 ) -> Iterator[tuple[LabProcess, LocalAirflow]]:
     """Start the lab and Airflow with a folder of templates; stop both at the end, whatever happens.
 
     :param database: SQLAlchemy URL; SQLite without one.
     :param connections: Airflow connection to stand-in.
     :param settings: more AIRFLOW__ variables.
+    :param lab_words: more words of the lab's command line.
     """
     processes = ProcessGroup(home / "process-logs")
-    lab = LabProcess(processes, {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")})
+    lab = LabProcess(processes, {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")}, lab_words)
     try:
         lab.start()
         airflow = LocalAirflow(

@@ -21,6 +21,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
+from airflow_enterprise_orch.lab.connections import CannotWrite
 from airflow_enterprise_orch.lab.stand_in import Fault, LabJob
 
 if TYPE_CHECKING:
@@ -191,8 +192,10 @@ def listing(endpoints: Endpoints) -> str:
     return "\n".join(lines) + "\n"
 
 
-async def _serve_until_signalled(only: Sequence[str] | None, as_json: bool, with_parent: bool) -> None:
-    from airflow_enterprise_orch.lab import processes
+async def _serve_until_signalled(
+    only: Sequence[str] | None, as_json: bool, with_parent: bool, file: Path | None
+) -> None:
+    from airflow_enterprise_orch.lab import connections, processes
 
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -202,6 +205,8 @@ async def _serve_until_signalled(only: Sequence[str] | None, as_json: bool, with
             loop.add_signal_handler(number, ended.set)
 
     def ready(endpoints: Endpoints) -> None:
+        if file is not None:
+            connections.write(file, connections.shipped(endpoints))
         sys.stdout.write(json.dumps(endpoints) + "\n" if as_json else listing(endpoints))
         sys.stdout.flush()
 
@@ -219,6 +224,8 @@ async def _serve_until_signalled(only: Sequence[str] | None, as_json: bool, with
         try:
             await serve(only, ready, ended)
         finally:
+            if file is not None:
+                connections.remove(file)
             for helper in helpers:
                 helper.cancel()
             await asyncio.wait(helpers)
@@ -233,12 +240,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one line of JSON once all is up")
     parser.add_argument("--only", default="", help=f"start only these, comma-separated: {','.join(STAND_INS)}")
     parser.add_argument("--with-parent", action="store_true", help="end, too, when the process that started it ends")
+    parser.add_argument(
+        "--connections",
+        type=Path,
+        metavar="FILE.json",
+        help="write the connections that the shipped templates name, for Airflow's LocalFilesystemBackend",
+    )
     options = parser.parse_args(argv)
     only = [name.strip() for name in options.only.split(",") if name.strip()]
     try:
         chosen(only)
-        asyncio.run(_serve_until_signalled(only, options.json, options.with_parent))
-    except UnknownStandIn as error:
+        asyncio.run(_serve_until_signalled(only, options.json, options.with_parent, options.connections))
+    except (UnknownStandIn, CannotWrite) as error:
         sys.stderr.write(f"enterprise-orch lab: {error}\n")
         return 2
     except ModuleNotFoundError as error:

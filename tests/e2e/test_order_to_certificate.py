@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 from company import Stage, jobs_of, scenario
 
 from airflow_enterprise_orch.delegation.ledger import Ledger
@@ -248,9 +249,28 @@ def test_whole_streams_on_postgresql(here: Stage):
     assert {one.step for one in play.of(REJECTED).attempts} == {"check_credit", "book_order", "post_invoice"}
 
 
-def test_two_orders_on_sqlite(tmp_path: Path):
+def as_in_containers(root: Path, place: Path) -> tuple[dict[str, str], list[str]]:
+    """Return where docker-compose.yml has connections from, and how it starts the lab, with its folder at ``place``."""
+    services = yaml.safe_load((root / "docker-compose.yml").read_text())["services"]
+    settings = services["scheduler"]["environment"]
+    found = {name: settings[f"AIRFLOW__SECRETS__{name}"] for name in ("BACKEND", "BACKEND_KWARGS")}
+    command, words = services["lab"]["entrypoint"][:3], services["lab"]["entrypoint"][3:]
+    assert command == ["enterprise-orch", "lab", "--json"]
+    return (
+        {f"AIRFLOW__SECRETS__{name}": value.replace("/opt/lab", str(place)) for name, value in found.items()},
+        [word.replace("/opt/lab", str(place)) for word in words],
+    )
+
+
+def test_two_orders_on_sqlite(tmp_path: Path, root: Path):
+    """No connection is in the environment or the database: all come from the lab's file, as they do in containers."""
     known = set(psutil.Process().children(recursive=True))
-    with stage(tmp_path / "home", story.templates(), settings=BY_HAND) as (lab, airflow), airflow.api() as api:
+    settings, words = as_in_containers(root, tmp_path)
+    home, templates = tmp_path / "home", story.templates()
+    with (
+        stage(home, templates, connections={}, settings={**BY_HAND, **settings}, lab_words=words) as (lab, airflow),
+        airflow.api() as api,
+    ):
         play = Play(lab, airflow, api)
         lab.fault("zosmf", {"on": "submit", "do": "cut_before_commit", "times": 1})
         play.load()

@@ -120,6 +120,37 @@ def test_json_is_one_line_and_has_all_that_a_client_needs(start, monkeypatch):
     assert lab.wait(timeout=20) == 0
 
 
+def test_connections_are_in_a_file_while_it_runs(start, tmp_path):
+    """An Airflow that was started before the lab, or in another container, finds its stand-ins."""
+    from airflow.secrets.local_filesystem import LocalFilesystemBackend
+
+    from airflow_enterprise_orch.demo.story import CONNECTIONS
+
+    file = tmp_path / "connections.json"
+    backend = LocalFilesystemBackend(connections_file_path=str(file))
+    lab = start("--json", "--only", "ssh,zosmf", "--connections", str(file), command=LAB[:-2])
+    endpoints = json.loads(lab.stdout.readline())
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    named = {name for name, stand_in in CONNECTIONS.items() if stand_in in endpoints}
+    assert set(json.loads(file.read_text())) == named
+    assert named >= {"zos_prod", "virtual_server"}
+    zos, host = backend.get_connection("zos_prod"), backend.get_connection("virtual_server")
+    assert (zos.port, zos.password) == (urlsplit(endpoints["zosmf"]["url"]).port, endpoints["zosmf"]["password"])
+    assert zos.extra_dejson["ca_file"] == endpoints["zosmf"]["ca_file"]
+    assert host.extra_dejson["private_key"].startswith("-----BEGIN")
+    lab.send_signal(signal.SIGTERM)
+    assert lab.wait(timeout=20) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_for_connections_that_cannot_be_written_ends_it_with_one_line(tmp_path, capsys):
+    assert main(["--only", "ssh", "--connections", str(tmp_path / "missing" / "connections.json")]) == 2
+    assert capsys.readouterr().err == (
+        f"enterprise-orch lab: the connections cannot be written to {tmp_path}/missing/connections.json: "
+        "No such file or directory\n"
+    )
+
+
 def test_only_what_was_asked_for_is_started(start):
     lab = start("--json")
     assert list(json.loads(lab.stdout.readline())) == ["ssh"]
