@@ -29,6 +29,9 @@ OTHERS = {
     "doctor": ("airflow_enterprise_orch.doctor", "check this Airflow: versions, capacity, connections, settings"),
 }
 """Subcommands that read their own arguments; imported only when called."""
+CASES = "cases"
+SCHEMAS = ("template", "calendar", "profile", "shared", CASES)
+"""The kinds of files of which there is a JSON Schema."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,7 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     schema = commands.add_parser(
         "schema", help="print the JSON Schema of templates, for editors", description=_schema.__doc__
     )
-    schema.add_argument("--cases", action="store_true", help="of the files that hold a template's cases instead")
+    schema.add_argument("--kind", choices=SCHEMAS, default=SCHEMAS[0], help="of which files; default template")
+    schema.add_argument("--cases", dest="kind", action="store_const", const=CASES, help="the same as --kind cases")
     schema.add_argument("--output", metavar="FILE", type=Path, help="write it there instead")
     schema.set_defaults(run=_schema)
 
@@ -169,11 +173,11 @@ def _other(name: str, arguments: list[str]) -> int:
 
 
 def _schema(options: argparse.Namespace) -> int:
-    """Print the JSON Schema of templates, with the step types of every installed system, or of files of cases."""
+    """Print the JSON Schema of templates, with all installed systems' steps, or of the files beside them."""
     from airflow_enterprise_orch.template_tools.cases import cases_schema
-    from airflow_enterprise_orch.value_stream.model import json_schema
+    from airflow_enterprise_orch.value_stream.editor_schema import editor_schema
 
-    schema = cases_schema() if options.cases else json_schema()
+    schema = cases_schema() if options.kind == CASES else editor_schema(options.kind)
     text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     if options.output is None:
         print(text, end="")

@@ -15,7 +15,7 @@ from typing import Any
 from airflow_enterprise_orch.delegation.system import step_types
 from airflow_enterprise_orch.delegation.work import MEANING_KEY
 from airflow_enterprise_orch.errors import OrchestrationError
-from airflow_enterprise_orch.value_stream.model_types import DURATION_PATTERN, ID_PATTERN
+from airflow_enterprise_orch.value_stream.model_types import DAY_PATTERN, DURATION_PATTERN, ID_PATTERN
 from airflow_enterprise_orch.value_stream.schema import template_schema
 
 STREAM = "value_stream"
@@ -24,7 +24,7 @@ WRITE = "enterprise-orch reference --output docs/reference"
 """What makes the committed pages anew."""
 
 _MAX_DEPTH = 8
-_KNOWN_PATTERNS = {ID_PATTERN: "id", DURATION_PATTERN: "duration", r"^[^\r\n]*$": "line"}
+_KNOWN_PATTERNS = {ID_PATTERN: "id", DURATION_PATTERN: "duration", DAY_PATTERN: "date", r"^[^\r\n]*$": "line"}
 _LIMITS = (
     ("minLength", "at least {} characters"),
     ("maxLength", "at most {} characters"),
@@ -40,8 +40,8 @@ _LIMITS = (
 _MADE = f"<!-- Made from the models by `{WRITE}`; change the models' descriptions, not this page. -->"
 _TYPES = """\
 An *id* is made of `a-z`, `0-9` and `_` and begins with a letter. A *duration* is written `90s`, `15m`, `2h`, `1d` or
-`1h30m`. A *line* is a text without line breaks. `<name>` stands for a name of your own, `[]` for the entries of a list.
-What a text with Jinja must be holds for what it has become."""
+`1h30m`, a *date* `2026-12-31`. A *line* is a text without line breaks. `<name>` stands for a name of your own, `[]` for
+the entries of a list. What a text with Jinja must be holds for what it has become."""
 
 
 @dataclass(frozen=True, slots=True)

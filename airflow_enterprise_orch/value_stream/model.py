@@ -246,6 +246,6 @@ class ValueStream(Header):
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a template, with the step types of every installed system, for editors."""
-    from airflow_enterprise_orch.value_stream.schema import template_schema
+    from airflow_enterprise_orch.value_stream.editor_schema import editor_schema
 
-    return template_schema()
+    return editor_schema("template")

@@ -53,6 +53,7 @@ AIRFLOW_FACTS: Mapping[str, str] = {"outcome": "string"}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 DURATION_PATTERN = "^([0-9]{1,9}[smhd])+$"
+DAY_PATTERN = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _DURATION_SCHEMA = {"type": "string", "pattern": DURATION_PATTERN, "examples": ["90s", "15m", "1h30m", "1d"]}
 
 
@@ -157,7 +158,7 @@ Day = Annotated[
     date,
     BeforeValidator(parse_day),
     PlainSerializer(date.isoformat, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "format": "date"}),
+    WithJsonSchema({"type": "string", "pattern": DAY_PATTERN}),
 ]
 ASSET_PATTERN = r"^[A-Za-z0-9_.-]+$"
 ASSET_REFERENCE_PATTERN = r"^[!-~]+$"

@@ -1,4 +1,7 @@
-"""The JSON Schema of templates, for editors: the vocabulary plus the step types of every installed system."""
+"""The JSON Schema of what templates mean: the vocabulary plus the step types of every installed system.
+
+The reference is made from it; :mod:`~airflow_enterprise_orch.value_stream.editor_schema` makes of it what editors use.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ _REFERENCE = "#/$defs/{model}"
 
 def template_schema() -> dict[str, Any]:
     """Return the schema: draft 2020-12, one definition per kind of step."""
-    header = _schema(Header)
+    header = model_schema(Header)
     definitions: dict[str, Any] = header.pop("$defs", {})
     kinds = [_delegated(step, definitions) for _, (_, step) in sorted(step_types().items())]
     kinds += [_branch(), _approval(), _decision(), _sub_stream(), _airflow()]
@@ -63,7 +66,7 @@ def template_schema() -> dict[str, Any]:
     }
 
 
-def _schema(*models: type[BaseModel]) -> dict[str, Any]:
+def model_schema(*models: type[BaseModel]) -> dict[str, Any]:
     """Return the schema of the first model; those of the others are in its definitions."""
     references, together = models_json_schema([(model, "validation") for model in models], ref_template=_REFERENCE)
     definitions = together.get("$defs", {})
@@ -72,7 +75,7 @@ def _schema(*models: type[BaseModel]) -> dict[str, Any]:
 
 
 def _step(key: str, title: str, description: str, body: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    common = _schema(BaseStep)["properties"]
+    common = model_schema(BaseStep)["properties"]
     return {
         "type": "object",
         "title": title,
@@ -84,15 +87,15 @@ def _step(key: str, title: str, description: str, body: dict[str, Any], more: di
 
 
 def _delegated(step: StepType, definitions: dict[str, Any]) -> dict[str, Any]:
-    own = _schema(DelegatedStep)
+    own = model_schema(DelegatedStep)
     definitions |= {name: value for name, value in own.pop("$defs").items() if name not in ("Output", "DelegatedStep")}
-    work = _schema(step.work_model())
+    work = model_schema(step.work_model())
     prefix = step.name.replace(".", "_")
     body = _renamed({key: value for key, value in work.items() if key != "$defs"}, prefix)
     definitions |= {f"{prefix}_{name}": _renamed(value, prefix) for name, value in work["$defs"].items()}
     body["properties"] = {"connection": own["properties"]["connection"], **body.get("properties", {})}
     body["required"] = ["connection", *body.get("required", [])]
-    output = {key: value for key, value in _schema(output_model(step.output_key)).items() if key != "$defs"}
+    output = {key: value for key, value in model_schema(output_model(step.output_key)).items() if key != "$defs"}
     more = {name: own["properties"][name] for name in DELEGATED_KEYS}
     more["compensate"] = {
         "type": "object",
@@ -128,7 +131,7 @@ def _approval() -> dict[str, Any]:
 
 
 def _airflow() -> dict[str, Any]:
-    own = _schema(AirflowStep)
+    own = model_schema(AirflowStep)
     body = {
         "type": "object",
         "properties": {name: own["properties"][name] for name in AIRFLOW_KEYS},
@@ -142,7 +145,7 @@ def _airflow() -> dict[str, Any]:
 
 def _keyed(key: str, model: type[BaseStep], title: str, description: str) -> dict[str, Any]:
     """Return the schema of a step whose own keys all stand below the key of its kind."""
-    own = _schema(model)
+    own = model_schema(model)
     names = [name for name in own["properties"] if name not in BaseStep.model_fields]
     body = {
         "type": "object",
@@ -154,8 +157,8 @@ def _keyed(key: str, model: type[BaseStep], title: str, description: str) -> dic
 
 
 def _decision() -> dict[str, Any]:
-    own = _schema(DecisionStep)
-    row = {key: value for key, value in _schema(DecisionRow).items() if key != "$defs"}
+    own = model_schema(DecisionStep)
+    row = {key: value for key, value in model_schema(DecisionRow).items() if key != "$defs"}
     then = {**row["properties"]["then"], "description": "The outputs when no row fits; the last entry."}
     otherwise = {
         "type": "object",
@@ -179,7 +182,7 @@ def _decision() -> dict[str, Any]:
 
 
 def _sub_stream() -> dict[str, Any]:
-    own = _schema(SubStreamStep)
+    own = model_schema(SubStreamStep)
     body = {
         "type": "object",
         "properties": {name: own["properties"][name] for name in STREAM_KEYS},
@@ -193,7 +196,7 @@ def _sub_stream() -> dict[str, Any]:
 
 
 def _branch() -> dict[str, Any]:
-    rule = {key: value for key, value in _schema(BranchRule).items() if key != "$defs"}
+    rule = {key: value for key, value in model_schema(BranchRule).items() if key != "$defs"}
     then = {**rule["properties"]["then"], "description": "The steps that run when no rule holds; the last entry."}
     otherwise = {
         "type": "object",
@@ -202,7 +205,7 @@ def _branch() -> dict[str, Any]:
         "additionalProperties": False,
     }
     by_order = {"type": "array", "minItems": 2, "items": {"anyOf": [rule, otherwise]}}
-    own = _schema(BranchStep)["properties"]
+    own = model_schema(BranchStep)["properties"]
     by_key = {
         "type": "object",
         "properties": {
