@@ -53,6 +53,7 @@ RIGHT = [
     *ROOT.glob("dag_templates/**/*.yaml"),
     *PACKAGE.glob("**/examples/*.yaml"),
     *HERE.glob("good/*.yaml"),
+    *HERE.glob("whole/**/*.yaml"),
     *HERE.glob("composed/*.profile.yaml"),
     HERE / "composed" / "late.shared.yaml",
     HERE / "bad_calendars" / "calendars" / "fine.yaml",
