@@ -12,6 +12,7 @@ SECTION = "enterprise_orch"
 AIRFLOW_OPERATORS = "airflow_operators"
 FEED_INTERVAL = "feed_interval"
 HISTORY_DAYS = "history_days"
+BULK_RATE = "bulk_rate"
 
 DECLARED: dict[str, Any] = {
     SECTION: {
@@ -47,6 +48,16 @@ DECLARED: dict[str, Any] = {
                 "type": "integer",
                 "example": "90",
                 "default": "400",
+            },
+            BULK_RATE: {
+                "description": (
+                    "How many instances a second an action on many of them is carried out on, by all API servers "
+                    "together. 0: this API server carries none out, and another one has to."
+                ),
+                "version_added": "0.1.0",
+                "type": "float",
+                "example": "50",
+                "default": "20",
             },
         },
     }

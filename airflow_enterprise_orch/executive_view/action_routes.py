@@ -6,12 +6,15 @@ that there is none (404).
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 from airflow.api_fastapi.common.db.common import SessionDep
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 
 from airflow_enterprise_orch.executive_view.access import Viewer, ViewerDep, seen
+from airflow_enterprise_orch.executive_view.actions import bulk, holding_many
 from airflow_enterprise_orch.executive_view.actions.carrying_out import Refused, act
 from airflow_enterprise_orch.executive_view.actions.foreseeing import preview
 from airflow_enterprise_orch.executive_view.actions.planning import offers, plan_of
@@ -22,7 +25,16 @@ from airflow_enterprise_orch.executive_view.answers_actions import (
     ActionDone,
     ActionPreview,
     ActionRequest,
+    Bulk,
+    BulkAsked,
+    BulkResults,
+    Bulks,
+    Hold,
+    HoldAsked,
+    Holds,
     InstanceActions,
+    Outcome,
+    ReleaseAsked,
 )
 from airflow_enterprise_orch.executive_view.parts_of_paths import DagId, RunId
 
@@ -36,6 +48,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         422: "It cannot be done, or the request cannot be understood; the detail says what to do.",
     }.items()
 }
+
+ActionId = Annotated[str, Path(max_length=80)]
 
 router = APIRouter(prefix="/api/v1", responses=PROBLEMS, tags=["Actions"])
 
@@ -65,8 +79,76 @@ def do_action(viewer: ViewerDep, session: SessionDep, dag_id: DagId, run_id: Run
     """Act on one instance, once for each id."""
     seen(viewer, dag_id)
     acting(viewer, dag_id)
-    try:
+    with refusing():
         return act(session, viewer.name, dag_id, run_id, asked)
+
+
+@router.get("/holds", response_model=Holds, tags=["Holds"])
+def holds(request: Request, viewer: ViewerDep, session: SessionDep) -> Response:
+    """The holds of streams, systems and connections."""
+    with refusing():
+        return answered(request, holding_many.all_holds(session, viewer))
+
+
+@router.post("/holds", response_model=Hold, tags=["Holds"])
+def hold_many(viewer: ViewerDep, session: SessionDep, asked: HoldAsked) -> Hold:
+    """Hold all that has not begun of a stream, of a kind of system, or of a connection."""
+    with refusing():
+        return holding_many.place(session, viewer, asked)
+
+
+@router.post("/holds/{hold_id}/release", response_model=Hold, tags=["Holds"])
+def release_many(viewer: ViewerDep, session: SessionDep, hold_id: ActionId, asked: ReleaseAsked) -> Hold:
+    """End a hold, and let what it held go on."""
+    with refusing():
+        return holding_many.release(session, viewer, hold_id, asked)
+
+
+@router.post("/bulk", response_model=Bulk, tags=["Bulk"])
+def act_on_many(viewer: ViewerDep, session: SessionDep, asked: BulkAsked) -> Bulk:
+    """Ask the same of all instances that fit a filter, or count them only. Carried out in the background."""
+    with refusing():
+        return bulk.ask(session, viewer, asked)
+
+
+@router.get("/bulk", response_model=Bulks, tags=["Bulk"])
+def bulks(request: Request, viewer: ViewerDep, session: SessionDep) -> Response:
+    """The newest actions on many instances."""
+    return answered(request, bulk.newest(session, viewer))
+
+
+@router.get("/bulk/{bulk_id}", response_model=Bulk, tags=["Bulk"])
+def one_bulk(viewer: ViewerDep, session: SessionDep, bulk_id: ActionId) -> Bulk:
+    """How far an action on many instances is."""
+    with refusing():
+        return bulk.one(session, viewer, bulk_id)
+
+
+@router.get("/bulk/{bulk_id}/results", response_model=BulkResults, tags=["Bulk"])
+def bulk_results(
+    viewer: ViewerDep,
+    session: SessionDep,
+    bulk_id: ActionId,
+    outcome: Annotated[Outcome | None, Query()] = None,
+    cursor: Annotated[str, Query(max_length=500)] = "",
+) -> BulkResults:
+    """One page of what became of each instance."""
+    with refusing():
+        return bulk.results(session, viewer, bulk_id, outcome, cursor)
+
+
+@router.post("/bulk/{bulk_id}/stop", response_model=Bulk, tags=["Bulk"])
+def stop_bulk(viewer: ViewerDep, session: SessionDep, bulk_id: ActionId, asked: ReleaseAsked) -> Bulk:
+    """Go no further; what was done stays."""
+    with refusing():
+        return bulk.stop(session, viewer, bulk_id, asked)
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Answer what is refused as a problem; the transaction is rolled back with it."""
+    try:
+        yield
     except Refused as refused:
         raise HTTPException(refused.status, refused.detail) from refused
 

@@ -15,10 +15,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from airflow.utils.session import create_session
 from sqlalchemy.exc import SQLAlchemyError
 
+from airflow_enterprise_orch.executive_view.actions.bulk_runner import BulkRunner, run_bulk
 from airflow_enterprise_orch.executive_view.feed import Feed, LeaseLost
-from airflow_enterprise_orch.settings import FEED_INTERVAL, HISTORY_DAYS, setting
+from airflow_enterprise_orch.settings import BULK_RATE, FEED_INTERVAL, HISTORY_DAYS, setting
 
 log = logging.getLogger(__name__)
 
@@ -27,27 +29,33 @@ def this_feed() -> Feed:
     """Return the feed of this process, as the settings want it."""
     from airflow import settings
 
-    holder = f"{socket.gethostname()[:200]}:{os.getpid()}:{secrets.token_hex(4)}"
-    return Feed(settings.get_engine(), holder, keep_days=int(setting(HISTORY_DAYS)))  # type: ignore[no-untyped-call]
+    return Feed(settings.get_engine(), this_process(), keep_days=int(setting(HISTORY_DAYS)))  # type: ignore[no-untyped-call]
+
+
+def this_process() -> str:
+    """Name this process for a lease."""
+    return f"{socket.gethostname()[:200]}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 @asynccontextmanager
 async def feeding(_app: Any) -> AsyncIterator[None]:
-    """Feed while the application is up; with an interval of 0 another API server has to."""
-    interval = float(setting(FEED_INTERVAL))
-    if interval <= 0:
-        yield
-        return
-    feed = this_feed()
-    task = asyncio.create_task(_run(feed, interval))
+    """Feed, and act on many instances, while the application is up; what a setting of 0 leaves, another one does."""
+    interval, rate = float(setting(FEED_INTERVAL)), float(setting(BULK_RATE))
+    feed = this_feed() if interval > 0 else None
+    tasks = [] if feed is None else [asyncio.create_task(_run(feed, interval))]
+    if rate > 0:
+        runner = BulkRunner(lambda: create_session(scoped=False), this_process(), rate)
+        tasks.append(asyncio.create_task(run_bulk(runner)))
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        with suppress(SQLAlchemyError):  # then the lease runs out by itself
-            await asyncio.to_thread(feed.release)
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        if feed is not None:
+            with suppress(SQLAlchemyError):  # then the lease runs out by itself
+                await asyncio.to_thread(feed.release)
 
 
 async def _run(feed: Feed, interval: float) -> None:

@@ -208,3 +208,30 @@ LEASE = Table(
     Column("cursor", JSON, nullable=False, doc="how far Airflow's tables were read"),
     Column("as_of", Utc, doc="when Airflow's tables were read last"),
 )
+
+BULK = Table(
+    "orch_bulk",
+    metadata,
+    Column("id", String(64), primary_key=True, doc="chosen by whoever asked"),
+    Column("at", Utc, nullable=False),
+    Column("asked_by", String(500), nullable=False),
+    Column("action", JSON, nullable=False, doc="answers_actions.ActionAsked"),
+    Column("filter", JSON, nullable=False, doc="answers.InstanceFilter"),
+    Column("state", String(20), nullable=False, doc="running, stopped, done"),
+    Column("matching", Integer, nullable=False, doc="instances that fitted the filter"),
+    Column("ended_at", Utc),
+    Index("ix_orch_bulk_state", "state", "at"),
+)
+
+BULK_ITEM = Table(
+    "orch_bulk_item",
+    metadata,
+    Column("bulk_id", String(64), primary_key=True),
+    Column("instance_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("dag_id", _ID, nullable=False),
+    Column("run_id", _ID, nullable=False),
+    Column("outcome", String(20), nullable=False, doc="open, done, refused, failed"),
+    Column("text", Text),
+    Column("at", Utc),
+    Index("ix_orch_bulk_item_outcome", "bulk_id", "outcome", "instance_id"),
+)

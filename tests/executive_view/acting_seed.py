@@ -7,6 +7,8 @@ action then does is Airflow's own code.
 from __future__ import annotations
 
 import json
+import os
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,6 +34,9 @@ from airflow_enterprise_orch.delegation.job import JobHandle
 from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import ledger_cell
 from airflow_enterprise_orch.executive_view import past, tables
+from airflow_enterprise_orch.executive_view.actions.bulk_runner import BulkRunner
+from airflow_enterprise_orch.executive_view.actions.carrying_out import Refused, act
+from airflow_enterprise_orch.executive_view.answers_actions import ActionRequest
 from airflow_enterprise_orch.executive_view.feed import Feed
 from airflow_enterprise_orch.value_stream.compile import compile_stream
 from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY, RULES, Decision, ways_of_rules
@@ -161,8 +166,8 @@ def job(dag_id: str, run_id: str, name: str, verdict: str = "", kind: str = "") 
         key = new_key()
         one = Attempt(
             1, key, state=AttemptState.CLOSED if verdict else AttemptState.SUBMITTED, system="ssh://host",
-            verdict=verdict, kind=kind, handle=JobHandle(key, f"JOB-{name}", "job"), opened=datetime.now(UTC).isoformat(),
-            sends=1, sent=datetime.now(UTC).isoformat(), closed_by="system" if verdict else "",
+            verdict=verdict, kind=kind, handle=JobHandle(key, f"JOB-{name}", "job"),
+            opened=datetime.now(UTC).isoformat(), sends=1, sent=datetime.now(UTC).isoformat(), closed_by="system" if verdict else "",
         )  # fmt: skip
         text = json.dumps(Ledger().with_attempt(one).to_json())
         session.add(
@@ -236,6 +241,49 @@ def events(dag_id: str, run_id: str) -> list[dict[str, Any]]:
             .order_by(of.id)
         ).mappings()
         return [dict(row) for row in rows]
+
+
+def work(times: int = 0) -> int:
+    """Carry out actions on many instances, as an API server does; return how many looks that took.
+
+    :param times: batches at most; 0 until nothing is left.
+    """
+    runner = BulkRunner(lambda: create_session(scoped=False), f"test-{os.getpid()}", 10_000)
+    looks = 0
+    while runner.work():
+        looks += 1
+        if looks == times:
+            break
+    return looks
+
+
+def forgotten(bulk_id: str) -> None:
+    """Forget what became of the instances of an action on many, as if it had died before it wrote that down."""
+    with create_session() as session:
+        mine = tables.BULK_ITEM.c.bulk_id == bulk_id
+        session.execute(sa.update(tables.BULK_ITEM).where(mine).values(outcome="open", text=None))
+
+
+def at_once(dag_id: str, run_id: str, asked: list[dict[str, Any]]) -> list[str]:
+    """Let people act at the same moment, each in a thread and a transaction of their own; return what each heard."""
+    heard: dict[int, str] = {}
+    ready = threading.Barrier(len(asked))
+
+    def one(number: int, body: dict[str, Any]) -> None:
+        ready.wait()
+        try:
+            with create_session(scoped=False) as session:
+                done = act(session, "boss", dag_id, run_id, ActionRequest(**body))
+            heard[number] = "replayed" if done.replayed else "done"
+        except Refused as refused:
+            heard[number] = str(refused.status)
+
+    threads = [threading.Thread(target=one, args=given) for given in enumerate(asked)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sorted(heard.values())
 
 
 def pause(dag_id: str, paused: bool) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.executive_view import acting as people
+from tests.executive_view.databases import KINDS, database
 from tests.executive_view.served import Served
 
 RUNS = [("can_read", resource) for resource in ("DAG Runs", "Task Instances", "Task Logs", "XComs", "HITL Detail")]
@@ -31,3 +33,18 @@ def view(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[S
     served = Served(tmp_path_factory.mktemp("view"), migrated, ROLES)
     yield served
     served.close()
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def acting(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, migrated: Path
+) -> Iterator[Served]:
+    """The served API, with streams in Airflow's own tables to act on."""
+    home = tmp_path_factory.mktemp("acting")
+    with database(request.param, home) as url:
+        if request.param != "sqlite":
+            people.migrate(home, url)
+        given = migrated if request.param == "sqlite" else url
+        served = Served(home, given, people.ROLES, people.SEED)
+        yield served
+        served.close()

@@ -6,100 +6,13 @@ hold; the same click twice makes two of it; the audit trail does not say who; an
 
 from __future__ import annotations
 
-import itertools
-import subprocess
-import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.executive_view.databases import KINDS, database, environment
+from tests.executive_view.acting import REASON, Instance
 from tests.executive_view.served import Served
-
-SEES = [("can_read", resource) for resource in ("DAG Runs", "Task Instances", "Task Logs", "XComs", "Audit Logs")]
-ROLES = {
-    "boss": [
-        ("can_read", "DAGs"), *SEES, ("can_edit", "DAGs"), ("can_edit", "DAG Runs"), ("can_edit", "Task Instances"),
-    ],
-    # May look at everything, and change nothing.
-    "viewer": [("can_read", "DAGs"), *SEES],
-    # May act on one of the streams, and does not see the other.
-    "clerk": [
-        ("can_read", "DAG:claims"), ("can_edit", "DAG:claims"), *SEES, ("can_edit", "DAG Runs"),
-        ("can_edit", "Task Instances"),
-    ],
-}  # fmt: skip
-REASON = "the month must close"
-_numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def view(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Served]:
-    home = tmp_path_factory.mktemp("acting")
-    with database(request.param, home, None) as url:
-        given = migrated if request.param == "sqlite" else url
-        if request.param != "sqlite":
-            migrate(home, url)
-        served = Served(home, given, ROLES, "tests.executive_view.acting_seed")
-        yield served
-        served.close()
-
-
-def migrate(home: Path, url: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "airflow", "db", "migrate"], env=environment(home, url), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
-class Instance:
-    """One instance of a stream, and those who act on it."""
-
-    def __init__(self, view: Served, dag_id: str = "orders", states: dict[str, Any] | None = None, **conf: Any) -> None:
-        self.view, self.dag_id = view, dag_id
-        self.run_id = f"run-{next(_numbers)}"
-        self.key = f"KEY-{self.run_id}"
-        conf = {"order": self.key, **conf} if dag_id == "orders" else {"claim": self.key, **conf}
-        view.do("start", dag_id=dag_id, run_id=self.run_id, conf=conf, states=states or {})
-
-    @property
-    def path(self) -> str:
-        return f"dags/{self.dag_id}/dagRuns/{self.run_id}/actions"
-
-    def job(self, name: str, verdict: str = "") -> None:
-        self.view.do("job", dag_id=self.dag_id, run_id=self.run_id, name=name, verdict=verdict)
-
-    def ask(self, action: str, step: str | None = None, *, user: str = "boss", at: str = "", **more: Any) -> Any:
-        number = next(_numbers)
-        body = {"id": f"action-{number:05}", "action": action, "step": step, "reason": REASON, **more}
-        return self.view.post(user, self.path + at, body)
-
-    def does(self, action: str, step: str | None = None, **more: Any) -> dict[str, Any]:
-        told = self.ask(action, step, **more)
-        assert told.status == 200, told.text
-        return dict(told.json)
-
-    def refuses(self, action: str, step: str | None = None, *, status: int = 422, **more: Any) -> str:
-        before = self.look()
-        told = self.ask(action, step, **more)
-        assert told.status == status, told.text
-        assert self.look() == before, "what is refused changes nothing"
-        return str(told.json["detail"])
-
-    def look(self) -> dict[str, Any]:
-        return dict(self.view.do("look", dag_id=self.dag_id, run_id=self.run_id))
-
-    def wish(self, name: str, what: str) -> dict[str, Any]:
-        wish = dict(self.look()["wishes"][name][what])
-        assert (wish.pop("by"), wish.pop("reason")) == ("boss", REASON) or wish
-        return wish
-
-    def events(self) -> list[dict[str, Any]]:
-        return list(self.view.do("events", dag_id=self.dag_id, run_id=self.run_id))
-
 
 AHEAD: dict[str, Any] = {}
 AT_WORK = {"book": "deferred"}
@@ -116,8 +29,8 @@ SHIPPED = {**SHIPPING, "ship": "success", "certify": "success", "tell": "success
 
 
 @pytest.mark.parametrize("state", [None, "scheduled", "queued", "up_for_reschedule", "up_for_retry"])
-def test_a_step_that_has_not_begun_is_held_and_nothing_else_of_it_is_touched(view: Served, state: str | None) -> None:
-    one = Instance(view, states={"book": state})
+def test_a_step_that_has_not_begun_is_held_and_nothing_else_of_it_is_touched(acting: Served, state: str | None) -> None:
+    one = Instance(acting, states={"book": state})
     before = one.look()["states"]
     told = one.does("hold", "book", until="2099-01-01T06:00:00Z")
     assert told["effects"][0]["what"] == "held"
@@ -128,13 +41,13 @@ def test_a_step_that_has_not_begun_is_held_and_nothing_else_of_it_is_touched(vie
 
 
 @pytest.mark.parametrize("state", ["running", "deferred", "success", "failed", "skipped", "upstream_failed"])
-def test_a_step_that_has_begun_or_is_over_cannot_be_held(view: Served, state: str) -> None:
-    one = Instance(view, states={"book": state})
+def test_a_step_that_has_begun_or_is_over_cannot_be_held(acting: Served, state: str) -> None:
+    one = Instance(acting, states={"book": state})
     assert "“Book it” cannot be held" in one.refuses("hold", "book")
 
 
-def test_a_release_wakes_what_is_held_at_once(view: Served) -> None:
-    one = Instance(view, states={"book": "up_for_reschedule"})
+def test_a_release_wakes_what_is_held_at_once(acting: Served) -> None:
+    one = Instance(acting, states={"book": "up_for_reschedule"})
     one.does("hold", "book")
     asked = datetime.now(UTC)
     assert datetime.fromisoformat(one.look()["looks"]["book"]) <= asked, "it looks by what moment it is held now"
@@ -147,19 +60,19 @@ def test_a_release_wakes_what_is_held_at_once(view: Served) -> None:
     assert "is not held" in one.refuses("release", "book")
 
 
-def test_what_is_held_with_others_is_not_released_alone(view: Served) -> None:
-    one = Instance(view, states={"book": "up_for_reschedule"})
+def test_what_is_held_with_others_is_not_released_alone(acting: Served) -> None:
+    one = Instance(acting, states={"book": "up_for_reschedule"})
     hold = {"scope": "connection", "name": "host", "by": "ann", "reason": "the host is moved"}
-    view.do("holds", value={"version": 1, "holds": [hold]})
+    acting.do("holds", value={"version": 1, "holds": [hold]})
     try:
         line = one.refuses("release", "book")
         assert line == "“Book it” is held with others, by ann (the host is moved): release that hold"
     finally:
-        view.do("holds", value={"version": 1, "holds": []})
+        acting.do("holds", value={"version": 1, "holds": []})
 
 
-def test_an_instance_is_held_as_a_whole_and_only_what_has_not_begun(view: Served) -> None:
-    one = Instance(view, states=SHIPPING)
+def test_an_instance_is_held_as_a_whole_and_only_what_has_not_begun(acting: Served) -> None:
+    one = Instance(acting, states=SHIPPING)
     told = one.does("hold")
     assert sorted(one.look()["wishes"]) == ["certify", "tell"]
     assert [effect["step"]["id"] for effect in told["effects"]] == ["certify", "tell"]
@@ -172,8 +85,8 @@ def test_an_instance_is_held_as_a_whole_and_only_what_has_not_begun(view: Served
 
 @pytest.mark.parametrize("action", ["skip", "complete", "cancel"])
 @pytest.mark.parametrize("state", [None, "scheduled", "queued"])
-def test_a_step_that_has_not_begun_ends_when_its_turn_comes(view: Served, state: str | None, action: str) -> None:
-    one = Instance(view, states={"book": state})
+def test_a_step_that_has_not_begun_ends_when_its_turn_comes(acting: Served, state: str | None, action: str) -> None:
+    one = Instance(acting, states={"book": state})
     outputs = {"total": 7} if action == "complete" else {}
     one.does(action, "book", outputs=outputs)
     wish = one.look()["wishes"]["book"][action]
@@ -183,8 +96,8 @@ def test_a_step_that_has_not_begun_ends_when_its_turn_comes(view: Served, state:
 
 @pytest.mark.parametrize("action", ["skip", "complete", "cancel"])
 @pytest.mark.parametrize("state", ["running", "deferred", "up_for_retry", "awaiting_input"])
-def test_a_step_at_work_is_made_to_look_by_a_clear_of_it_alone(view: Served, state: str, action: str) -> None:
-    one = Instance(view, states={**SHIPPING, "ship": state})
+def test_a_step_at_work_is_made_to_look_by_a_clear_of_it_alone(acting: Served, state: str, action: str) -> None:
+    one = Instance(acting, states={**SHIPPING, "ship": state})
     one.job("ship")
     told = one.does(action, "ship")
     states = one.look()["states"]
@@ -196,8 +109,8 @@ def test_a_step_at_work_is_made_to_look_by_a_clear_of_it_alone(view: Served, sta
     assert "the end of JOB-ship on ssh://host is asked for" in told["effects"][0]["text"]
 
 
-def test_what_a_completed_step_must_leave_is_asked_for_by_name_and_type(view: Served) -> None:
-    one = Instance(view, states=AT_WORK)
+def test_what_a_completed_step_must_leave_is_asked_for_by_name_and_type(acting: Served) -> None:
+    one = Instance(acting, states=AT_WORK)
     assert "give a value for total (integer)" in one.refuses("complete", "book")
     assert "which is no integer" in one.refuses("complete", "book", outputs={"total": "7"})
     assert "did you mean 'total'" in one.refuses("complete", "book", outputs={"totals": 7, "total": 1})
@@ -205,8 +118,8 @@ def test_what_a_completed_step_must_leave_is_asked_for_by_name_and_type(view: Se
     assert one.look()["wishes"]["book"]["complete"]["value"] == {"total": 7, "rc": 4, "outcome": "warning"}
 
 
-def test_to_leave_a_job_alone_is_confirmed_by_its_own(view: Served) -> None:
-    one = Instance(view, states={**SHIPPING})
+def test_to_leave_a_job_alone_is_confirmed_by_its_own(acting: Served) -> None:
+    one = Instance(acting, states={**SHIPPING})
     one.job("ship")
     line = one.refuses("skip", "ship", leave_job=True)
     assert line == "to be confirmed first: JOB-ship on ssh://host is left alone, and I take it to be over"
@@ -219,18 +132,18 @@ def test_to_leave_a_job_alone_is_confirmed_by_its_own(view: Served) -> None:
 
 @pytest.mark.parametrize("action", ["skip", "complete", "cancel"])
 @pytest.mark.parametrize("state", ["success", "skipped", "upstream_failed"])
-def test_what_is_over_does_not_end_another_way(view: Served, state: str, action: str) -> None:
-    one = Instance(view, states={**SHIPPED, "tell": state})
+def test_what_is_over_does_not_end_another_way(acting: Served, state: str, action: str) -> None:
+    one = Instance(acting, states={**SHIPPED, "tell": state})
     assert "cannot be" in one.refuses(action, "tell")
 
 
 @pytest.mark.parametrize("action", ["skip", "complete", "retry"])
-def test_behind_a_step_that_failed_the_instance_goes_on(view: Served, action: str) -> None:
+def test_behind_a_step_that_failed_the_instance_goes_on(acting: Served, action: str) -> None:
     failed = {**SHIPPING, "ship": "failed", "certify": "upstream_failed", "tell": "upstream_failed"}
-    one = Instance(view, states=failed)
+    one = Instance(acting, states=failed)
     one.job("ship", "failure")
-    view.do("put", dag_id="orders", run_id=one.run_id, states={}, run="failed")
-    view.do("feed")
+    acting.do("put", dag_id="orders", run_id=one.run_id, states={}, run="failed")
+    acting.do("feed")
     told = one.does(action, "ship")
     states = one.look()
     assert {name: states["states"][name] for name in ("ship", "certify", "tell")} == {
@@ -241,9 +154,9 @@ def test_behind_a_step_that_failed_the_instance_goes_on(view: Served, action: st
     assert {effect["step"]["id"] for effect in told["effects"] if effect["what"] == "runs"} == {"certify", "tell"}
 
 
-def test_a_step_that_failed_is_not_cancelled_unless_its_job_may_be_out_there(view: Served) -> None:
+def test_a_step_that_failed_is_not_cancelled_unless_its_job_may_be_out_there(acting: Served) -> None:
     failed = {**SHIPPING, "ship": "failed", "certify": "upstream_failed", "tell": "upstream_failed"}
-    one = Instance(view, states=failed)
+    one = Instance(acting, states=failed)
     assert "cannot be cancelled: it failed" in one.refuses("cancel", "ship")
     one.job("ship")
     one.does("cancel", "ship")
@@ -254,14 +167,14 @@ def test_a_step_that_failed_is_not_cancelled_unless_its_job_may_be_out_there(vie
 # Retry, restart and their guards.
 
 
-def test_a_step_that_is_tried_again_later_is_tried_again_now(view: Served) -> None:
-    one = Instance(view, states={"book": "up_for_retry"})
+def test_a_step_that_is_tried_again_later_is_tried_again_now(acting: Served) -> None:
+    one = Instance(acting, states={"book": "up_for_retry"})
     one.does("retry", "book")
     assert one.look()["states"]["book"] is None
 
 
-def test_a_restart_runs_the_step_and_all_behind_it_and_nothing_before(view: Served) -> None:
-    one = Instance(view, states={**SHIPPED, "certify": None, "tell": None})
+def test_a_restart_runs_the_step_and_all_behind_it_and_nothing_before(acting: Served) -> None:
+    one = Instance(acting, states={**SHIPPED, "certify": None, "tell": None})
     for name in ("pack", "label", "ship"):
         one.job(name, "success")
     preview = one.ask("restart", "label", at="/preview").json
@@ -273,37 +186,37 @@ def test_a_restart_runs_the_step_and_all_behind_it_and_nothing_before(view: Serv
     assert (states["pack"], states["label"], states["ship"], states["certify"]) == ("success", None, None, None)
 
 
-def test_what_must_never_run_again_stops_a_restart_before_it(view: Served) -> None:
-    one = Instance(view, states=SHIPPED)
+def test_what_must_never_run_again_stops_a_restart_before_it(acting: Served) -> None:
+    one = Instance(acting, states=SHIPPED)
     line = one.refuses("restart", "ship")
     assert "“certify” is never run again by an action: its template says restart: never" in line
 
 
-def test_what_is_to_be_asked_before_it_runs_again_is_confirmed_by_name(view: Served) -> None:
-    one = Instance(view, states=SHIPPED)
+def test_what_is_to_be_asked_before_it_runs_again_is_confirmed_by_name(acting: Served) -> None:
+    one = Instance(acting, states=SHIPPED)
     assert "“tell” may run again" in one.refuses("restart", "tell")
     one.does("restart", "tell", confirm=["restart:tell"])
     states = one.look()["states"]
     assert (states["tell"], states["certify"]) == (None, "success")
 
 
-def test_items_that_failed_are_tried_again_and_the_others_are_not(view: Served) -> None:
+def test_items_that_failed_are_tried_again_and_the_others_are_not(acting: Served) -> None:
     states = {
         "reserve": "success", "pay-items": "success", "pay-each[0]": "success", "pay-each[1]": "failed",
         "pay-each[2]": "success", "pay": "upstream_failed", "close": "upstream_failed",
     }  # fmt: skip
-    one = Instance(view, "claims", states=states)
+    one = Instance(acting, "claims", states=states)
     one.does("retry", "pay")
     after = one.look()["states"]
     assert (after["pay-each[0]"], after["pay-each[1]"], after["pay-each[2]"]) == ("success", None, "success")
     assert (after["pay"], after["close"], after["pay-items"]) == (None, None, "success")
 
 
-def test_one_item_is_skipped_or_completed_by_its_number(view: Served) -> None:
+def test_one_item_is_skipped_or_completed_by_its_number(acting: Served) -> None:
     states = {
         "reserve": "success", "pay-items": "success", "pay-each[0]": "deferred", "pay-each[1]": "deferred",
     }  # fmt: skip
-    one = Instance(view, "claims", states=states)
+    one = Instance(acting, "claims", states=states)
     assert "complete its items one by one" in one.refuses("complete", "pay")
     assert one.refuses("skip", "pay", map_index=7) == "step 'pay' has no item 8"
     one.does("skip", "pay", map_index=1)
@@ -314,13 +227,13 @@ def test_one_item_is_skipped_or_completed_by_its_number(view: Served) -> None:
     assert one.look()["states"]["pay-each[0]"] is None
 
 
-def test_nothing_runs_on_work_that_is_undone(view: Served) -> None:
+def test_nothing_runs_on_work_that_is_undone(acting: Served) -> None:
     states = {
         "reserve": "success", "pay-items": "success", "pay-each[0]": "failed", "pay": "upstream_failed",
         "close": "upstream_failed", "reserve--failure": "success", "reserve--settled": "success",
         "reserve--undo": "success", "stream--end": "upstream_failed",
     }  # fmt: skip
-    one = Instance(view, "claims", states=states)
+    one = Instance(acting, "claims", states=states)
     for action in ("retry", "skip"):
         line = one.refuses(action, "pay", map_index=0)
         assert "what “reserve” did is undone, or is being" in line
@@ -329,8 +242,8 @@ def test_nothing_runs_on_work_that_is_undone(view: Served) -> None:
     assert one.look()["states"]["reserve"] is None
 
 
-def test_a_cancel_tells_what_the_stream_would_undo(view: Served) -> None:
-    one = Instance(view, "claims", states={"reserve": "success", "pay-items": "success", "pay-each[0]": "deferred"})
+def test_a_cancel_tells_what_the_stream_would_undo(acting: Served) -> None:
+    one = Instance(acting, "claims", states={"reserve": "success", "pay-items": "success", "pay-each[0]": "deferred"})
     preview = one.ask("cancel", "pay", at="/preview").json
     assert preview["compensations"] == ["“reserve” is undone once nothing that comes after it is at work"]
 
@@ -338,8 +251,8 @@ def test_a_cancel_tells_what_the_stream_would_undo(view: Served) -> None:
 # Overrides.
 
 
-def test_a_branch_is_told_its_way_before_it_decides(view: Served) -> None:
-    one = Instance(view, states={"book": "deferred"})
+def test_a_branch_is_told_its_way_before_it_decides(acting: Served) -> None:
+    one = Instance(acting, states={"book": "deferred"})
     one.does("override", "route", targets=["approve"])
     assert one.look()["wishes"]["route"]["override"]["targets"] == ["approve"]
     assert one.look()["states"]["route"] is None
@@ -347,13 +260,13 @@ def test_a_branch_is_told_its_way_before_it_decides(view: Served) -> None:
     assert "choose some of approve, pack" in one.refuses("override", "route")
 
 
-def test_an_override_after_the_fact_runs_only_what_is_gained_and_delivers_nothing_twice(view: Served) -> None:
-    one = Instance(view, states=SHIPPED)
+def test_an_override_after_the_fact_runs_only_what_is_gained_and_delivers_nothing_twice(acting: Served) -> None:
+    one = Instance(acting, states=SHIPPED)
     for name in ("pack", "label", "certify"):
         one.job(name, "success")
-    view.do("decided", dag_id="orders", run_id=one.run_id, step="route", chosen=["pack"])
-    view.do("put", dag_id="orders", run_id=one.run_id, states={}, run="success")
-    view.do("feed")
+    acting.do("decided", dag_id="orders", run_id=one.run_id, step="route", chosen=["pack"])
+    acting.do("put", dag_id="orders", run_id=one.run_id, states={}, run="success")
+    acting.do("feed")
     preview = one.ask("override", "route", targets=["approve"], at="/preview").json
     assert preview["allowed"], preview
     told = {(effect["step"]["id"], effect["what"]) for effect in preview["effects"]}
@@ -372,19 +285,19 @@ def test_an_override_after_the_fact_runs_only_what_is_gained_and_delivers_nothin
     assert (event["before"], event["after"]["chosen"]) == ({"chosen": ["pack"]}, ["approve"])
 
 
-def test_what_is_at_work_on_the_way_that_is_left_must_end_first(view: Served) -> None:
-    one = Instance(view, states={**SHIPPING, "label": "deferred", "ship": None})
+def test_what_is_at_work_on_the_way_that_is_left_must_end_first(acting: Served) -> None:
+    one = Instance(acting, states={**SHIPPING, "label": "deferred", "ship": None})
     one.job("label")
-    view.do("decided", dag_id="orders", run_id=one.run_id, step="route", chosen=["pack"])
+    acting.do("decided", dag_id="orders", run_id=one.run_id, step="route", chosen=["pack"])
     line = one.refuses("override", "route", targets=["approve"])
     assert "“label” lies on the way that is left and it is at work (JOB-label on ssh://host)" in line
 
 
 def test_what_has_not_begun_on_the_way_that_is_left_is_skipped_and_what_failed_there_holds_nothing_up(
-    view: Served,
+    acting: Served,
 ) -> None:
-    one = Instance(view, states={**SHIPPING, "pack": "failed", "label": "upstream_failed", "ship": "upstream_failed"})
-    view.do("decided", dag_id="orders", run_id=one.run_id, step="route", chosen=["pack"])
+    one = Instance(acting, states={**SHIPPING, "pack": "failed", "label": "upstream_failed", "ship": "upstream_failed"})
+    acting.do("decided", dag_id="orders", run_id=one.run_id, step="route", chosen=["pack"])
     one.does("override", "route", targets=["approve"])
     after = one.look()
     assert {name for name, wishes in after["wishes"].items() if "skip" in wishes} == {"pack", "label"}
@@ -395,8 +308,8 @@ def test_what_has_not_begun_on_the_way_that_is_left_is_skipped_and_what_failed_t
 # What is ahead: params, priority, due time; acknowledgement.
 
 
-def test_params_change_for_what_has_not_begun_and_by_the_rules_of_the_stream(view: Served) -> None:
-    one = Instance(view, states={"book": "deferred"}, amount=5.0)
+def test_params_change_for_what_has_not_begun_and_by_the_rules_of_the_stream(acting: Served) -> None:
+    one = Instance(acting, states={"book": "deferred"}, amount=5.0)
     assert "the stream does not take that" in one.refuses("params", params={"amount": -1})
     assert "has no param colour" in one.refuses("params", params={"colour": "red"})
     assert "order is part of what the instance is called" in one.refuses("params", params={"order": "other"})
@@ -406,8 +319,8 @@ def test_params_change_for_what_has_not_begun_and_by_the_rules_of_the_stream(vie
     assert (event["before"], event["after"]["params"]) == ({"params": {"amount": 5.0}}, {"amount": 500.0})
 
 
-def test_a_priority_counts_for_what_has_not_begun(view: Served) -> None:
-    one = Instance(view, states=SHIPPING)
+def test_a_priority_counts_for_what_has_not_begun(acting: Served) -> None:
+    one = Instance(acting, states=SHIPPING)
     before = one.look()["weights"]
     one.does("priority", priority=900)
     after = one.look()["weights"]
@@ -415,91 +328,91 @@ def test_a_priority_counts_for_what_has_not_begun(view: Served) -> None:
     assert after["ship"] == before["ship"]
 
 
-def test_a_due_time_is_changed_the_first_one_is_kept_and_airflow_watches_the_new_one(view: Served) -> None:
-    one = Instance(view, states=AT_WORK)
-    row = view.get("boss", "instances", q=one.key).json["items"][0]
+def test_a_due_time_is_changed_the_first_one_is_kept_and_airflow_watches_the_new_one(acting: Served) -> None:
+    one = Instance(acting, states=AT_WORK)
+    row = acting.get("boss", "instances", q=one.key).json["items"][0]
     due = (datetime.now(UTC) + timedelta(hours=9)).replace(microsecond=0)
     one.does("due", due_at=due.isoformat())
     for _ in range(2):  # at once, and after the feed has looked again
-        now = view.get("boss", "instances", q=one.key).json["items"][0]
+        now = acting.get("boss", "instances", q=one.key).json["items"][0]
         assert datetime.fromisoformat(now["due_at"]) == due
         assert now["first_due_at"] == row["due_at"]
-        view.do("put", dag_id="orders", run_id=one.run_id, states={"book": "success"})
-        view.do("feed")
+        acting.do("put", dag_id="orders", run_id=one.run_id, states={"book": "success"})
+        acting.do("feed")
 
 
-def test_whoever_looks_after_an_instance_says_so_and_takes_it_back(view: Served) -> None:
-    one = Instance(view, states=AT_WORK)
+def test_whoever_looks_after_an_instance_says_so_and_takes_it_back(acting: Served) -> None:
+    one = Instance(acting, states=AT_WORK)
     one.does("acknowledge")
-    row = view.get("boss", "instances", q=one.key).json["items"][0]
+    row = acting.get("boss", "instances", q=one.key).json["items"][0]
     assert row["acknowledged"]["by"] == "boss"
     assert "acknowledged already, by boss" in one.refuses("acknowledge")
     one.does("unacknowledge")
-    assert view.get("boss", "instances", q=one.key).json["items"][0]["acknowledged"] is None
+    assert acting.get("boss", "instances", q=one.key).json["items"][0]["acknowledged"] is None
 
 
 # Once, in order, by whom, and by nobody else.
 
 
-def test_the_same_id_again_changes_nothing_and_is_answered_alike(view: Served) -> None:
-    one = Instance(view, states=AHEAD)
+def test_the_same_id_again_changes_nothing_and_is_answered_alike(acting: Served) -> None:
+    one = Instance(acting, states=AHEAD)
     body = {"id": "click-0001", "action": "hold", "step": "book", "reason": REASON}
-    first, second = (view.post("boss", one.path, body) for _ in range(2))
+    first, second = (acting.post("boss", one.path, body) for _ in range(2))
     assert (first.status, second.status) == (200, 200)
     assert second.json["replayed"] is True and first.json["replayed"] is False
     assert second.json["sentence"] == first.json["sentence"]
     assert len([event for event in one.events() if event["kind"] == "hold"]) == 1
-    other = view.post("boss", one.path, {**body, "action": "skip"})
+    other = acting.post("boss", one.path, {**body, "action": "skip"})
     assert other.status == 422 and "was used for another action" in other.json["detail"]
 
 
-def test_who_was_not_fast_enough_is_told_and_changes_nothing(view: Served) -> None:
-    one = Instance(view, states=AHEAD)
+def test_who_was_not_fast_enough_is_told_and_changes_nothing(acting: Served) -> None:
+    one = Instance(acting, states=AHEAD)
     version = one.ask("hold", "book", at="/preview").json["version"]
     one.does("skip", "book")
     assert "has changed since you looked" in one.refuses("hold", "book", status=409, version=version)
 
 
-def test_each_action_is_told_in_the_audit_trail_and_in_the_log_of_airflow(view: Served) -> None:
-    one = Instance(view, states=AHEAD)
+def test_each_action_is_told_in_the_audit_trail_and_in_the_log_of_airflow(acting: Served) -> None:
+    one = Instance(acting, states=AHEAD)
     one.does("hold", "book")
     (event,) = [event for event in one.events() if event["kind"] == "hold"]
     assert (event["actor"], event["reason"], event["task_id"]) == ("boss", REASON, "book")
     assert event["after"]["asked"] == {"action": "hold", "step": "book"}
     assert one.look()["log"][-1] == ["enterprise_orch.hold", "boss", "book", REASON]
-    told = view.get("boss", "events", stream="orders", run_id=one.run_id).json["items"]
+    told = acting.get("boss", "events", stream="orders", run_id=one.run_id).json["items"]
     assert [(row["kind"], row["actor"], row["reason"]) for row in told if row["kind"] == "hold"] == [
         ("hold", "boss", REASON)
     ]
 
 
 @pytest.mark.parametrize("at", ["", "/preview"])
-def test_who_may_look_and_not_act_is_refused_and_who_may_not_look_finds_nothing(view: Served, at: str) -> None:
-    one = Instance(view, states=AHEAD)
+def test_who_may_look_and_not_act_is_refused_and_who_may_not_look_finds_nothing(acting: Served, at: str) -> None:
+    one = Instance(acting, states=AHEAD)
     told = one.ask("hold", "book", user="viewer", at=at)
     assert told.status == 403
     assert "you may see 'orders', and not act on it" in told.json["detail"]
     assert one.ask("hold", "book", user="clerk", at=at).status == 404
     assert one.ask("hold", "book", user="", at=at).status == 401
     assert one.look()["wishes"] == {}
-    offers = view.get("viewer", one.path).json
+    offers = acting.get("viewer", one.path).json
     assert (offers["may_act"], offers["instance"], offers["steps"]) == (False, [], {})
-    assert view.get("clerk", one.path).status == 404
-    claim = Instance(view, "claims")
+    assert acting.get("clerk", one.path).status == 404
+    claim = Instance(acting, "claims")
     assert claim.ask("hold", "reserve", user="clerk").status == 200
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "no"])
-def test_no_action_without_a_reason(view: Served, reason: str) -> None:
-    one = Instance(view, states=AHEAD)
+def test_no_action_without_a_reason(acting: Served, reason: str) -> None:
+    one = Instance(acting, states=AHEAD)
     body = {"id": "without-reason", "action": "hold", "step": "book", "reason": reason}
-    assert view.post("boss", one.path, body).status == 422
+    assert acting.post("boss", one.path, body).status == 422
 
 
-def test_what_is_offered_is_what_is_not_refused(view: Served) -> None:
+def test_what_is_offered_is_what_is_not_refused(acting: Served) -> None:
     failed = {**SHIPPING, "ship": "failed", "certify": "upstream_failed", "tell": "upstream_failed"}
-    one = Instance(view, states=failed)
-    offers = view.get("boss", one.path).json
+    one = Instance(acting, states=failed)
+    offers = acting.get("boss", one.path).json
     of_ship = {offer["action"]: offer for offer in offers["steps"]["ship"]}
     assert {name for name, offer in of_ship.items() if offer["allowed"]} == {"skip", "complete", "retry", "restart"}
     assert of_ship["hold"]["why_not"].startswith("“ship” cannot be held: it failed")
@@ -514,10 +427,10 @@ def test_what_is_offered_is_what_is_not_refused(view: Served) -> None:
     }  # fmt: skip
 
 
-def test_a_paused_stream_is_told(view: Served) -> None:
-    one = Instance(view, states={"book": "failed"})
-    view.do("pause", dag_id="orders", paused=True)
+def test_a_paused_stream_is_told(acting: Served) -> None:
+    one = Instance(acting, states={"book": "failed"})
+    acting.do("pause", dag_id="orders", paused=True)
     try:
         assert "paused in Airflow" in one.ask("retry", "book", at="/preview").json["sentence"]
     finally:
-        view.do("pause", dag_id="orders", paused=False)
+        acting.do("pause", dag_id="orders", paused=False)

@@ -24,6 +24,7 @@ from airflow_enterprise_orch.executive_view.actions.plan import Plan
 from airflow_enterprise_orch.executive_view.actions.planning import plan_of
 from airflow_enterprise_orch.executive_view.actions.situation import Name, Situation, read_situation
 from airflow_enterprise_orch.executive_view.answers_actions import ActionDone, ActionRequest, Effect
+from airflow_enterprise_orch.executive_view.feed import NAME
 from airflow_enterprise_orch.executive_view.feed_instance import healthy
 from airflow_enterprise_orch.executive_view.tables import EVENT, INSTANCE, LEASE
 
@@ -231,8 +232,9 @@ def _tell_row(session: Session, situation: Situation, values: Mapping[str, Any],
     """Change the instance's row at once; the feed comes to the same."""
     of = INSTANCE.c
     # The lease's row first, as the feed does, so that neither waits for the other for ever.
-    session.execute(update(LEASE).values(revision=LEASE.c.revision + 1))
-    revision = session.scalar(select(LEASE.c.revision).limit(1)) or 0
+    mine = LEASE.c.name == NAME
+    session.execute(update(LEASE).where(mine).values(revision=LEASE.c.revision + 1))
+    revision = session.scalar(select(LEASE.c.revision).where(mine)) or 0
     changes: dict[str, Any] = {"revision": revision, "changed_at": datetime.now(UTC)}
     if "acknowledged" in values:
         yes = bool(values["acknowledged"])
