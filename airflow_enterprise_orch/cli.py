@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, cast
 from airflow_enterprise_orch import __version__
 from airflow_enterprise_orch.cli_lint import beside, check, say
 from airflow_enterprise_orch.errors import OrchestrationError, TemplateError
+from airflow_enterprise_orch.operate.command import COMMANDS as ACTIONS
+from airflow_enterprise_orch.operate.command import main as act
 
 if TYPE_CHECKING:
     from airflow_enterprise_orch.template_tools.given import Params, Results
@@ -40,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments and arguments[0] in OTHERS:
             return _other(arguments[0], arguments[1:])
+        if arguments and arguments[0] in ACTIONS:
+            return act(arguments)
         options = _parser().parse_args(arguments)
         return cast("int", options.run(options))
     except OrchestrationError as error:
@@ -90,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--connection", required=True, help="the Airflow connection of the share it was delivered to")
     verify.set_defaults(run=_verify)
 
-    for name, (_, text) in OTHERS.items():
+    for name, text in {**{name: text for name, (_, text) in OTHERS.items()}, **ACTIONS}.items():
         commands.add_parser(name, help=text, add_help=False)
     return parser
 
