@@ -109,6 +109,16 @@ def test_a_step_at_work_is_made_to_look_by_a_clear_of_it_alone(acting: Served, s
     assert "the end of JOB-ship on ssh://host is asked for" in told["effects"][0]["text"]
 
 
+def test_a_skip_tells_which_steps_do_not_run_because_of_it(acting: Served) -> None:
+    one = Instance(acting, states=SHIPPING)
+    preview = one.ask("skip", "ship", at="/preview").json
+    told = [(effect["step"]["id"], effect["what"]) for effect in preview["effects"]]
+    assert ("certify", "not_run") in told and ("tell", "not_run") in told
+    both = Instance(acting, states={"book": "success", "route": "success", "approve": "skipped", "notify": "skipped"})
+    preview = both.ask("skip", "label", at="/preview").json
+    assert {effect["step"]["id"] for effect in preview["effects"]} == {"label", "ship", "certify", "tell"}
+
+
 def test_what_a_completed_step_must_leave_is_asked_for_by_name_and_type(acting: Served) -> None:
     one = Instance(acting, states=AT_WORK)
     assert "give a value for total (integer)" in one.refuses("complete", "book")

@@ -47,6 +47,9 @@ def plan_end(situation: Situation, step: PictureStep, asked: ActionAsked) -> Pla
         plan.compensations += would_undo(situation, step)
     else:
         go_on(plan, situation, tasks)
+    if asked.action == "skip":
+        for other in _not_reached(situation, step, asked):
+            plan.tell(situation, other, "not_run", "nothing that it comes after runs; complete the step to go on here")
     text = _when(situation, step, tasks, becomes)
     item = -1 if asked.map_index is None else asked.map_index
     plan.tell(situation, step, what, text, tasks[0] if len(tasks) == 1 else None)
@@ -69,6 +72,25 @@ def _to_end(situation: Situation, step: PictureStep, asked: ActionAsked) -> list
     if step.each and asked.map_index is None:
         return [task for task in ends if task.task_id == step.each]
     return ends
+
+
+def _not_reached(situation: Situation, step: PictureStep, asked: ActionAsked) -> list[PictureStep]:
+    """Return the steps that do not run because all that they come after does not."""
+    if asked.map_index is not None:
+        return []
+    lost = {step.id}
+    for other in situation.picture.steps:  # each after those that it comes after
+        ahead = situation.phase(other) in NOT_BEGUN | {Phase.BLOCKED}
+        before = [one for one in other.after if _counts(situation, one)]
+        if ahead and other.id not in lost and before and all(one in lost for one in before):
+            lost.add(other.id)
+    return [one for one in situation.picture.steps if one.id in lost and one.id != step.id]
+
+
+def _counts(situation: Situation, name: str) -> bool:
+    """Tell whether a step may still run, or ran: what was skipped already lets nothing go on."""
+    known = situation.picture.by_id.get(name)
+    return known is not None and situation.phase(known) is not Phase.SKIPPED
 
 
 def _refusal(situation: Situation, step: PictureStep, asked: ActionAsked, tasks: list[Task]) -> str:
