@@ -163,12 +163,11 @@ def job(dag_id: str, run_id: str, name: str, verdict: str = "", kind: str = "") 
     with create_session() as session:
         task = _task(session, dag_id, run_id, name)
         number = session.scalar(sa.select(DagRun.id).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
-        key = new_key()
-        one = Attempt(
-            1, key, state=AttemptState.CLOSED if verdict else AttemptState.SUBMITTED, system="ssh://host",
-            verdict=verdict, kind=kind, handle=JobHandle(key, f"JOB-{name}", "job"),
-            opened=datetime.now(UTC).isoformat(), sends=1, sent=datetime.now(UTC).isoformat(), closed_by="system" if verdict else "",
-        )  # fmt: skip
+        key, now = new_key(), datetime.now(UTC).isoformat()
+        told = {"verdict": verdict, "kind": kind, "closed_by": "system"} if verdict else {}
+        state = AttemptState.CLOSED if verdict else AttemptState.SUBMITTED
+        handle = JobHandle(key, f"JOB-{name}", "job")
+        one = Attempt(1, key, state=state, system="ssh://host", handle=handle, opened=now, sends=1, sent=now, **told)
         text = json.dumps(Ledger().with_attempt(one).to_json())
         session.add(
             Cell(dag_run_id=number, dag_id=dag_id, run_id=run_id, task_id=task.task_id, map_index=task.map_index,
