@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tests.bench import bombs, conditions, delivery, polling, steps, submission, template_scale, templates
+from tests.bench import bombs, bulk, conditions, delivery, polling, steps, submission, template_scale, templates
 
 parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").splitlines()[0])
 parser.add_argument(
@@ -17,7 +17,7 @@ for benchmark in (polling, submission, templates, conditions, bombs):
     benchmark.main()
 if options.all:
     kept = []
-    for program in (template_scale, delivery, steps):
+    for program in (template_scale, delivery, steps, bulk):
         print(f"\n{program.__name__}: {(program.__doc__ or '').splitlines()[0]}")
         kept.append(program.main([]) == 0)
     raise SystemExit(0 if all(kept) else 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,11 +103,20 @@ class Stage:
 
 
 @contextmanager
-def staged(home: Path, system: str, seconds: float) -> Iterator[Stage]:
+def staged(
+    home: Path,
+    system: str,
+    seconds: float,
+    *,
+    templates: Mapping[str, str] | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Stage]:
     """Start PostgreSQL, the system and Airflow; stop all at the end.
 
     :param system: a key of :data:`WORK`.
     :param seconds: how long each job and each stock trigger waits.
+    :param templates: more of them, by file name without its suffix.
+    :param settings: more of them, as environment variables.
     """
     from tests.e2e.conftest import postgresql
 
@@ -130,12 +139,13 @@ def staged(home: Path, system: str, seconds: float) -> Iterator[Stage]:
             connection, lab_pid = lab.connection(system), processes.running["lab"].pid
         airflow = LocalAirflow(
             home / "airflow",
-            bundles=[template_bundle(_templates(home, system, seconds)), _stock_bundle(home, seconds)],
+            bundles=[template_bundle(_templates(home, system, seconds, templates or {})), _stock_bundle(home, seconds)],
             connections={CONNECTION: connection},
             database=database,
             settings={
                 "PYTHONPATH": os.pathsep.join([str(ROOT), str(_distribution(home))]),
                 "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True",
+                **(settings or {}),
             },
         )
         stack.enter_context(airflow)
@@ -148,7 +158,7 @@ def _function(fixture: object) -> object:
     return getter() if getter else fixture
 
 
-def _templates(home: Path, system: str, seconds: float) -> Path:
+def _templates(home: Path, system: str, seconds: float, more: Mapping[str, str]) -> Path:
     work = WORK[system].format(seconds=seconds, jcl=JCL)
     steps = "".join(f"  s{number}:\n    {work}\n" for number in range(STEPS_PER_RUN))
     folder = home / "templates"
@@ -158,6 +168,8 @@ def _templates(home: Path, system: str, seconds: float) -> Path:
         "business: {domain: Bench, owner: bench, criticality: low, duplicates: allow}\n"
         f"steps:\n{steps}"
     )
+    for name, text in more.items():
+        (folder / f"{name}.yaml").write_text(text)
     return folder
 
 

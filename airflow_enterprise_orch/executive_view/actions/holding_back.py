@@ -21,8 +21,10 @@ def plan_hold(situation: Situation, step: PictureStep, asked: ActionAsked) -> Pl
     tasks = [task for task in situation.work(step, asked.map_index) if task.phase in HOLDABLE]
     if not tasks or (asked.map_index is None and phase not in HOLDABLE):
         return plan.refuse(f"{named(step)} cannot be held: {stands(phase)}; hold a step that comes after it")
-    if asked.map_index is None and not step.each:
-        tasks = tasks[:1]
+    if asked.map_index is None:
+        # Before anything of it has begun its first task holds all of it; after that, the items that have not begun.
+        entry = [task for task in tasks if task is situation.entry(step)]
+        tasks = entry or [task for task in tasks if task.task_id == step.each] or tasks
     out_there = next((task for task in tasks if task.open_attempt is not None and task.job is not None), None)
     if out_there is not None:
         return plan.refuse(
