@@ -7,7 +7,7 @@ from alembic import op
 
 from airflow_enterprise_orch.executive_view.tables import Utc
 
-revision = "0004"
+revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
