@@ -56,6 +56,10 @@ class BulkRunner:
 
     def work(self) -> bool:
         """Work on one batch of the oldest action; return whether there may be more to do."""
+        with self.opened() as session:
+            # A look costs nothing while there is nothing to do.
+            if session.scalar(select(B.id).where(B.state == "running").limit(1)) is None:
+                return False
         if not self._lead():
             return False
         with self.opened() as session:
