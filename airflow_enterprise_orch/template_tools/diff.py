@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import date
+from typing import Any
 
-from airflow_enterprise_orch.template_tools.words import alert_words, due_words, in_words, retry_words
+from airflow_enterprise_orch.template_tools.changes import MISSING, STREAM, Change, changes, shown, without
+from airflow_enterprise_orch.template_tools.diff_ways import branch_changes, choice_changes, decision_changes
+from airflow_enterprise_orch.template_tools.words import alert_words, counted, due_words
+from airflow_enterprise_orch.value_stream.canonical import canonical
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.notes import COMMON_KEYS
 from airflow_enterprise_orch.value_stream.problems import listed
@@ -28,34 +31,8 @@ from airflow_enterprise_orch.value_stream.steps import (
     SubStreamStep,
 )
 from airflow_enterprise_orch.value_stream.steps_waiting import WaitForStep, WaitStep
+from airflow_enterprise_orch.working_days import WEEKDAYS, WorkingDays
 
-Kind = Literal["added", "removed", "renamed", "changed"]
-
-_WORDS: Mapping[str, str] = {
-    "after": "comes after",
-    "on_timeout": "what happens after that time",
-    "on_reject": "on a rejection",
-    "within": "how long it waits",
-    "assignees": "who may answer",
-    "time_limit": "time limit",
-    "resource.pool": "holds slots of pool",
-    "resource.slots": "slots held",
-    "at_once": "instances at once at work here",
-    "publishes": "publishes assets",
-    "outcome.success": "a success when",
-    "outcome.warning": "a warning when",
-    "hit": "hit policy",
-    "match": "which rules that hold are taken",
-    "key": "business key",
-    "duplicates": "a second live instance with the same key",
-    "which": "which instances count",
-    "announce": "what its instances tell those who wait for them",
-    "instances": "instances at a time",
-    "steps": "steps of one instance at a time",
-    "step": "step type",
-    "run": "the value stream that it runs",
-    "alerts": "who is told of what",
-}
 _KINDS: Mapping[type[Step], str] = {
     ApprovalStep: "approval",
     ChoiceStep: "choice",
@@ -64,40 +41,43 @@ _KINDS: Mapping[type[Step], str] = {
     WaitStep: "wait_until",
     WaitForStep: "wait_for",
 }
-_OWN_KINDS = (*_KINDS.values(), "airflow", "step", "stream")
-_CONDITIONS = ("when", "success", "warning")
-_SETS = ("announce", "after", "then", "otherwise", "tags", "on", "assignees", "alerts")
-"""Lists whose order says nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One difference.
-
-    :param where: the dotted path, in the new template where there is one.
-    :param text: the difference in one line for people.
-    """
-
-    kind: Kind
-    where: str
-    text: str
-    old: Any = None
-    new: Any = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it for tools."""
-        return {"kind": self.kind, "where": self.where, "text": self.text, "old": self.old, "new": self.new}
+_HEAD = (
+    "value_stream",
+    "title",
+    "description",
+    "business",
+    "schedule",
+    "limits",
+    "due",
+    "alerts",
+    "priority",
+    "tags",
+)
+MAX_DAYS = 5
+"""How many days of a calendar are named; of more their number is told."""
 
 
 def diff(old: ValueStream, new: ValueStream) -> tuple[Change, ...]:
-    """Return the differences: the stream, its params, then its steps."""
+    """Return the differences: the stream, its calendars and groups, its params, then its steps.
+
+    There are none exactly when both have the same hash.
+    """
     before, after = _data(old), _data(new)
     renamed = _renamed(before["steps"], after["steps"])
     before = _with_names(before, renamed)
-    changes = [*_head(before, after), *_params(before["params"], after["params"])]
+    found = [
+        *_head(before, after),
+        *_calendars(old.calendars, new.calendars),
+        *_groups(before["groups"], after["groups"]),
+        *_params(before["params"], after["params"]),
+    ]
     for name, was in renamed.items():
-        changes.append(Change("renamed", f"steps.{name}", f"step {was} is now called {name}", was, name))
-    return (*changes, *_steps(before["steps"], after["steps"], old, new))
+        found.append(Change("renamed", f"steps.{name}", f"step {was} is now called {name}", was, name))
+    found += _steps(before["steps"], after["steps"], old, new)
+    if not found and old.digest() != new.digest():
+        # What no words are for, such as a default that is written out where it counts.
+        found = list(changes(canonical(old), canonical(new), (), "the template"))
+    return tuple(found)
 
 
 def _data(stream: ValueStream) -> dict[str, Any]:
@@ -185,26 +165,68 @@ def _with_names(data: dict[str, Any], renamed: Mapping[str, str]) -> dict[str, A
 
 
 def _head(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
-    for key in (
-        "value_stream",
-        "title",
-        "description",
-        "business",
-        "schedule",
-        "limits",
-        "due",
-        "alerts",
-        "priority",
-        "tags",
-    ):
-        yield from _changes(before.get(key), after.get(key), (key,), "the stream")
+    for key in _HEAD:
+        yield from changes(before.get(key, MISSING), after.get(key, MISSING), (key,), STREAM)
+
+
+def _calendars(before: Mapping[str, WorkingDays], after: Mapping[str, WorkingDays]) -> Iterator[Change]:
+    """Compare the days of calendars that both use; that another one is used is said where it is named."""
+    for name, now in after.items():
+        was = before.get(name)
+        if was is None or was == now:
+            continue
+        where, whose = f"calendars.{name}", f"calendar {name}"
+        if (was.first, was.last) != (now.first, now.last):
+            text = f"{whose} covers {now.first} to {now.last}, before {was.first} to {was.last}"
+            yield Change("changed", where, text, f"{was.first}/{was.last}", f"{now.first}/{now.last}")
+        if was.weekend != now.weekend:
+            weekends = [[WEEKDAYS[day].capitalize() for day in sorted(days.weekend)] for days in (now, was)]
+            text = f"{whose} closes on {listed(weekends[0]) or 'no day'} each week, before on {listed(weekends[1])}"
+            yield Change("changed", f"{where}.weekend", text, weekends[1], weekends[0])
+        both = (
+            ("closed", "is closed on {} now", "is no longer closed on {}"),
+            ("opened", "works on {} now, which would be closed", "no longer works on {}, which would be closed"),
+        )
+        for key, come, gone in both:
+            old, new = getattr(was, key), getattr(now, key)
+            for text, days, kind in ((come, new - old, "added"), (gone, old - new, "removed")):
+                if days:
+                    said = f"{whose} {text.format(_days(days))}"
+                    told = [day.isoformat() for day in sorted(days)]
+                    pair = (None, told) if kind == "added" else (told, None)
+                    yield Change("changed", f"{where}.{key}", said, *pair)
+
+
+def _days(days: Sequence[date] | frozenset[date]) -> str:
+    some = [day.isoformat() for day in sorted(days)]
+    return listed([*some[:MAX_DAYS], *([counted(len(some) - MAX_DAYS, "other day")] if len(some) > MAX_DAYS else [])])
+
+
+def _groups(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
+    for name in (*after, *(name for name in before if name not in after)):
+        was, now, where, whose = before.get(name), after.get(name), f"groups.{name}", f"group {name}"
+        if was is None or now is None:
+            one = now or was or {}
+            about = one.get("title", "without a title")
+            about += f", in group {one['group']}" if "group" in one else ""
+            text = f"{whose} added: {about}" if was is None else f"{whose} removed: it was {about}"
+            yield Change("added" if was is None else "removed", where, text, was, now)
+            continue
+        if was.get("title") != now.get("title"):
+            titles = [shown(one["title"]) if "title" in one else "by its id" for one in (now, was)]
+            text = f"{whose} is now called {titles[0]}, before {titles[1]}"
+            yield Change("changed", f"{where}.title", text, was.get("title"), now.get("title"))
+        if was.get("group") != now.get("group"):
+            places = [f"in group {one['group']}" if "group" in one else "in no other" for one in (now, was)]
+            text = f"{whose} stands {places[0]}, before {places[1]}"
+            yield Change("changed", f"{where}.group", text, was.get("group"), now.get("group"))
 
 
 def _params(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
     for name in (*after, *(name for name in before if name not in after)):
         where = f"params.{name}"
         if name not in before:
-            need = "must be given" if "default" not in after[name] else f"otherwise {_shown(after[name]['default'])}"
+            need = "must be given" if "default" not in after[name] else f"otherwise {shown(after[name]['default'])}"
             text = f"param {name} added: {after[name]['type']}, {need}"
             yield Change("added", where, text, None, after[name])
         elif name not in after:
@@ -216,11 +238,11 @@ def _params(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Cha
 def _param(name: str, before: dict[str, Any], after: dict[str, Any]) -> Iterator[Change]:
     was, now = (param.get("default") for param in (before, after))
     if (was is None) != (now is None):
-        told = [f"otherwise {_shown(value)}" if value is not None else "it must be given" for value in (now, was)]
+        told = [f"otherwise {shown(value)}" if value is not None else "it must be given" for value in (now, was)]
         text = f"param {name}: {told[0]}, before {told[1]}"
         yield Change("changed", f"params.{name}.default", text, was, now)
-        before, after = _without(before, ("default",)), _without(after, ("default",))
-    yield from _changes(before, after, ("params", name), f"param {name}")
+        before, after = without(before, ("default",)), without(after, ("default",))
+    yield from changes(before, after, ("params", name), f"param {name}")
 
 
 def _steps(before: Mapping[str, Any], after: Mapping[str, Any], old: ValueStream, new: ValueStream) -> Iterator[Change]:
@@ -233,10 +255,37 @@ def _steps(before: Mapping[str, Any], after: Mapping[str, Any], old: ValueStream
         elif before[name]["kind"] != after[name]["kind"]:
             text = f"step {name} does something else: it was {_about(before[name])}, now {_about(after[name])}"
             yield Change("changed", where, text, before[name], after[name])
-        elif after[name]["kind"] == "branch":
-            yield from _branch(name, before[name], after[name], old, new)
         else:
-            yield from _changes(before[name], after[name], ("steps", name), f"step {name}")
+            yield from _same_kind(name, before[name], after[name], old, new)
+
+
+def _same_kind(
+    name: str, before: Mapping[str, Any], after: Mapping[str, Any], old: ValueStream, new: ValueStream
+) -> Iterator[Change]:
+    kind = after["kind"]
+    if kind == "branch":
+        yield from branch_changes(name, before, after, old, new)
+    elif kind == "decision":
+        yield from decision_changes(name, before, after, old, new)
+    elif kind == "choice":
+        yield from choice_changes(name, before, after)
+    else:
+        was, now = before.get("for_each"), after.get("for_each")
+        if (was is None) != (now is None):
+            yield _for_each(name, was, now)
+            before, after = without(before, ("for_each",)), without(after, ("for_each",))
+        yield from changes(before, after, ("steps", name), f"step {name}")
+
+
+def _for_each(name: str, was: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> Change:
+    """Tell of a step that is now done for each item of a list, or no longer."""
+    each = now or was or {}
+    several = f", {each['at_once']} at a time" if "at_once" in each else ""
+    about = f"for each item of {each['item']}, at most {each['max']}{several}"
+    text = (
+        f"step {name} is done {about}, before once" if now is not None else f"step {name} is done once, before {about}"
+    )
+    return Change("changed", f"steps.{name}.for_each", text, was, now)
 
 
 def _about(step: Mapping[str, Any]) -> str:
@@ -245,117 +294,3 @@ def _about(step: Mapping[str, Any]) -> str:
     after = f", after {listed(step['after'])}" if step.get("after") else ""
     article = "an" if step["kind"][:1] in "aeio" else "a"
     return f"{article} {step['kind']}{where}{after}"
-
-
-def _branch(
-    name: str, before: Mapping[str, Any], after: Mapping[str, Any], old: ValueStream, new: ValueStream
-) -> Iterator[Change]:
-    """Compare the rules by their conditions, so that one that is put in between changes no other."""
-    own = ("rules", "otherwise")
-    yield from _changes(_without(before, own), _without(after, own), ("steps", name), f"step {name}")
-    place = f"steps.{name}.branch" + (".rules" if after["match"] == "all" else "")
-    yield from _rules(name, place, before["rules"], after["rules"], old, new)
-    if sorted(before["otherwise"]) != sorted(after["otherwise"]):
-        text = f"step {name}: otherwise leads to {_ends(after['otherwise'])}, before to {_ends(before['otherwise'])}"
-        yield Change("changed", f"steps.{name}.otherwise", text, before["otherwise"], after["otherwise"])
-
-
-def _rules(
-    name: str, place: str, before: list[dict[str, Any]], after: list[dict[str, Any]], old: ValueStream, new: ValueStream
-) -> Iterator[Change]:
-    was, now = [rule["when"] for rule in before], [rule["when"] for rule in after]
-    gone, come = [one for one in was if one not in now], [one for one in now if one not in was]
-    if len(was) == len(now):
-        # As many as before: a condition that is new stands for the one at its place.
-        for number, (one, other) in enumerate(zip(before, after, strict=True), start=1):
-            if one["when"] in gone and other["when"] in come:
-                gone.remove(one["when"])
-                come.remove(other["when"])
-                asks, asked = in_words(other["when"], new), in_words(one["when"], old)
-                text = f"step {name}: rule {number} now asks if {asks}; before if {asked}"
-                yield Change("changed", f"{place}[{number - 1}].when", text, one["when"], other["when"])
-                yield from _leads(name, f"{place}[{number - 1}]", number, one, other)
-    for number, rule in enumerate(after, start=1):
-        where = f"{place}[{number - 1}]"
-        if rule["when"] in come:
-            text = f"step {name}: rule {number} added: if {in_words(rule['when'], new)}, to {_ends(rule['then'])}"
-            yield Change("added", where, text, None, rule)
-        elif rule["when"] in was:
-            yield from _leads(name, where, number, before[was.index(rule["when"])], rule)
-    for number, rule in enumerate(before, start=1):
-        if rule["when"] in gone:
-            text = f"step {name}: rule {number} removed: if {in_words(rule['when'], old)}, to {_ends(rule['then'])}"
-            yield Change("removed", place, text, rule)
-    if [one for one in was if one in now] != [one for one in now if one in was]:
-        text = f"step {name}: the rules are asked in another order"
-        yield Change("changed", place, text, was, now)
-
-
-def _leads(name: str, where: str, number: int, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
-    if sorted(before["then"]) != sorted(after["then"]):
-        text = f"step {name}: rule {number} leads to {_ends(after['then'])}, before to {_ends(before['then'])}"
-        yield Change("changed", f"{where}.then", text, before["then"], after["then"])
-
-
-def _ends(steps: Sequence[str]) -> str:
-    return listed(list(steps)) or "the end of the path"
-
-
-# ------------------------------------------------------------------------------------------------------ any value
-
-
-def _changes(before: Any, after: Any, path: tuple[str, ...], whose: str) -> Iterator[Change]:
-    """Compare two values, key by key where both have keys."""
-    if isinstance(before, dict) or isinstance(after, dict):
-        one, other = (value if isinstance(value, dict) else {} for value in (before, after))
-        for key in (*other, *(key for key in one if key not in other)):
-            yield from _changes(one.get(key), other.get(key), (*path, str(key)), whose)
-        return
-    if _same(before, after, path[-1]):
-        return
-    where, what = ".".join(path), _called(path, whose)
-    if before is None:
-        yield Change("added", where, f"{whose}: {what} added: {_told(after, path)}", None, after)
-    elif after is None:
-        yield Change("removed", where, f"{whose}: {what} removed, it was {_told(before, path)}", before)
-    else:
-        text = f"{whose}: {what} changed from {_told(before, path)} to {_told(after, path)}"
-        yield Change("changed", where, text, before, after)
-
-
-def _same(before: Any, after: Any, key: str) -> bool:
-    if key in _SETS and isinstance(before, list) and isinstance(after, list):
-        return sorted(map(str, before)) == sorted(map(str, after))
-    if key in _SETS and not before and not after:
-        return True  # an empty list, or none
-    numbers = (int, float)  # 1 and 1.0 are the same number, true is none
-    alike = type(before) is type(after) or (type(before) in numbers and type(after) in numbers)
-    return bool(alike and before == after)
-
-
-def _called(path: tuple[str, ...], whose: str) -> str:
-    own = path[2:] if whose != "the stream" else path[1:] or path
-    own = own[1:] if len(own) > 1 and ("." in own[0] or own[0] in _OWN_KINDS) else own
-    dotted = ".".join(own)
-    return _WORDS.get(dotted, dotted.replace("_", " ") if len(own) == 1 else dotted)
-
-
-def _told(value: Any, path: tuple[str, ...]) -> str:
-    if path[-1] in _CONDITIONS and path[-2:-1] == ("outcome",) and isinstance(value, str):
-        return in_words(value)
-    if path[-1] == "retry":
-        return "; ".join(retry_words(**{"kinds" if key == "on" else key: rule[key] for key in rule}) for rule in value)
-    if path[-1] in (*_SETS, "choices"):
-        return listed([str(one).replace("\n", " ") for one in value]) or "nothing"
-    return _shown(value)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:80]} ... {text[-30:]}"
-
-
-def _without(data: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    return {key: value for key, value in data.items() if key not in keys}

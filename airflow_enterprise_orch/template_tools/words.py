@@ -78,6 +78,13 @@ def _name(text: str, stream: ValueStream | None) -> str:
     return ".".join((said, *rest[1:]))
 
 
+def comparison_words(low: float | None, high: float | None, *, low_open: bool = False, high_open: bool = False) -> str:
+    """Say an interval or a comparison: ``is more than 100``, ``is at least 1 and less than 10``."""
+    below = [] if low is None else [f"{'more than' if low_open else 'at least'} {low:g}"]
+    above = [] if high is None else [f"{'less than' if high_open else 'at most'} {high:g}"]
+    return f"is {listed(below + above)}"
+
+
 def retry_words(kinds: Iterable[str], times: int, delay: str = "", backoff: float = 1, max_delay: str = "") -> str:
     """Say a retry rule."""
     later = f", {delay} later" if delay else ""

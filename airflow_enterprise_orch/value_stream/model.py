@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import ConfigDict, Field
 
+from airflow_enterprise_orch.value_stream.canonical import canonical
 from airflow_enterprise_orch.value_stream.model_types import (
     CEL_TYPES,
     PRIORITIES,
@@ -230,17 +231,16 @@ class ValueStream(Header):
         return PRIORITIES[priority] if isinstance(priority, str) else priority
 
     def digest(self) -> str:
-        """Return a hash of all that the template says; comments, layout and defaults written out do not change it.
+        """Return a hash of all that the template says.
 
+        Comments, layout, defaults written out, and the order of lists whose order says nothing do not change it.
         Defaults are left out so that a vocabulary that grows makes no new version of the templates that are there.
         """
         return self._digest
 
     @cached_property
     def _digest(self) -> str:
-        data = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        if self.calendars:
-            data["calendars"] = {name: days.to_json() for name, days in self.calendars.items()}
+        data = canonical(self)
         return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
 
 

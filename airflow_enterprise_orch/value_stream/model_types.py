@@ -103,7 +103,8 @@ def _given(value: object) -> object:
 
 def _number(value: object) -> object:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value
+        # 0 and 0.0 are one bound, and one version of the template.
+        return int(value) if float(value).is_integer() and abs(value) < 2**53 else value
     raise PydanticCustomError("float_type", "is no number")
 
 
