@@ -36,7 +36,7 @@ def answered(request: Request, answer: Answer) -> Response:
     told = answer.model_dump_json(exclude=STAMPS)
     tag = f'W/"{hashlib.blake2b(told.encode(), digest_size=16).hexdigest()}"'
     headers = {**HEADERS, "ETag": tag}
-    moment = getattr(answer, "as_of", None)
+    moment = getattr(answer, "fed_at", None) or getattr(answer, "as_of", None)
     if moment is not None:
         headers[AS_OF] = moment.isoformat().replace("+00:00", "Z")
     if tag in _tags(request):

@@ -75,6 +75,7 @@ def visit(chromium: Browser, api_server: ApiServer, fake: FakeApi) -> Iterator[O
     ) -> Page:
         context = chromium.new_context(viewport={"width": width, "height": 900}, timezone_id="UTC", color_scheme=theme)  # type: ignore[arg-type]
         contexts.append(context)
+        context.set_default_timeout(60_000)
         context.add_init_script(
             f"localStorage.setItem('theme', '{theme}'); localStorage.setItem('i18nextLng', '{language}');"
         )

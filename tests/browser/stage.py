@@ -115,10 +115,12 @@ class FakeApi:
 
     :param data: what :func:`samples` returned.
     :param override: the last part of a path to what is answered instead: JSON, or a status.
+    :param rows: what is different in every row of the list of instances.
     """
 
     data: Mapping[str, Any]
     override: dict[str, Any] = field(default_factory=dict)
+    rows: dict[str, Any] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
     def answer(self, route: Route) -> None:
@@ -152,15 +154,21 @@ class FakeApi:
         return next((name for fits, name in rules if fits(path)), path)
 
     def _page(self, query: Mapping[str, list[str]]) -> dict[str, Any]:
-        """A hundred thousand instances, 200 at a time."""
-        first = int(query.get("cursor", ["1"])[0] or 1)
+        """A hundred thousand instances; a cursor is the number of rows before it."""
+        before = int((query.get("cursor") or query.get("row") or ["0"])[0])
+        last = min(100_000, before + int(query.get("limit", ["100"])[0]))
+        made = self.data["page"]["items"]
         items = [
-            {**item, "id": number, "key": f"ORD-{number:06d}", "run_id": f"manual__{number}"}
-            for number, item in enumerate(self.data["page"]["items"], first)
-            if number <= 100_000
+            {
+                **made[(number - 1) % len(made)],
+                **self.rows,
+                "id": number,
+                "key": f"ORD-{number:06d}",
+                "run_id": f"manual__{number}",
+            }
+            for number in range(before + 1, last + 1)
         ]
-        following = first + len(items)
-        return {**self.data["page"], "items": items, "next_cursor": str(following) if following <= 100_000 else None}
+        return {**self.data["page"], "items": items, "next_cursor": str(last) if last < 100_000 else None}
 
 
 def settle(page: Page) -> None:

@@ -17,6 +17,13 @@ from airflow_enterprise_orch.executive_view.saying import minutes, sentence
 from tests.executive_view.served import Served
 
 
+def test_whoever_has_it_already_hears_of_which_moment_it_is(view: Served) -> None:
+    first = view.get("clerk", "overview")
+    assert first.headers["x-as-of"] == first.json["fed_at"]
+    again = view.get("clerk", "overview", headers={"If-None-Match": first.headers["etag"]})
+    assert again.headers["x-as-of"] >= first.headers["x-as-of"]
+
+
 def test_it_says_in_one_sentence_how_it_is(view: Served) -> None:
     told = view.get("clerk", "overview").json
     # The seed is as old as the session that asks.

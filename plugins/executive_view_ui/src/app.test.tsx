@@ -1,9 +1,10 @@
 /** The pages as a user meets them: through the address, with the API behind. */
 
-import { screen, waitFor, within } from "@testing-library/react";
+import { act, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
+import type { InstanceRow } from "./api/schema";
 import * as samples from "./testing/samples";
 import { API, http, HttpResponse, refuse, server } from "./testing/server";
 import { show } from "./testing/show";
@@ -49,6 +50,12 @@ test("when the API goes away the last data stays, and says that it is old", asyn
   vi.useRealTimers();
 });
 
+test("data that did not change says of which moment it is still true", async () => {
+  server.use(http.get(`${API}/overview`, () => HttpResponse.json(samples.overview(), { headers: { "X-As-Of": "2026-03-10T14:09:31Z" } })));
+  show("/plugin/streams");
+  expect(await screen.findByText("as of 14:09:31")).toBeTruthy();
+});
+
 test("data that is older than it should be says so", async () => {
   server.use(http.get(`${API}/overview`, () => HttpResponse.json(samples.overview({ stale: true }))));
   show("/plugin/streams");
@@ -74,8 +81,21 @@ test("the list asks for exactly what the address says, and its CSV is of the sam
   );
   show("/plugin/streams/instances?stream=a&stream=b&live=true&order=newest");
   expect(await screen.findByText("ORD-000001")).toBeTruthy();
-  expect(asked[0]).toBe("?stream=a&stream=b&live=true&order=newest&cursor=&limit=200");
+  expect(asked[0]).toBe("?stream=a&stream=b&live=true&order=newest&limit=100");
   expect(screen.getByRole("link", { name: "CSV" }).getAttribute("href")).toMatch(/instances\.csv\?live=true&stream=a&stream=b$/u);
+});
+
+test("parked steps are found by a filter, a view, and the note of the overview", async () => {
+  const user = userEvent.setup();
+  const { unmount } = show("/plugin/streams");
+  expect((await screen.findByRole("link", { name: "2 parked" })).getAttribute("href")).toBe("/plugin/streams/instances?live=true&parked=true");
+  unmount();
+  show("/plugin/streams/instances");
+  expect((await screen.findByRole("link", { name: "Parked" })).getAttribute("href")).toBe("/plugin/streams/instances?live=true&parked=true");
+  await user.click(screen.getByRole("button", { name: "Parked" }));
+  await waitFor(() => expect(screen.getByTestId("address").textContent).toBe("/plugin/streams/instances?parked=true"));
+  await user.click(screen.getByRole("button", { name: "Parked", pressed: true }));
+  await waitFor(() => expect(screen.getByTestId("address").textContent).toBe("/plugin/streams/instances"));
 });
 
 test("an empty list names the filter that hides", async () => {
@@ -143,17 +163,59 @@ test("a step opens with its remote job and the end of its log, and its address c
   expect(screen.queryByRole("complementary", { name: "Post the invoice" })).toBeNull();
 });
 
+test("a branch tells beside the graph which rule fired and by which values, and so do the steps that it is about", async () => {
+  const user = userEvent.setup();
+  show("/plugin/streams/instance/order_to_certificate/manual__42?step=route");
+  const branch = await screen.findByRole("complementary", { name: "How is it provided?" });
+  const [fired, not] = within(branch).getAllByRole("listitem");
+  expect(fired!.textContent).toContain("fired, leads to Release a large order");
+  expect(not!.textContent).toContain("did not fire, would lead to Provision with the partner");
+  expect(within(branch).getByText("18250.5")).toBeTruthy();
+  await user.click(screen.getByRole("button", { name: /Provision with the partner/u }));
+  const passed = screen.getByRole("complementary", { name: "Provision with the partner" });
+  expect(within(passed).getByRole("heading", { name: "Not taken by “How is it provided?”" })).toBeTruthy();
+});
+
+test("each way out of a branch says in the graph what it was decided by", async () => {
+  show("/plugin/streams/instance/order_to_certificate/manual__42");
+  expect((await screen.findByText("amount 18250.5, credit class B")).parentElement!.title).toBe("amount > 10000.0 · fired · amount 18250.5, credit class B");
+  expect(screen.getByText("region north").parentElement!.title).toContain("did not fire");
+});
+
 test("a decision is told with its values and the rule that fired", async () => {
   show("/plugin/streams/instance/order_to_certificate/manual__42?tab=decisions");
   expect(await screen.findByText(/a person releases the order/u)).toBeTruthy();
   expect(screen.getByText("18250.5")).toBeTruthy();
 });
 
+const onlyRow = (changes: Partial<InstanceRow>) =>
+  http.get(`${API}/instances`, () => HttpResponse.json({ as_of: samples.NOW, total: 1, items: [samples.row(1, changes)], next_cursor: null }));
+
 test("without enough history nothing is foretold", async () => {
-  const row = samples.row(1, { forecast: { p50: null, p90: null, instances: 3, enough: false } });
-  server.use(http.get(`${API}/instances`, () => HttpResponse.json({ as_of: samples.NOW, total: 1, items: [row], next_cursor: null })));
+  server.use(onlyRow({ forecast: { p50: null, p90: null, instances: 3, enough: false } }));
   show("/plugin/streams/instances");
   expect(await screen.findByText("not enough history")).toBeTruthy();
+  expect(screen.getByText("only 3 instances")).toBeTruthy();
+});
+
+test("a forecast says from how many instances it is told, in the list and at the head of an instance", async () => {
+  server.use(onlyRow({}));
+  const { unmount } = show("/plugin/streams/instances");
+  expect(await screen.findByText("from 187 instances")).toBeTruthy();
+  unmount();
+  show("/plugin/streams/instance/order_to_certificate/manual__42");
+  expect(await screen.findByText("from 187 instances")).toBeTruthy();
+});
+
+test("where nobody knows how long a wait is, a forecast is a not before", async () => {
+  server.use(onlyRow({ waits_for: "hold" }));
+  const { unmount } = show("/plugin/streams/instances");
+  expect((await screen.findByText("from 187 instances")).closest("[role=gridcell]")!.textContent).toContain("not before");
+  unmount();
+  const parked = { ...samples.instance().instance, parked: true };
+  server.use(http.get(`${API}/dags/:dag/dagRuns/:run`, () => HttpResponse.json(samples.instance({ instance: parked }))));
+  show("/plugin/streams/instance/order_to_certificate/manual__42");
+  expect(await screen.findByText("the answer that it waits for counts as if it came at once")).toBeTruthy();
 });
 
 test("a word from a newer server is shown, not swallowed", async () => {
@@ -179,6 +241,45 @@ test("the statistics name the bottleneck, the versions their differences, the ca
   expect(await screen.findByText("DAILY became DAILY2")).toBeTruthy();
   await user.keyboard("{ArrowRight}");
   expect(await screen.findByText("tight")).toBeTruthy();
+});
+
+test("the choreography says from how many instances its shares are told", async () => {
+  show("/plugin/streams/stream/order_to_certificate");
+  expect(await screen.findByText(/told from the newest 500 of 9,214 instances that ended, of the last 30 days/u)).toBeTruthy();
+});
+
+test("what somebody asked for of the past of the audit stays while new events come", async () => {
+  vi.useFakeTimers({ shouldAdvanceTime: true });
+  const user = userEvent.setup({ advanceTimers: vi.advanceTimersByTime });
+  const event = (id: number) => ({ ...samples.events().items[0]!, id, reason: `event ${id}` });
+  let newest = 9;
+  server.use(
+    http.get(`${API}/events`, ({ request }) => {
+      const cursor = Number(new URL(request.url).searchParams.get("cursor") ?? newest + 1);
+      const items = [1, 2, 3].map((back) => event(cursor - back)).filter(({ id }) => id > 0);
+      const last = items.at(-1)!.id;
+      return HttpResponse.json({ as_of: samples.NOW, total: newest, items, next_cursor: last > 1 ? String(last) : null });
+    }),
+  );
+  show("/plugin/streams/audit");
+  await screen.findByText("event 9");
+  const told = () => screen.getAllByText(/^event \d+$/u).map((line) => Number(line.textContent.replace("event ", "")));
+  await user.click(screen.getByRole("button", { name: "Show more" }));
+  await screen.findByText("event 4");
+  newest = 11;
+  await act(() => vi.advanceTimersByTimeAsync(10_100));
+  await screen.findByText("event 11");
+  expect(told()).toEqual([11, 10, 9, 8, 7, 6, 5, 4]);
+  await user.click(screen.getByRole("button", { name: "Show more" }));
+  await screen.findByText("event 1");
+  expect(told()).toEqual([11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1]);
+  expect(screen.queryByRole("button", { name: "Show more" })).toBeNull();
+  // More came at once than a page holds: what is missing in between is not passed over.
+  newest = 20;
+  await act(() => vi.advanceTimersByTimeAsync(10_100));
+  await screen.findByText("event 20");
+  await waitFor(() => expect(told()).toEqual([20, 19, 18]));
+  vi.useRealTimers();
 });
 
 test("the audit says who had it otherwise, and why", async () => {

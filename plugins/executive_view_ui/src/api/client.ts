@@ -39,11 +39,22 @@ client.use({
   },
 });
 
-/** The data of an answer; every other end has been thrown already. */
-export async function answer<Data>(call: Promise<{ data?: Data }>): Promise<Data> {
-  const { data } = await call;
+/**
+ * The data of an answer; every other end has been thrown already. Where nothing changed the browser hands out what it kept:
+ * of which moment that is true by now, only the header says.
+ */
+export async function answer<Data>(call: Promise<{ data?: Data; response: Response }>): Promise<Data> {
+  const { data, response } = await call;
   if (data === undefined) {
     throw new ApiProblem(0, "The server's answer was empty.");
+  }
+  const moment = response.headers.get("X-As-Of");
+  if (moment !== null && typeof data === "object" && data !== null) {
+    for (const name of ["as_of", "fed_at"] as const) {
+      if (name in data && (data as Record<string, unknown>)[name] !== null) {
+        (data as Record<string, unknown>)[name] = moment;
+      }
+    }
   }
   return data;
 }

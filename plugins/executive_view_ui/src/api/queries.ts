@@ -10,8 +10,7 @@ export type EventQuery = NonNullable<operations["events"]["parameters"]["query"]
 /** What changes by itself is asked for this often, while somebody looks; the answer is mostly "not modified". */
 export const POLL = 5_000;
 const SELDOM = 60_000;
-/** A list that was scrolled this far is not asked for again by itself: that would ask for every page of it. */
-export const LIVE_PAGES = 2;
+const EVENTS = 100;
 
 export const newQueryClient = (): QueryClient =>
   new QueryClient({
@@ -37,16 +36,6 @@ export const useFacets = () =>
     queryKey: ["facets"],
     queryFn: ({ signal }) => answer(client.GET("/api/v1/facets", { signal })),
     staleTime: SELDOM,
-  });
-
-export const useInstances = (query: InstanceQuery) =>
-  useInfiniteQuery({
-    queryKey: ["instances", query],
-    queryFn: ({ pageParam, signal }) =>
-      answer(client.GET("/api/v1/instances", { params: { query: { ...query, cursor: pageParam, limit: 200 } }, signal })),
-    initialPageParam: "",
-    getNextPageParam: (page) => page.next_cursor ?? undefined,
-    refetchInterval: ({ state }) => ((state.data?.pages.length ?? 0) <= LIVE_PAGES ? POLL : false),
   });
 
 export const useInstance = (dagId: string, runId: string) =>
@@ -135,13 +124,23 @@ export const useRunsAhead = (dagId: string) =>
   });
 
 export const useEvents = (query: EventQuery) =>
-  useInfiniteQuery({
+  useQuery({
     queryKey: ["events", query],
+    queryFn: ({ signal }) => answer(client.GET("/api/v1/events", { params: { query: { ...query, limit: EVENTS } }, signal })),
+    refetchInterval: 2 * POLL,
+  });
+
+/** What came before a page of events: it does not change, so it is asked for once. */
+export const useEarlierEvents = (query: EventQuery, cursor: string | null) =>
+  useInfiniteQuery({
+    queryKey: ["events", query, cursor],
     queryFn: ({ pageParam, signal }) =>
-      answer(client.GET("/api/v1/events", { params: { query: { ...query, cursor: pageParam, limit: 100 } }, signal })),
-    initialPageParam: "",
+      answer(client.GET("/api/v1/events", { params: { query: { ...query, cursor: pageParam, limit: EVENTS } }, signal })),
+    initialPageParam: cursor ?? "",
     getNextPageParam: (page) => page.next_cursor ?? undefined,
-    refetchInterval: ({ state }) => ((state.data?.pages.length ?? 0) <= LIVE_PAGES ? 2 * POLL : false),
+    enabled: cursor !== null,
+    placeholderData: undefined,
+    staleTime: Infinity,
   });
 
 export const useOrphans = () =>

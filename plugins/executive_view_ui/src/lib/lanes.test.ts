@@ -61,6 +61,15 @@ test("no line crosses a step that it does not belong to", () => {
   }
 });
 
+test("what is written on a line has room before the step that it leads to", () => {
+  const plain = layOut(nodes, edges);
+  const labelled = layOut(nodes, edges.map((edge) => ({ ...edge, labelled: edge.to === "load" })));
+  const room = ({ nodes: placed }: typeof plain, from: string, to: string) => placed.get(to)!.x - placed.get(from)!.x - NODE.width;
+  expect(room(labelled, "verify", "load")).toBeGreaterThan(130);
+  expect(room(labelled, "extract", "verify")).toBe(room(plain, "extract", "verify"));
+  expect(labelled.width - plain.width).toBe(room(labelled, "verify", "load") - room(plain, "verify", "load"));
+});
+
 test("a chain within a lane is a straight line", () => {
   const chain = ["a", "b", "c"].map((id) => ({ id, lane: "unix" }));
   const { ways } = layOut(chain, [

@@ -44,10 +44,13 @@ interface Node {
 interface Edge {
   from: string;
   to: string;
+  /** Whether something is written on it: it then needs room before the step that it leads to. */
+  labelled?: boolean;
 }
 
 export const NODE = { width: 166, height: 56 };
 const GUTTER = 54;
+const LABELLED = 142;
 const GAP = 26;
 const PAD = 18;
 
@@ -68,21 +71,21 @@ export function layOut(nodes: readonly Node[], edges: readonly Edge[], order: re
     bands.push({ name, y, height });
     y += height;
   });
+  const lefts = columnLefts(links, columns);
   const placed = new Map<string, Placed>();
   for (const [id, cell] of cells) {
     placed.set(id, {
       ...cell,
       id,
-      x: PAD + cell.column * (NODE.width + GUTTER),
+      x: lefts[cell.column] ?? PAD,
       y: (bands[cell.lane]?.y ?? 0) + PAD + cell.row * (NODE.height + GAP),
     });
   }
-  const last = Math.max(0, ...columns.values());
   return {
     nodes: placed,
     lanes: bands,
     ways: draw(links, placed),
-    width: 2 * PAD + (last + 1) * NODE.width + last * GUTTER,
+    width: (lefts.at(-1) ?? PAD) + NODE.width + PAD,
     height: y,
   };
 }
@@ -110,6 +113,17 @@ function longestWays(nodes: readonly Node[], edges: readonly Edge[]): Map<string
     visit(node.id);
   }
   return columns;
+}
+
+/** Where each column begins: gutters are as wide as what is written in them. */
+function columnLefts(edges: readonly Edge[], columns: Map<string, number>): number[] {
+  const wide = new Set(edges.filter(({ labelled }) => labelled).map(({ to }) => columns.get(to) ?? 0));
+  const lefts = [PAD];
+  const last = Math.max(0, ...columns.values());
+  for (let column = 1; column <= last; column += 1) {
+    lefts.push((lefts[column - 1] ?? PAD) + NODE.width + (wide.has(column) ? LABELLED : GUTTER));
+  }
+  return lefts;
 }
 
 /** The lanes, from the technology that the stream enters first. */

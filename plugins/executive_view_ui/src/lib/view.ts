@@ -95,6 +95,7 @@ export const VIEWS: readonly View[] = [
   { name: "At risk", search: "health=at_risk&live=true" },
   { name: "Failed", search: "health=failed" },
   { name: "Waiting for people", search: "live=true&waiting_people=true" },
+  { name: "Parked", search: "live=true&parked=true" },
   { name: "Everything", search: "order=newest" },
 ];
 

@@ -117,3 +117,6 @@ export function titled(value: unknown, titles: ReadonlyMap<string, string>): str
   const one = (item: unknown) => (typeof item === "string" ? (titles.get(item) ?? item) : item);
   return told(Array.isArray(value) ? value.map(one) : one(value));
 }
+
+/** Whether an instance waits for what nobody can know the end of: its forecast takes that as if it came at once. */
+export const endless = (row: { parked: boolean; waits_for: string }): boolean => row.parked || row.waits_for === "hold";

@@ -1,6 +1,7 @@
+import { useEffect, useRef, useState } from "react";
 import { Link } from "react-router-dom";
 
-import { useEvents, type EventQuery } from "../api/queries";
+import { useEarlierEvents, useEvents, type EventQuery } from "../api/queries";
 import type { Event } from "../api/schema";
 import { count, exactly } from "../lib/format";
 import { paths } from "../lib/paths";
@@ -28,11 +29,49 @@ const KINDS: Record<string, Look> = {
 export const kindLook = (kind: string): Look => KINDS[kind] ?? { tone: "idle", icon: "dot", text: sentence(kind) };
 export const KIND_CHOICES = Object.entries(KINDS).map(([id, { text: title }]) => ({ id, title }));
 
+/**
+ * Events, the newest first: the first page is renewed, and what came before it is added when somebody asks. Where more came
+ * at once than a page holds, what was added goes, because something is missing in between.
+ */
+function useEventList(query: EventQuery) {
+  const question = JSON.stringify(query);
+  const head = useEvents(query);
+  const [opened, setOpened] = useState<{ question: string; cursor: string } | undefined>();
+  const cursor = opened?.question === question ? opened.cursor : null;
+  const earlier = useEarlierEvents(query, cursor);
+  const kept = useRef<readonly Event[]>([]);
+  const items = head.data?.items ?? [];
+  const gap = cursor !== null && !items.some(({ id }) => kept.current.some((event) => event.id === id));
+  kept.current = cursor === null || gap ? items : merged(items, kept.current);
+  useEffect(() => {
+    if (gap) {
+      setOpened(undefined);
+    }
+  }, [gap]);
+  const more = () => {
+    if (cursor !== null) {
+      void earlier.fetchNextPage();
+    } else if (head.data?.next_cursor) {
+      setOpened({ question, cursor: head.data.next_cursor });
+    }
+  };
+  return {
+    asked: head,
+    events: merged(kept.current, earlier.data?.pages.flatMap((page) => page.items) ?? []),
+    total: head.data?.total ?? 0,
+    more: (cursor === null ? head.data?.next_cursor : earlier.hasNextPage || earlier.isFetching) ? more : undefined,
+    loading: earlier.isFetching,
+  };
+}
+
+function merged(first: readonly Event[], then: readonly Event[]): readonly Event[] {
+  const known = new Set(first.map(({ id }) => id));
+  return [...first, ...then.filter(({ id }) => !known.has(id))];
+}
+
 /** The audit trail of what `fixed` says. */
 export function EventList({ fixed, within = false }: { fixed: EventQuery; within?: boolean }) {
-  const asked = useEvents(fixed);
-  const events = asked.data?.pages.flatMap((page) => page.items) ?? [];
-  const total = asked.data?.pages[0]?.total ?? 0;
+  const { asked, events, total, more, loading } = useEventList(fixed);
   return (
     <Shown asked={asked} skeleton={<Skeleton rows={8} />}>
       {() =>
@@ -62,9 +101,9 @@ export function EventList({ fixed, within = false }: { fixed: EventQuery; within
             </Scroll>
             <p className="eo-pad eo-quiet">
               {count(events.length)} of {count(total)}{" "}
-              {asked.hasNextPage ? (
-                <button className="eo-button" disabled={asked.isFetchingNextPage} onClick={() => void asked.fetchNextPage()} type="button">
-                  {asked.isFetchingNextPage ? "Loading …" : "Show more"}
+              {more ? (
+                <button className="eo-button" disabled={loading} onClick={more} type="button">
+                  {loading ? "Loading …" : "Show more"}
                 </button>
               ) : null}
             </p>

@@ -5,7 +5,8 @@ import type { Cause, DecisionTold, InstanceDetail, RemoteJob, Why } from "../api
 import { delta, exactly, moment } from "../lib/format";
 import { paths } from "../lib/paths";
 import { changed } from "../lib/view";
-import { health, instanceState, level, sentence, titled, told, verdict } from "../lib/words";
+import { endless, health, instanceState, level, sentence, told, verdict } from "../lib/words";
+import { Otherwise, Rules, SeenValues } from "../ui/decided";
 import { Gantt } from "../ui/gantt";
 import { Graph } from "../ui/graph";
 import { Icon, type IconName } from "../ui/icons";
@@ -78,8 +79,11 @@ function Head({ data, embedded, trouble: why }: { data: InstanceDetail; embedded
         </Fact>
         {row.live ? (
           <Fact name="Expected">
-            <Expected due={row.due_at} forecast={row.forecast} />
+            <Expected atLeast={endless(row)} due={row.due_at} forecast={row.forecast} />
             {row.forecast?.enough ? <small>nine of ten by {moment(row.forecast.p90)}</small> : null}
+            {row.forecast?.enough && endless(row) ? (
+              <small>{row.parked ? "the answer that it waits for" : "the end of the hold"} counts as if it came at once</small>
+            ) : null}
           </Fact>
         ) : (
           <Fact name="Ended">
@@ -198,7 +202,7 @@ function Body({ data }: { data: InstanceDetail }) {
       {(tab) => {
         switch (tab) {
           case "timeline":
-            return <Gantt timeline={data.timeline} />;
+            return <Gantt timeline={{ ...data.timeline, now: data.as_of }} />;
           case "decisions":
             return <Decisions decisions={data.decisions} titles={new Map(data.graph.nodes.map(({ id, title }) => [id, title]))} />;
           case "jobs":
@@ -210,7 +214,7 @@ function Body({ data }: { data: InstanceDetail }) {
           default:
             return (
               <div className="eo-split" data-open={node ? "" : undefined}>
-                <Graph choose={choose} chosen={chosen} graph={data.graph} />
+                <Graph choose={choose} chosen={chosen} decisions={data.decisions} graph={data.graph} />
                 {node ? <StepPanel close={() => choose(null)} data={data} node={node} /> : null}
               </div>
             );
@@ -229,49 +233,9 @@ function Decisions({ decisions, titles }: { decisions: readonly DecisionTold[]; 
       {decisions.map((decision) => (
         <Panel key={decision.step.id} note={<>{decision.at ? exactly(decision.at) : null} · by {decision.by}</>} title={decision.step.title}>
           <p className="eo-pad">{decision.sentence}</p>
-          {decision.overridden ? (
-            <p className="eo-note" data-tone="risk">
-              <Icon name="person" /> {decision.overridden.by} had it otherwise: {decision.overridden.reason || "no reason was given"}. The rules would have
-              taken {titled(decision.overridden.instead, titles) || "nothing"}.
-            </p>
-          ) : null}
-          {decision.problem ? (
-            <p className="eo-note" data-tone="failed">
-              <Icon name="alert" /> {decision.problem}
-            </p>
-          ) : null}
-          <Scroll name={`Rules of ${decision.step.title}`}>
-          <table className="eo-table">
-            <thead>
-              <tr>
-                <th>Rule</th>
-                <th>Leads to</th>
-                <th>Fired</th>
-              </tr>
-            </thead>
-            <tbody>
-              {decision.ways.map((way) => (
-                <tr data-off={way.fired ? undefined : ""} key={way.id}>
-                  <td>
-                    <code>{way.title}</code>
-                  </td>
-                  <td>{titled(way.leads_to, titles)}</td>
-                  <td>{way.fired ? <Badge look={{ tone: "ok", icon: "check", text: "Yes" }} plain /> : <span className="eo-quiet">No</span>}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-          </Scroll>
-          {decision.values.length > 0 ? (
-            <dl className="eo-values">
-              {decision.values.map(({ name, value }) => (
-                <div key={name}>
-                  <dt>{name}</dt>
-                  <dd>{told(value)}</dd>
-                </div>
-              ))}
-            </dl>
-          ) : null}
+          <Otherwise decision={decision} titles={titles} />
+          <Rules decision={decision} titles={titles} />
+          <SeenValues decision={decision} />
         </Panel>
       ))}
     </div>

@@ -134,6 +134,7 @@ export function Tiles({ data, query }: { data: OverviewData; query: object }) {
       />
       <Tile
         note={counts.parked > 0 ? `${count(counts.parked)} parked` : "none parked"}
+        noteTo={counts.parked > 0 ? paths.instances({ ...query, live: true, parked: true }) : undefined}
         title="Waiting for people"
         to={paths.instances({ ...query, live: true, waiting_people: true })}
         tone="wait"
@@ -149,21 +150,23 @@ interface TileProps {
   note: ReactNode;
   tone: Tone;
   to?: string;
+  /** Where the note leads, when that is elsewhere. */
+  noteTo?: string | undefined;
   children?: ReactNode;
 }
 
-function Tile({ title, value, note, tone, to, children }: TileProps) {
-  const inside = (
+function Tile({ title, value, note, tone, to, noteTo, children }: TileProps) {
+  const said = (
     <>
       <span className="eo-tile-title">{title}</span>
       <span className="eo-tile-value">{value}</span>
-      <span className="eo-tile-note">{note}</span>
-      {children}
     </>
   );
   return (
     <li className="eo-tile" data-tone={value === "0" ? "idle" : tone}>
-      {to ? <Link to={to}>{inside}</Link> : <div>{inside}</div>}
+      {to ? <Link to={to}>{said}</Link> : <div>{said}</div>}
+      <span className="eo-tile-note">{noteTo ? <Link to={noteTo}>{note}</Link> : note}</span>
+      {children}
     </li>
   );
 }

@@ -3,8 +3,10 @@ import { Link } from "react-router-dom";
 
 import { useStepLog } from "../api/queries";
 import type { InstanceDetail, Node } from "../api/schema";
+import { decidedAbout } from "../lib/decided";
 import { paths } from "../lib/paths";
 import { sentence, stepState } from "../lib/words";
+import { DecidedBeside } from "../ui/decided";
 import { undoing } from "../ui/graph";
 import { Icon } from "../ui/icons";
 import { At, Badge, Fact, StackTag, Took } from "../ui/parts";
@@ -16,6 +18,8 @@ export function StepPanel({ data, node, close }: { data: InstanceDetail; node: N
   const run = node.run;
   const { dag_id: dagId, run_id: runId } = data.instance;
   const task = `dags/${encodeURIComponent(dagId)}/runs/${encodeURIComponent(runId)}/tasks/${encodeURIComponent(node.id)}`;
+  const decisions = [...data.decisions.filter(({ step }) => step.id === node.id), ...decidedAbout(data.decisions, node.id)];
+  const titles = new Map(data.graph.nodes.map(({ id, title }) => [id, title]));
   const room = useRef<HTMLElement>(null);
   useEffect(() => {
     const onKeyDown = (event: KeyboardEvent) => {
@@ -106,6 +110,9 @@ export function StepPanel({ data, node, close }: { data: InstanceDetail; node: N
       ) : (
         <p className="eo-quiet">Its turn has not come.</p>
       )}
+      {decisions.map((decision) => (
+        <DecidedBeside decision={decision} key={decision.step.id} step={node.id} titles={titles} />
+      ))}
       {node.sub_stream && !node.sub_stream.dag_id ? <p>Runs another stream that you may not see.</p> : null}
       {node.sub_stream?.dag_id && node.sub_stream.run_id && node.sub_stream.title ? (
         <p>

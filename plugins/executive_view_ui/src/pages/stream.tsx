@@ -107,6 +107,7 @@ function Choreography({ data }: { data: StreamDetail }) {
         <Graph choose={choose} chosen={chosen} graph={data.graph} heat />
         {node ? <StepFacts close={() => choose(null)} dagId={data.stream.dag_id} node={node} /> : null}
       </div>
+      <ToldFrom dagId={data.stream.dag_id} />
       {data.params.length > 0 ? (
         <Panel note={data.business_key ? <>business key <code>{data.business_key}</code></> : null} title="Started with">
           <Scroll name="What it is started with">
@@ -139,6 +140,26 @@ function Choreography({ data }: { data: StreamDetail }) {
     </>
   );
 }
+
+/** From which instances the heat of the steps and the shares of the ways are told. */
+function ToldFrom({ dagId }: { dagId: string }) {
+  const { data } = useStatistics(dagId, 30);
+  if (!data) {
+    return null;
+  }
+  return (
+    <p className="eo-quiet">
+      {data.instances === 0
+        ? "No instance has ended in the last 30 days: there is nothing to tell shares of the time or of the ways from."
+        : `Shares of the time and of the ways are told from ${toldFrom(data)}, of the last 30 days.`}
+    </p>
+  );
+}
+
+const toldFrom = ({ instances, looked_at: looked }: StreamStatistics): string =>
+  looked < instances
+    ? `the newest ${count(looked)} of ${count(instances)} instances that ended`
+    : `${count(instances)} ${instances === 1 ? "instance" : "instances"} that ended`;
 
 function StepFacts({ node, dagId, close }: { node: Node; dagId: string; close: () => void }) {
   return (
@@ -194,7 +215,7 @@ function Numbers({ data }: { data: StreamStatistics }) {
       <ul className="eo-tiles">
         {(
           [
-            ["Ended", count(data.instances), data.looked_at < data.instances ? `steps of the newest ${count(data.looked_at)}` : "all looked at"],
+            ["Ended", count(data.instances), data.looked_at < data.instances ? `below, the newest ${count(data.looked_at)}` : "all looked at"],
             ["On time", percent(data.on_time_share), ""],
             ["Half take", duration(data.p50_seconds), "or less"],
             ["Nine of ten take", duration(data.p90_seconds), "or less"],
@@ -207,12 +228,12 @@ function Numbers({ data }: { data: StreamStatistics }) {
               <span className="eo-tile-value" data-long={value.length > 10 ? "" : undefined}>
                 {value}
               </span>
-              <span className="eo-tile-note">{note}</span>
             </div>
+            <span className="eo-tile-note">{note}</span>
           </li>
         ))}
       </ul>
-      <Panel note="half of the instances, and nine of ten" title="How long each step takes">
+      <Panel note={`half of the instances, and nine of ten; ${toldFrom(data)}`} title="How long each step takes">
         <Scroll name="Steps">
         <table className="eo-table eo-steps">
           <thead>
@@ -278,7 +299,7 @@ function Numbers({ data }: { data: StreamStatistics }) {
         </Panel>
       ))}
       {data.paths.length > 0 ? (
-        <Panel note="the most frequent first" title="Ways through the stream">
+        <Panel note={`the most frequent first; ${toldFrom(data)}`} title="Ways through the stream">
           <ul className="eo-bars">
             {data.paths.map((path) => (
               <li key={path.steps.join()}>

@@ -8,8 +8,13 @@ import { server } from "./server";
 for (const side of ["offsetHeight", "offsetWidth", "clientHeight", "clientWidth"]) {
   Object.defineProperty(HTMLElement.prototype, side, { configurable: true, get: () => 800 });
 }
+Object.defineProperty(HTMLElement.prototype, "scrollHeight", { configurable: true, get: () => 10_000_000 });
+HTMLElement.prototype.scrollTo = function scrollTo(this: HTMLElement, options?: ScrollToOptions | number) {
+  this.scrollTop = typeof options === "object" ? (options.top ?? 0) : 0;
+  queueMicrotask(() => this.dispatchEvent(new Event("scroll")));
+};
 // A busy machine takes its time; what does not come at all is told as well.
-configure({ asyncUtilTimeout: 4000, getElementError: (message) => new Error(message ?? "not found") });
+configure({ asyncUtilTimeout: 15_000, getElementError: (message) => new Error(message ?? "not found") });
 
 beforeAll(() => {
   document.documentElement.lang = "en-GB";

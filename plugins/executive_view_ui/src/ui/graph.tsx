@@ -1,29 +1,35 @@
 import { useEffect, useMemo, useRef, useState, type ReactNode } from "react";
 
-import type { Edge, Graph as GraphData, Node } from "../api/schema";
+import type { DecisionTold, Edge, Graph as GraphData, Node } from "../api/schema";
+import { valuesInShort, wayKey, waysTold, type WayTold } from "../lib/decided";
 import { between, duration, percent } from "../lib/format";
 import { layOut, NODE, type Placed } from "../lib/lanes";
 import { stepState, type Look } from "../lib/words";
 import { Icon } from "./icons";
 
+const NONE: readonly DecisionTold[] = [];
+
 interface Props {
   graph: GraphData;
   chosen: string | null;
   choose: (id: string | null) => void;
+  /** What was decided, for the ways out of branches. */
+  decisions?: readonly DecisionTold[];
   /** On the page of a stream: how much of the time a step takes, instead of how it went. */
   heat?: boolean;
 }
 
 /** A stream as swimlanes. Steps are buttons, so that the keyboard and a screen reader walk it as the eye does. */
-export function Graph({ graph, chosen, choose, heat = false }: Props) {
+export function Graph({ graph, chosen, choose, decisions = NONE, heat = false }: Props) {
+  const decided = useMemo(() => waysTold(decisions), [decisions]);
   const layout = useMemo(
     () =>
       layOut(
         graph.nodes.map(({ id, stack }) => ({ id, lane: stack.id })),
-        graph.edges.map(({ source, target }) => ({ from: source, to: target })),
+        graph.edges.map((edge) => ({ from: edge.source, to: edge.target, labelled: labelOf(edge, decided.get(wayKey(edge.source, edge.target))) !== "" })),
         graph.lanes.map(({ id }) => id),
       ),
-    [graph],
+    [decided, graph],
   );
   const room = useRef<HTMLDivElement>(null);
   const [zoom, setZoom] = useState(1);
@@ -34,7 +40,7 @@ export function Graph({ graph, chosen, choose, heat = false }: Props) {
   useEffect(fit, [layout.width]);
 
   const titles = new Map(graph.lanes.map(({ id, title }) => [id, title]));
-  const edges = new Map(graph.edges.map((edge) => [`${edge.source}\0${edge.target}`, edge]));
+  const edges = new Map(graph.edges.map((edge) => [wayKey(edge.source, edge.target), edge]));
   const ordered = [...graph.nodes].sort((a, b) => {
     const [left, right] = [layout.nodes.get(a.id), layout.nodes.get(b.id)];
     return (left?.column ?? 0) - (right?.column ?? 0) || (left?.y ?? 0) - (right?.y ?? 0);
@@ -78,26 +84,14 @@ export function Graph({ graph, chosen, choose, heat = false }: Props) {
                 ))}
               </defs>
               {layout.ways.map((way) => {
-                const edge = edges.get(`${way.from}\0${way.to}`);
+                const edge = edges.get(wayKey(way.from, way.to));
                 const kind = kindOf(edge);
-                return <path className={`eo-way eo-way-${kind}`} d={way.path} key={`${way.from}\0${way.to}`} markerEnd={`url(#eo-arrow-${kind})`} />;
+                return <path className={`eo-way eo-way-${kind}`} d={way.path} key={wayKey(way.from, way.to)} markerEnd={`url(#eo-arrow-${kind})`} />;
               })}
             </svg>
-            {layout.ways.map((way) => {
-              const edge = edges.get(`${way.from}\0${way.to}`);
-              const text = edge?.share === null || edge?.share === undefined ? edge?.label : `${percent(edge.share, 0)}`;
-              return text ? (
-                <span
-                  className="eo-way-label"
-                  data-kind={kindOf(edge)}
-                  key={`${way.from}\0${way.to}`}
-                  style={{ left: way.label.x, top: way.label.y }}
-                  title={edge?.label ?? undefined}
-                >
-                  {text}
-                </span>
-              ) : null;
-            })}
+            {layout.ways.map((way) => (
+              <WayLabel edge={edges.get(wayKey(way.from, way.to))} key={wayKey(way.from, way.to)} place={way.label} told={decided.get(wayKey(way.from, way.to))} />
+            ))}
             {ordered.map((node) => {
               const place = layout.nodes.get(node.id);
               return place ? (
@@ -120,6 +114,30 @@ export function Graph({ graph, chosen, choose, heat = false }: Props) {
 
 const kindOf = (edge: Edge | undefined): "open" | "taken" | "not" =>
   edge?.taken === true ? "taken" : edge?.taken === false ? "not" : "open";
+
+const labelOf = (edge: Edge | undefined, told: WayTold | undefined): string =>
+  edge?.share === null || edge?.share === undefined ? (edge?.label ?? told?.rule ?? "") : percent(edge.share, 0);
+
+/** What stands on a line: how often it was taken, or the rule that leads there and the values that it was decided by. */
+function WayLabel({ edge, told, place }: { edge: Edge | undefined; told: WayTold | undefined; place: { x: number; y: number } }) {
+  const rule = labelOf(edge, told);
+  if (rule === "") {
+    return null;
+  }
+  const values = told ? valuesInShort(told.values) : "";
+  const fired = told ? (told.fired ? "fired" : "did not fire") : "";
+  return (
+    <span
+      className="eo-way-label"
+      data-kind={kindOf(edge)}
+      style={{ left: place.x, top: place.y }}
+      title={[edge?.label ?? told?.rule, fired, values].filter(Boolean).join(" · ")}
+    >
+      {rule}
+      {values ? <small>{values}</small> : null}
+    </span>
+  );
+}
 
 interface StepProps {
   node: Node;

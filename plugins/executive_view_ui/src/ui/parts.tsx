@@ -2,7 +2,7 @@ import { useEffect, useId, useRef, useState, type ReactNode } from "react";
 import { Link, useSearchParams } from "react-router-dom";
 
 import type { Acknowledged, Forecast, Stack } from "../api/schema";
-import { between, clock, delta, duration, exactly, moment, type Moment } from "../lib/format";
+import { between, clock, count, delta, duration, exactly, moment, type Moment } from "../lib/format";
 import { changed } from "../lib/view";
 import type { Look } from "../lib/words";
 import { Icon, type IconName } from "./icons";
@@ -33,28 +33,37 @@ export function At({ value }: { value: Moment }) {
   );
 }
 
-/** The expected end against the due time, and what it is told from. */
-export function Expected({ forecast, due }: { forecast: Forecast | null | undefined; due: Moment }) {
+/**
+ * The expected end against the due time, and from how many instances it is told.
+ *
+ * `atLeast`: it waits for something of which nobody can know how long it takes, which counts as if it came at once.
+ */
+export function Expected({ forecast, due, atLeast = false }: { forecast: Forecast | null | undefined; due: Moment; atLeast?: boolean }) {
   if (!forecast) {
     return <span className="eo-quiet">–</span>;
   }
-  const from = `from ${forecast.instances} ended ${forecast.instances === 1 ? "instance" : "instances"}`;
+  const from = `from ${count(forecast.instances)} ${forecast.instances === 1 ? "instance" : "instances"}`;
   if (!forecast.enough || !forecast.p50) {
     return (
-      <span className="eo-quiet" title={`The forecast needs more history: so far ${from.replace("from ", "")}.`}>
-        not enough history
+      <span className="eo-expected eo-quiet">
+        <span>not enough history</span>
+        <small>{forecast.instances === 0 ? "none has ended" : `only ${from.replace("from ", "")}`}</small>
       </span>
     );
   }
   const off = due ? between(due, forecast.p50) : null;
   return (
-    <span title={`Half end by ${exactly(forecast.p50)}, nine of ten by ${exactly(forecast.p90)}; told ${from}.`}>
-      {moment(forecast.p50)}
-      {off === null ? null : (
-        <span className="eo-delta" data-tone={off > 0 ? "late" : "ok"}>
-          {delta(off)}
-        </span>
-      )}
+    <span className="eo-expected" title={`Half end by ${exactly(forecast.p50)}, nine of ten by ${exactly(forecast.p90)}; told ${from} that ended.`}>
+      <span>
+        {atLeast ? <span className="eo-quiet">not before </span> : null}
+        {moment(forecast.p50)}
+        {off === null ? null : (
+          <span className="eo-delta" data-tone={off > 0 ? "late" : "ok"}>
+            {delta(off)}
+          </span>
+        )}
+      </span>
+      <small>{from}</small>
     </span>
   );
 }
@@ -71,12 +80,13 @@ export function Seen({ acknowledged }: { acknowledged: Acknowledged | null | und
 }
 
 /** How old the page is; old data stays in sight and says so. */
-export function AsOf({ at, trouble, paused }: { at: Moment; trouble?: string | undefined; paused?: boolean }) {
+export function AsOf({ at, trouble }: { at: Moment; trouble?: string | undefined }) {
   return (
-    <span className="eo-asof" data-tone={trouble ? "risk" : paused ? "idle" : "ok"} role="status">
+    <span className="eo-asof" data-tone={trouble ? "risk" : "ok"}>
       <span aria-hidden className="eo-pulse" />
       <span title={exactly(at)}>as of {clock(at)}</span>
-      {trouble ? <span>· {trouble}</span> : paused ? <span>· not renewed while you scroll</span> : null}
+      {/* Only what is wrong is announced, not each renewal. */}
+      <span role="status">{trouble ? `· ${trouble}` : null}</span>
     </span>
   );
 }
@@ -291,5 +301,24 @@ export function Scroll({ name, framed, children }: { name: string; framed?: bool
     <div aria-label={name} className={framed ? "eo-panel eo-scroll" : "eo-scroll"} role="region" tabIndex={0}>
       {children}
     </div>
+  );
+}
+
+/** A filter that is on or off, kept in the address under `name`. */
+export function Flag({ name, title, why }: { name: string; title: string; why: string }) {
+  const [params, setParams] = useSearchParams();
+  const on = params.get(name) === "true";
+  return (
+    <button
+      aria-pressed={on}
+      className="eo-button"
+      data-on={on}
+      onClick={() => setParams((now) => changed(now, { [name]: on ? null : true }), { replace: true })}
+      title={why}
+      type="button"
+    >
+      {title}
+      {on ? <Icon name="check" size={12} /> : null}
+    </button>
   );
 }
