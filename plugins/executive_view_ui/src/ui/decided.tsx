@@ -25,7 +25,11 @@ export function Otherwise({ decision, titles }: { decision: DecisionTold; titles
   );
 }
 
+/** The values that it looked at. */
 export function SeenValues({ decision }: { decision: DecisionTold }) {
+  if (decision.hidden) {
+    return <p className="eo-quiet eo-pad">Its values are not told: you may not see what steps leave in Airflow.</p>;
+  }
   return decision.values.length > 0 ? (
     <dl className="eo-values">
       {decision.values.map(({ name, value }) => (
