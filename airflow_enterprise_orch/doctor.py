@@ -7,21 +7,19 @@ It reads Airflow's configuration and connections as the processes of Airflow wou
 from __future__ import annotations
 
 import argparse
-import asyncio
 import importlib.metadata
 import json
-import os
 import platform
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_enterprise_orch.connection_trial import tried
 from airflow_enterprise_orch.delegation.system import ENTRY_POINT_GROUP, registrations
 from airflow_enterprise_orch.errors import OrchestrationError, TemplateError
 from airflow_enterprise_orch.undoing import UNDO
@@ -169,16 +167,18 @@ def check_open_files(capacity: int, limit: int | None) -> Iterator[Finding]:
 
 
 def check_heartbeat(interval: int) -> Iterator[Finding]:
-    """Check that a worker notices the end of its task before the task may resume.
+    """Check that no step waits longer than it has to.
 
     Airflow's task supervisor sleeps up to ``interval`` seconds before it sees that its process has ended
-    (``_monitor_subprocess`` in airflow/sdk/execution_time/supervisor.py). A task that resumes before that is taken for
-    dead and tried anew; it attaches to its job again, so this costs time and alarms people, no more.
+    (``_monitor_subprocess`` in airflow/sdk/execution_time/supervisor.py), and a task that resumes before that is taken
+    for dead. So no wait ends sooner (:func:`~.delegation.trigger.min_wait`).
     """
-    from airflow_enterprise_orch.delegation.trigger import MIN_WAIT
+    from airflow_enterprise_orch.delegation.trigger import MIN_WAIT, shortest_wait
 
-    if interval >= MIN_WAIT.total_seconds():
-        what = f"workers may notice the end of a task {interval} s late, so some steps take a needless second try"
+    shortest = shortest_wait(interval)
+    if shortest > MIN_WAIT:
+        what = f"workers may notice the end of a task {interval} s late, so each step takes at least "
+        what += f"{shortest.total_seconds():g} s"
         yield Finding(Level.WARN, what, "set [workers] min_heartbeat_interval to 2")
     else:
         yield Finding(Level.OK, f"workers notice the end of a task within {interval} s")
@@ -343,46 +343,15 @@ def try_connection(name: str, found: Connection, users: Sequence[SystemRegistrat
     users = users or [each for each in registrations() if each.connection_type == found.conn_type]
     users = users or [each for each in registrations() if found.conn_type in each.connection_types]
     testers: list[SystemRegistration | None] = [user for user in users if user.tester]
-    with _readable(name, found):
-        for tester in testers or [None]:
-            if tester is None:
-                works, answer = found.test_connection()  # type: ignore[no-untyped-call]  # as Airflow has it
-            else:
-                works, answer = _tested(tester, name)
-            reason = " ".join(str(answer).split())
-            what = f"connection {name!r} ({found.conn_type})" + (f" for {tester.name}" if tester else "")
-            if not works:
-                # Not tried for another system too: what is refused twice may lock the user.
-                yield Finding(Level.FAIL, f"{what} does not work: {reason}", "correct it")
-                return
-            yield Finding(Level.OK, f"{what} works: {reason}")
-
-
-def _tested(system: SystemRegistration, name: str) -> tuple[bool, str]:
-    """Return what a system's own check says of a connection."""
-    try:
-        return asyncio.run(system.test(name))
-    except ModuleNotFoundError as error:
-        return False, f"{error.name} is missing: pip install 'airflow-enterprise-orch[{system.name}]'"
-
-
-@contextmanager
-def _readable(name: str, found: Connection) -> Iterator[None]:
-    """Let hooks read the connection, as Airflow's own *Test* does it.
-
-    Outside of Airflow's servers and tasks the task SDK looks for connections in the environment and in secrets
-    backends, not in Airflow's database.
-    """
-    variable = f"AIRFLOW_CONN_{name.upper()}"
-    before = os.environ.get(variable)
-    os.environ[variable] = found.as_json()
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
+    for tester in testers or [None]:
+        works, answer = tried(name, found, tester)
+        reason = " ".join(answer.split())
+        what = f"connection {name!r} ({found.conn_type})" + (f" for {tester.name}" if tester else "")
+        if not works:
+            # Not tried for another system too: what is refused twice may lock the user.
+            yield Finding(Level.FAIL, f"{what} does not work: {reason}", "correct it")
+            return
+        yield Finding(Level.OK, f"{what} works: {reason}")
 
 
 def examine(connections: Iterable[str], folders: Sequence[Path], *, log_in: bool) -> Iterator[Finding]:

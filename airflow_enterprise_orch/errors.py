@@ -12,6 +12,7 @@
     |   `-- ConnectionBlocked     an earlier refused login blocks this connection
     |-- RemoteError               the system, or the way to it
     |   |-- SystemUnreachable     nothing was handed over: trying again is safe
+    |   |   |-- ConnectionChanged ... because the connection says something else by now; a new session may work
     |   |   `-- SystemBusy        ... and the system said so itself (429, 503): wait ``retry_after``
     |   |-- AnswerLost            the request may have taken effect: look before doing anything
     |   `-- RequestRejected       the system said no: asking again is of no use
@@ -89,6 +90,10 @@ class RemoteError(OrchestrationError):
 
 class SystemUnreachable(RemoteError):
     """Nothing was handed over; trying again is safe."""
+
+
+class ConnectionChanged(SystemUnreachable):
+    """The login was refused, but the connection was changed since; a new session uses what it says now."""
 
 
 class SystemBusy(SystemUnreachable):

@@ -64,7 +64,7 @@ def test_few_open_files_are_a_warning():
 
 def test_slow_heartbeat_is_a_warning():
     assert bad(settings(workers__min_heartbeat_interval="60")) == [
-        "warn workers may notice the end of a task 60 s late, so some steps take a needless second try; "
+        "warn workers may notice the end of a task 60 s late, so each step takes at least 63 s; "
         "set [workers] min_heartbeat_interval to 2"
     ]
 

@@ -15,6 +15,25 @@ from airflow_enterprise_orch.errors import (
 )
 
 
+class RefusedLogin(str):
+    """What is said of a refused login, with the refusal itself: it blocks the connection like that of a step.
+
+    :ivar refused: the refusal.
+    """
+
+    __slots__ = ("refused",)
+    refused: LoginRefused
+
+
+def in_words(error: OrchestrationError, text: str = "") -> str:
+    """Return what is said of an error."""
+    if not isinstance(error, LoginRefused):
+        return text or str(error)
+    told = RefusedLogin(text or str(error))
+    told.refused = error
+    return told
+
+
 def tested(check: Coroutine[Any, Any, str], good: str, *, untrusted: str = "Certificate") -> tuple[bool, str]:
     """Run a check; return whether the connection works, and what is wrong in words.
 
@@ -27,7 +46,7 @@ def tested(check: Coroutine[Any, Any, str], good: str, *, untrusted: str = "Cert
     except ConnectionUntrusted as error:
         return False, f"{untrusted}: {error}"
     except LoginRefused as error:
-        return False, f"Login refused: {error}"
+        return False, in_words(error, f"Login refused: {error}")
     except ConnectionInvalid as error:
         return False, f"Connection: {error}"
     except RemoteError as error:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from airflow.sdk.bases.hook import BaseHook
@@ -16,15 +18,40 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.connection import Connection
 
 
+_handed_on: ContextVar[tuple[str, Any] | None] = ContextVar("_handed_on", default=None)
+
+
+@contextmanager
+def handed_on(connection_id: str, connection: object) -> Iterator[None]:
+    """Let openers use a connection that was just read: to read it costs a request to Airflow's API server."""
+    before = _handed_on.set((connection_id, connection))
+    try:
+        yield
+    finally:
+        _handed_on.reset(before)
+
+
+async def read_connection(connection_id: str) -> Connection | None:
+    """Return the connection, None when Airflow has none of that id."""
+    known = _handed_on.get()
+    if known is not None and known[0] == connection_id:
+        connection: Connection = known[1]
+        return connection
+    try:
+        return await BaseHook.aget_connection(connection_id)
+    except AirflowNotFoundException:
+        return None
+
+
 async def known_connection(connection_id: str, kind: str) -> Connection:
     """Return the connection; :raises ConnectionInvalid: when Airflow has none of that id.
 
     :param kind: its type, for the message.
     """
-    try:
-        return await BaseHook.aget_connection(connection_id)
-    except AirflowNotFoundException as error:
-        _missing(connection_id, kind, error)
+    connection = await read_connection(connection_id)
+    if connection is None:
+        raise _missing(connection_id, kind)
+    return connection
 
 
 def hook_connection(hook: BaseHook, connection_id: str) -> Connection:
@@ -32,13 +59,11 @@ def hook_connection(hook: BaseHook, connection_id: str) -> Connection:
     try:
         return hook.get_connection(connection_id)
     except AirflowNotFoundException as error:
-        _missing(connection_id, str(getattr(hook, "conn_type", "")), error)
+        raise _missing(connection_id, str(getattr(hook, "conn_type", ""))) from error
 
 
-def _missing(connection_id: str, kind: str, error: Exception) -> NoReturn:
-    raise ConnectionInvalid(
-        connection_id, "Airflow has no such connection", f"create it with the type {kind}"
-    ) from error
+def _missing(connection_id: str, kind: str) -> ConnectionInvalid:
+    return ConnectionInvalid(connection_id, "Airflow has no such connection", f"create it with the type {kind}")
 
 
 class Fields:

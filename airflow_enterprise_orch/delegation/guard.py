@@ -33,6 +33,17 @@ class ConnectionFields(Protocol):
     extra: str | None
 
 
+def meant(connection: ConnectionFields) -> str:
+    """Return all that a connection says of where and as whom, the same however its extra is written: a secret."""
+    extra: Any = connection.extra or "{}"
+    try:
+        extra = json.loads(extra)
+    except ValueError:
+        extra = connection.extra
+    fields = (connection.host or "", connection.port or 0, connection.login or "", connection.password or "")
+    return json.dumps([*fields, extra], sort_keys=True)
+
+
 def fingerprint(connection: ConnectionFields, salt: str) -> str:
     """Return 16 bits that change when the connection does."""
     told = json.dumps([connection.host, connection.port, connection.login, connection.password, connection.extra])
@@ -56,50 +67,59 @@ def still_blocked(connection_id: str, record: object, connection: ConnectionFiel
     """Return the refusal to raise while ``record`` blocks the connection as it is now."""
     if record is None:
         return None
-    remedy = (
-        f"correct the connection, or delete the Variable {BLOCK_PREFIX + connection_id!r} when the login works again; "
-        f"then clear the step"
-    )
     if not isinstance(record, dict) or not {"reason", "at", "salt", "fingerprint"} <= set(record):
-        return ConnectionBlocked(connection_id, "its block record cannot be read", remedy)
+        return ConnectionBlocked(connection_id, "its block record cannot be read", remedy(connection_id))
     if fingerprint(connection, str(record["salt"])) != record["fingerprint"]:
         return None
     return ConnectionBlocked(
-        connection_id, f"blocked since {record['at']} because the login was refused: {record['reason']}", remedy
+        connection_id,
+        f"blocked since {record['at']} because the login was refused: {record['reason']}",
+        remedy(connection_id),
     )
 
 
-async def refuse_blocked(connection_id: str) -> None:
-    """Raise when a refused login blocks the connection; works in tasks and in triggers.
-
-    :raises ConnectionBlocked: naming the Variable to delete.
-    """
-    from airflow.sdk.bases.hook import BaseHook
-    from asgiref.sync import sync_to_async
-
-    if not connection_id:
-        return  # a system that needs no login
-    try:
-        record = await sync_to_async(read_variable)(BLOCK_PREFIX + connection_id)
-    except ControlBroken:
-        record = "unreadable"
-    if record is None:
-        return
-    refusal = still_blocked(connection_id, record, await BaseHook.aget_connection(connection_id))
-    if refusal is not None:
-        raise refusal
-
-
-async def block(connection_id: str, refused: LoginRefused) -> None:
-    """Block the connection for every step."""
-    from airflow.sdk import Variable
-    from airflow.sdk.bases.hook import BaseHook
-    from asgiref.sync import sync_to_async
-
-    record = block_record(await BaseHook.aget_connection(connection_id), refused)
-    await sync_to_async(Variable.set)(
-        BLOCK_PREFIX + connection_id,
-        record,
-        description=f"The login of connection {connection_id} was refused; delete to try again",
-        serialize_json=True,
+def remedy(connection_id: str) -> str:
+    """Return what lifts a block."""
+    return (
+        f"correct the connection, or delete the Variable {BLOCK_PREFIX + connection_id!r} when the login works again; "
+        f"then clear the step"
     )
+
+
+class Blocks(Protocol):
+    """Where the blocks of connections are kept, for every machine to see."""
+
+    async def read(self, connection_id: str) -> object:
+        """Return the record of a block, None when there is none; whatever cannot be read blocks."""
+        ...
+
+    async def write(self, connection_id: str, record: dict[str, Any]) -> None:
+        """Block the connection for everybody."""
+        ...
+
+
+class AirflowBlocks:
+    """Airflow's Variables, as tasks and triggers reach them."""
+
+    async def read(self, connection_id: str) -> object:
+        """Return the record of a block, None when there is none."""
+        from asgiref.sync import sync_to_async
+
+        try:
+            return await sync_to_async(read_variable)(BLOCK_PREFIX + connection_id)
+        except ControlBroken:
+            return "unreadable"
+
+    async def write(self, connection_id: str, record: dict[str, Any]) -> None:
+        """Write the Variable."""
+        from airflow.sdk import Variable
+        from asgiref.sync import sync_to_async
+
+        await sync_to_async(Variable.set)(
+            BLOCK_PREFIX + connection_id, record, description=description(connection_id), serialize_json=True
+        )
+
+
+def description(connection_id: str) -> str:
+    """Return what Airflow's list of Variables says of a block."""
+    return f"The login of connection {connection_id} was refused; delete to try again"

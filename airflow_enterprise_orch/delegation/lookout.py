@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from contextvars import Context
 from typing import Any
 
-from airflow_enterprise_orch.delegation import guard
 from airflow_enterprise_orch.delegation.arrivals import Arrival, Place, SeesArrivals
+from airflow_enterprise_orch.delegation.entrance import entered
 from airflow_enterprise_orch.delegation.system import SystemRegistration
-from airflow_enterprise_orch.errors import ConnectionBlocked, LoginRefused, OrchestrationError, RequestRejected
+from airflow_enterprise_orch.errors import ConnectionBlocked, OrchestrationError, RequestRejected
 
 log = logging.getLogger(__name__)
 
@@ -67,12 +67,11 @@ class Lookout:
             try:
                 await self._session()
             except Exception as error:
-                await asyncio.sleep(await self._failed(error))
+                await asyncio.sleep(self._failed(error))
 
     async def _session(self) -> None:
         """Look with one open client until nobody waits or something goes wrong."""
-        await guard.refuse_blocked(self._connection_id)
-        async with self._registration.open(self._connection_id) as system:
+        async with entered(self._registration, self._connection_id) as system:
             sees: Any = system
             if not hasattr(sees, "arrived"):
                 raise RequestRejected(f"{system.identity} cannot be looked at for files")
@@ -106,16 +105,9 @@ class Lookout:
                         self._refused[place] = str(error)
         return found
 
-    async def _failed(self, error: Exception) -> float:
+    def _failed(self, error: Exception) -> float:
         """Say what is wrong, once; return the seconds until the next try."""
         self._errors += 1
-        if isinstance(error, LoginRefused):
-            try:
-                await guard.block(self._connection_id, error)
-            except Exception:
-                # Nobody may stop looking for that; trying the login again soon could revoke the user, though.
-                log.exception("connection %s could not be blocked", self._connection_id)
-                return WIDEST
         known = isinstance(error, (OrchestrationError, TimeoutError))
         if self._errors == 1 or not known:
             why = str(error) or type(error).__name__

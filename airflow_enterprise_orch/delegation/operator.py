@@ -21,7 +21,7 @@ from airflow.sdk.exceptions import (
 )
 from pydantic import ValidationError
 
-from airflow_enterprise_orch.delegation import control, guard, parking, trigger
+from airflow_enterprise_orch.delegation import control, entrance, parking, trigger
 from airflow_enterprise_orch.delegation.attempt import Attempt
 from airflow_enterprise_orch.delegation.completing import checked_step_outputs
 from airflow_enterprise_orch.delegation.conduct import Conduct
@@ -46,7 +46,7 @@ from airflow_enterprise_orch.delegation.submission import SystemClock
 from airflow_enterprise_orch.delegation.system import RemoteSystem, StepType, SystemRegistration, step_type
 from airflow_enterprise_orch.delegation.task_run import StateStoreCells, told_in_one_line
 from airflow_enterprise_orch.delegation.trigger import DelegateTrigger
-from airflow_enterprise_orch.errors import LoginRefused, OwnershipLost, TemplateError
+from airflow_enterprise_orch.errors import OwnershipLost, TemplateError
 from airflow_enterprise_orch.expressions import ExpressionError
 from airflow_enterprise_orch.instance import visible_names
 from airflow_enterprise_orch.restricted_jinja import ITEM, render_tree
@@ -369,15 +369,9 @@ class ConnectedSite:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[RemoteSystem]:
         """Open the system; a refused login blocks the connection for everybody."""
-        connection = self.operator.connection
         registration, _ = self.operator.kind()
-        await guard.refuse_blocked(connection)
-        try:
-            async with registration.open(connection) as system:
-                yield system
-        except LoginRefused as refused:
-            await guard.block(connection, refused)
-            raise
+        async with entrance.entered(registration, self.operator.connection) as system:
+            yield system
 
     def wishes(self, *, holds: bool = True) -> control.Wishes:
         """Return what people want of this step now."""

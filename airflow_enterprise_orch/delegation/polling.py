@@ -22,12 +22,13 @@ from datetime import UTC, datetime, timedelta
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any
 
-from airflow_enterprise_orch.delegation import guard
+from airflow_enterprise_orch.delegation.entrance import Enter, entered
 from airflow_enterprise_orch.delegation.job import JobHandle, JobStatus, Phase
 from airflow_enterprise_orch.delegation.output_relay import OutputPace, OutputRelay, Reading
 from airflow_enterprise_orch.delegation.watch import News, Pace, Watch, wake
 from airflow_enterprise_orch.errors import (
     ConnectionBlocked,
+    ConnectionChanged,
     ConnectionProblem,
     LoginRefused,
     OrchestrationError,
@@ -54,8 +55,7 @@ LONGEST_RETRY_AFTER = 3600.0
 class ConnectionPoller:
     """The loop of one connection. It runs while somebody waits, and closes the client some time after the last left.
 
-    :param refuse_blocked: raises while the connection is blocked; :func:`guard.refuse_blocked` outside of tests.
-    :param block: blocks the connection after a refused login.
+    :param enter: opens a session, and blocks the connection after a refused login.
     :param chance: where jitter comes from.
     """
 
@@ -65,8 +65,7 @@ class ConnectionPoller:
         connection_id: str,
         pace: Pace,
         *,
-        refuse_blocked: Callable[[str], Awaitable[None]] = guard.refuse_blocked,
-        block: Callable[[str, LoginRefused], Awaitable[None]] = guard.block,
+        enter: Enter = entered,
         chance: random.Random | None = None,
         output: OutputPace | None = None,
     ) -> None:
@@ -75,12 +74,10 @@ class ConnectionPoller:
         self.pace = pace
         self.calls = 0
         self.system: RemoteSystem | None = None
-        self._answered = False
         self.chance = chance or random.Random()  # noqa: S311 - no secret hangs on it
         self.output = OutputRelay(self._healthy, output or OutputPace(), self.chance)
         self._intervals = pace.intervals()
-        self._refuse_blocked = refuse_blocked
-        self._block = block
+        self._enter = enter
         self._watches: set[Watch] = set()
         self._due: list[tuple[float, int, Watch]] = []
         self._count = 0
@@ -149,19 +146,15 @@ class ConnectionPoller:
         shared = self._healthy()
         if shared is not None:
             try:
-                return await action(shared)
+                await action(shared)
             except Exception as error:
-                # A refused login too: what the session was opened with may have been changed since.
-                if shared is self._healthy() and not isinstance(error, LoginRefused):
+                if shared is self._healthy() and not isinstance(error, ConnectionChanged):
                     raise
                 log.info("connection %s was closed meanwhile: once more in a new session", self.connection_id)
-        await self._refuse_blocked(self.connection_id)
-        try:
-            async with self.registration.open(self.connection_id) as system:
-                return await action(system)
-        except LoginRefused as refused:
-            await self._block(self.connection_id, refused)
-            raise
+            else:
+                return
+        async with self._enter(self.registration, self.connection_id) as system:
+            await action(system)
 
     def go_on(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run ``work`` to its end even if whoever asks for it is cancelled meanwhile."""
@@ -181,9 +174,8 @@ class ConnectionPoller:
 
     async def _session(self) -> None:
         """Poll with one open client until nobody waits or something goes wrong."""
-        await self._refuse_blocked(self.connection_id)
-        async with self.registration.open(self.connection_id) as system:
-            self.system, self._answered = system, False
+        async with self._enter(self.registration, self.connection_id) as system:
+            self.system = system
             try:
                 while await self._somebody_is_due():
                     batch = self._take(system)
@@ -252,7 +244,7 @@ class ConnectionPoller:
                 raise
             self._suspect(batch, error)
             return
-        self._errors, self._trouble, self._answered = 0, None, True
+        self._errors, self._trouble = 0, None
         await self._hear(batch, states)
 
     async def _hear(self, batch: list[Watch], states: Any) -> None:
@@ -308,20 +300,10 @@ class ConnectionPoller:
         """Say what is wrong to all who wait, and let the time pass that the system needs."""
         pause = self.pace.blocked
         at_least = 0.0
-        if isinstance(error, LoginRefused) and self._answered:
-            # The session was opened with what the connection said then. The password may have been changed since, on
-            # both sides: only a refusal of what the connection says now blocks it.
-            self._answered = False
-            log.info("connection %s: %s; once more with what the connection says now", self.connection_id, error)
+        if isinstance(error, ConnectionChanged):
+            log.info("%s", error)
             return
-        if isinstance(error, LoginRefused):
-            try:
-                await self._block(self.connection_id, error)
-            except Exception:
-                # The wait goes on all the same; trying the login again soon could revoke the user, though.
-                log.exception("connection %s could not be blocked", self.connection_id)
-                pause = self.pace.widest
-        elif not isinstance(error, ConnectionBlocked):
+        if not isinstance(error, (ConnectionBlocked, LoginRefused)):
             self._errors += 1
             pause = min(self.pace.young * 2.0**self._errors, self.pace.widest)
             if isinstance(error, SystemBusy) and error.retry_after is not None:

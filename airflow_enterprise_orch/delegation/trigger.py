@@ -30,7 +30,11 @@ def min_wait() -> timedelta:
 
     if not MIN_WAIT:
         return MIN_WAIT
-    sleeps = conf.getint("workers", "min_heartbeat_interval", fallback=5)
+    return shortest_wait(conf.getint("workers", "min_heartbeat_interval", fallback=5))
+
+
+def shortest_wait(sleeps: int) -> timedelta:
+    """Return :data:`MIN_WAIT`, or more for workers whose supervisors sleep that many seconds between two looks."""
     return max(MIN_WAIT, timedelta(seconds=sleeps + 3))
 
 

@@ -64,7 +64,9 @@ class ZosmfStandIn:
     :param library: further data set members and UNIX files, by name.
     :param owner: the user; all jobs are his.
     :ivar calls: how many requests each operation met.
-    :ivar failed_logins: failed logins since the last reset; three revoke the user.
+    :ivar failed_logins: failed logins since the last good one; three revoke the user.
+    :ivar accepted_logins: good logins since the last reset.
+    :ivar refused_logins: failed logins since then.
     """
 
     name: ClassVar[str] = "zosmf"
@@ -77,6 +79,7 @@ class ZosmfStandIn:
         self.jes = Jes(owner)
         self.calls: Counter[str] = Counter()
         self.failed_logins = 0
+        self.accepted_logins = self.refused_logins = 0
         self.info = {"zosmf_version": "27", "zosmf_full_version": "27.0", "zosmf_hostname": "127.0.0.1"}
         self.has_authenticate = True
         self.has_sync_modify = True
@@ -133,6 +136,7 @@ class ZosmfStandIn:
         self.calls.clear()
         self._tokens.clear()
         self.failed_logins, self._refuse_next = 0, False
+        self.accepted_logins = self.refused_logins = 0
 
     def expire_tokens(self) -> None:
         """End all logins, as time does."""
@@ -240,9 +244,11 @@ class ZosmfStandIn:
         right = secrets.compare_digest(given.encode(), f"{self.user}:{self.password}".encode())
         if self.failed_logins >= REVOKED_AFTER or self._refuse_next or not right:
             self.failed_logins += 1
+            self.refused_logins += 1
             self._refuse_next = False
             return False
         self.failed_logins = 0
+        self.accepted_logins += 1
         return True
 
     async def _log_in(self, request: web.Request) -> web.StreamResponse:

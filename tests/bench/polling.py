@@ -69,18 +69,18 @@ async def opened(_connection: str) -> AsyncIterator[Remote]:
 
 
 def _ours(deferred: datetime) -> list[Any]:
-    from airflow_enterprise_orch.delegation import guard, polling, system
+    from airflow_enterprise_orch.delegation import guard, system
     from airflow_enterprise_orch.delegation.job import JobHandle
     from airflow_enterprise_orch.delegation.trigger import DelegateTrigger, Wait
 
-    async def free(_connection: str) -> None:
-        return None
+    async def free(_blocks: guard.AirflowBlocks, _connection: str) -> None:
+        """Nothing is blocked, and there is no Airflow to ask here."""
 
     step = system.StepType("bench.job", "Bench", "x:Y", "x:Z", "log")
     registration = system.SystemRegistration("bench", "Bench", "bench", "tests.bench.polling:opened", (step,))
     system.step_types = lambda: {step.name: (registration, step)}  # type: ignore[assignment]
-    polling.ConnectionPoller.__init__.__kwdefaults__["refuse_blocked"] = free  # no Airflow to ask here
-    assert guard is not None
+    guard.AirflowBlocks.read = free  # type: ignore[method-assign]
+    os.environ["AIRFLOW_CONN_BENCH_ONE"] = json.dumps({"conn_type": "bench", "login": "bench", "password": "secret"})
     made = []
     for number in range(JOBS):
         # As Airflow does: the arguments come as JSON, of each trigger its own.

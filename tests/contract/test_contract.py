@@ -309,11 +309,8 @@ def test_many_waiting_jobs_are_polled_together(world: World) -> None:
     triggers = [task.submit() for task in tasks]
     registration, _ = step_type(world.subject.step)
 
-    async def free(_connection: str) -> None:
-        return None
-
     async def watch_all() -> int:
-        shared = ConnectionPoller(registration, CONNECTION, Pace(young=0.5), refuse_blocked=free)
+        shared = ConnectionPoller(registration, CONNECTION, Pace(young=0.5))
 
         async def watch(trigger: Any) -> None:
             async for news in shared.watch(trigger.wait.handle, trigger.wait.identity):

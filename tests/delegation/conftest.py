@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fakes import REGISTRATION, STEP, WORLDS, World
+from machine import Machine
 from step_life import airflow as airflow
 
 from airflow_enterprise_orch.delegation import system
@@ -20,3 +22,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(system, "step_types", lambda: {STEP.name: (REGISTRATION, STEP)})
     yield here
     WORLDS.clear()
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
+    """A machine on which nobody has logged in yet."""
+    return Machine(monkeypatch, tmp_path)

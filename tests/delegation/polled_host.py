@@ -13,8 +13,8 @@ from typing import Any
 from airflow_enterprise_orch.delegation.job import JobHandle, JobStatus, Output, Phase
 from airflow_enterprise_orch.delegation.output_relay import OutputPace
 from airflow_enterprise_orch.delegation.polling import ConnectionPoller, Pace
-from airflow_enterprise_orch.delegation.system import Capabilities, Protection
-from airflow_enterprise_orch.errors import ConnectionBlocked, LoginRefused
+from airflow_enterprise_orch.delegation.system import Capabilities, Protection, RemoteSystem, SystemRegistration
+from airflow_enterprise_orch.errors import ConnectionBlocked, ConnectionChanged, LoginRefused
 
 RUNNING, ENDED = JobStatus(Phase.RUNNING), JobStatus(Phase.ENDED)
 IDENTITY = "host://one"
@@ -78,8 +78,7 @@ class Host:
             registration,
             "polled_one",
             pace or Pace(),
-            refuse_blocked=door.refuse,
-            block=door.block,
+            enter=door.enter,
             chance=random.Random(seed),
             output=output,
         )
@@ -133,22 +132,30 @@ class Client:
 
 
 class Door:
-    """What the guard would say and hear."""
+    """How sessions are opened: what the real entrance would say and hear.
+
+    :ivar changed: the connection says something else than when the open session was opened.
+    """
 
     def __init__(self) -> None:
         self.blocked: list[str] = []
         self.closed = False
-        self.fails = False
+        self.changed = False
 
-    async def refuse(self, connection_id: str) -> None:
+    @asynccontextmanager
+    async def enter(self, registration: SystemRegistration, connection_id: str) -> AsyncIterator[RemoteSystem]:
         if self.closed:
             raise ConnectionBlocked(connection_id, "blocked", "delete the Variable")
-
-    async def block(self, _connection_id: str, refused: LoginRefused) -> None:
-        self.blocked.append(refused.reason)
-        if self.fails:
-            raise RuntimeError("the Variable cannot be written")
-        self.closed = True
+        try:
+            async with registration.open(connection_id) as system:
+                yield system
+        except LoginRefused as refused:
+            if self.changed:
+                self.changed = False
+                raise ConnectionChanged("the connection was changed since") from refused
+            self.blocked.append(refused.reason)
+            self.closed = True
+            raise
 
 
 def handle(number: int | str) -> JobHandle:

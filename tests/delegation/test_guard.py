@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from airflow.sdk import Connection, Variable
-from airflow.sdk.bases.hook import BaseHook
 
 from airflow_enterprise_orch.delegation import guard
 from airflow_enterprise_orch.errors import ConnectionBlocked, LoginRefused
@@ -33,26 +32,25 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     def keep(key: str, value: object, description: str | None = None, serialize_json: bool = False) -> None:
         kept[key] = json.dumps(value)
 
-    async def known(connection_id: str) -> Connection:
-        return connection()
-
     monkeypatch.setattr(Variable, "get", staticmethod(get))
     monkeypatch.setattr(Variable, "set", staticmethod(keep))
-    monkeypatch.setattr(BaseHook, "aget_connection", staticmethod(known))
     yield kept
 
 
+def blocked_by(record: object) -> ConnectionBlocked | None:
+    return guard.still_blocked("zos_prod", record, connection())
+
+
 def test_a_block_holds_while_the_connection_is_the_same(variables: dict[str, str]) -> None:
-    asyncio.run(guard.refuse_blocked("zos_prod"))
-    asyncio.run(guard.block("zos_prod", REFUSED))
-    with pytest.raises(ConnectionBlocked) as blocked:
-        asyncio.run(guard.refuse_blocked("zos_prod"))
-    line = str(blocked.value)
+    blocks = guard.AirflowBlocks()
+    assert blocked_by(asyncio.run(blocks.read("zos_prod"))) is None
+    asyncio.run(blocks.write("zos_prod", guard.block_record(connection(), REFUSED)))
+    line = str(blocked_by(asyncio.run(blocks.read("zos_prod"))))
     assert "ICH408I: the password is wrong" in line
     assert "delete the Variable 'enterprise_orch.blocked.zos_prod'" in line
     assert "\n" not in line
     del variables["enterprise_orch.blocked.zos_prod"]
-    asyncio.run(guard.refuse_blocked("zos_prod"))
+    assert blocked_by(asyncio.run(blocks.read("zos_prod"))) is None
 
 
 @pytest.mark.parametrize(
@@ -77,5 +75,12 @@ def test_the_record_gives_no_secret_away() -> None:
 @pytest.mark.parametrize("record", ['"x"', "[]", '{"reason": "x"}', "{not json", "7"])
 def test_a_record_that_cannot_be_read_blocks(variables: dict[str, str], record: str) -> None:
     variables["enterprise_orch.blocked.zos_prod"] = record
-    with pytest.raises(ConnectionBlocked, match="its block record cannot be read"):
-        asyncio.run(guard.refuse_blocked("zos_prod"))
+    refusal = blocked_by(asyncio.run(guard.AirflowBlocks().read("zos_prod")))
+    assert "its block record cannot be read" in str(refusal)
+
+
+def test_the_same_connection_means_the_same_however_it_is_written() -> None:
+    one, other = connection(extra='{"verify": false, "owner": "X"}'), connection(extra='{"owner":"X","verify":false}')
+    assert guard.meant(one) == guard.meant(other)
+    assert guard.meant(one) != guard.meant(connection(extra='{"owner":"Y","verify":false}'))
+    assert guard.meant(one) != guard.meant(connection(extra="not JSON"))

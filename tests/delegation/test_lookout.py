@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from machine import Machine
 
-from airflow_enterprise_orch.delegation import guard
 from airflow_enterprise_orch.delegation import lookout as module
 from airflow_enterprise_orch.delegation.arrivals import Arrival, Place
 from airflow_enterprise_orch.delegation.lookout import Lookout, lookout
@@ -60,11 +60,6 @@ REGISTRATION = SystemRegistration("test", "Test", "http", f"{__name__}:opened", 
 def share(monkeypatch: pytest.MonkeyPatch) -> Share:
     SHARE.__init__()  # type: ignore[misc]
     monkeypatch.setattr(module, "WIDEST", 0.02)
-
-    async def free(_connection: str) -> None:
-        """Nothing is blocked."""
-
-    monkeypatch.setattr(guard, "refuse_blocked", free)
     return SHARE
 
 
@@ -115,37 +110,24 @@ def test_a_place_that_is_refused_takes_no_other_down(share: Share, caplog: pytes
     assert share.logins == 1
 
 
-def test_a_login_that_cannot_be_blocked_is_not_tried_again_soon(
-    share: Share, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_refused_login_blocks_the_connection_and_is_not_tried_again(
+    share: Share, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     share.errors = [LoginRefused("c", "wrong password", "correct it")]
-
-    async def block(connection: str, error: LoginRefused) -> None:
-        raise OSError("no API")
-
-    monkeypatch.setattr(guard, "block", block)
+    machine.connection("c")
+    monkeypatch.setattr(module, "EVERY", 0.01)
 
     async def live() -> tuple[Arrival, ...]:
-        return await anext(Lookout(REGISTRATION, "c", every=0.01).looks(IN))
+        first = asyncio.ensure_future(anext(Lookout(REGISTRATION, "c", every=0.01).looks(IN)))  # type: ignore[arg-type]
+        while machine.reads < 5:
+            await asyncio.sleep(0.01)
+        assert share.logins == 1
+        assert machine.blocked() == {"c": "wrong password"}
+        machine.variables.clear()
+        return await first
 
     assert asyncio.run(live()) == ()
-    assert "connection c could not be blocked" in caplog.text
-
-
-def test_a_refused_login_blocks_the_connection(share: Share, monkeypatch: pytest.MonkeyPatch) -> None:
-    share.errors = [LoginRefused("c", "wrong password", "correct it")]
-    blocked = []
-
-    async def block(connection: str, error: LoginRefused) -> None:
-        blocked.append(connection)
-
-    monkeypatch.setattr(guard, "block", block)
-
-    async def live() -> None:
-        await anext(Lookout(REGISTRATION, "c", every=0.01).looks(IN))
-
-    asyncio.run(live())
-    assert blocked == ["c"]
+    assert share.logins == 2, "a block that a person lifted is lifted"
 
 
 def test_who_is_slow_gets_the_newest_look_and_who_leaves_costs_nothing(share: Share) -> None:

@@ -20,6 +20,7 @@ from airflow.sdk.exceptions import (
 )
 from airflow.sdk.execution_time.comms import ErrorResponse
 from fakes import START, World
+from machine import Machine
 from step_life import FAILED, QUESTIONS, SIGNED, VARIABLES, Life
 
 from airflow_enterprise_orch.delegation import parking
@@ -202,15 +203,9 @@ EVERY_KIND = [{"on": ["failed", "abended", "cancelled", "lost", "timed_out"], "t
 
 
 @pytest.mark.parametrize("what", ["refused login", "rejected job", "wrong template", "wrong work", "missing output"])
-def test_no_rule_repeats_what_cannot_get_better(world: World, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_rule_repeats_what_cannot_get_better(world: World, what: str) -> None:
     life = Life(retry=EVERY_KIND)
     if what == "refused login":
-        blocked: list[str] = []
-
-        async def block(connection: str, refused: Exception) -> None:
-            blocked.append(connection)
-
-        monkeypatch.setattr("airflow_enterprise_orch.delegation.guard.block", block)
         world.opens[:] = ["login"]
     elif what == "rejected job":
         world.submits[:] = ["reject"]
@@ -456,19 +451,14 @@ def test_an_unreachable_system_is_for_the_next_try(world: World) -> None:
     assert len(world.ran) == 1
 
 
-def test_a_refused_login_fails_at_once_and_blocks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocked: list[str] = []
-
-    async def block(connection_id: str, refused: Exception) -> None:
-        blocked.append(connection_id)
-
-    monkeypatch.setattr("airflow_enterprise_orch.delegation.guard.block", block)
+def test_a_refused_login_fails_at_once_and_blocks(world: World, machine: Machine) -> None:
+    machine.connection("fake_one")
     world.opens[:] = ["login"]
     life = Life()
     with pytest.raises(AirflowFailException) as failed:
         life.operator().execute(life.context())
     assert str(failed.value) == "connection 'fake_one': the password is wrong; correct the password"
-    assert blocked == ["fake_one"]
+    assert machine.blocked() == {"fake_one": "the password is wrong"}
 
 
 def test_a_rejected_job_fails_with_the_systems_words(world: World) -> None:

@@ -29,6 +29,7 @@ from airflow_enterprise_orch.delegation.polling import (
 )
 from airflow_enterprise_orch.errors import (
     ConnectionBlocked,
+    ConnectionChanged,
     ConnectionInvalid,
     LoginRefused,
     RequestRejected,
@@ -568,13 +569,14 @@ def test_a_password_that_was_changed_in_time_blocks_nothing() -> None:
         host.fails = lambda _keys: refused if len(host.polls) == 3 else None
         (watch,) = watch_many(host.poller(door), 1)
         assert (await told(watch)).status == RUNNING
+        door.changed = True
         assert await watch.next(600) is None, "somebody was told of a trouble that there is none of"
         assert (len(host.opens), door.blocked) == (2, [])
 
     run(body())
 
 
-def test_a_password_that_is_wrong_by_now_blocks_after_one_more_login() -> None:
+def test_a_password_that_is_wrong_by_now_is_not_tried_again() -> None:
     async def body() -> None:
         door, host = Door(), Host()
         refused = LoginRefused("polled_one", "the password expired", "change it")
@@ -583,15 +585,16 @@ def test_a_password_that_is_wrong_by_now_blocks_after_one_more_login() -> None:
         assert (await told(watch)).status == RUNNING
         assert "the password expired" in (await told(watch)).trouble
         await asyncio.sleep(600)
-        assert (len(host.opens), door.blocked) == (2, ["the password expired"])
+        assert (len(host.opens), door.blocked) == (1, ["the password expired"])
 
     run(body())
 
 
-def test_a_cancel_in_a_session_with_an_old_password_is_asked_with_the_new_one() -> None:
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_cancel_in_a_session_with_an_old_password_is_asked_with_the_new_one_only(changed: bool) -> None:
     async def body() -> None:
-        door, host = Door(), Host()
-        poll = host.poller(door)
+        host = Host()
+        poll = host.poller()
         (watch,) = watch_many(poll, 1)
         await told(watch)
         asked: list[object] = []
@@ -599,25 +602,17 @@ def test_a_cancel_in_a_session_with_an_old_password_is_asked_with_the_new_one() 
         async def act(system: object) -> None:
             asked.append(system)
             if len(asked) == 1:
-                raise LoginRefused("polled_one", "the old password is wrong", "change it")
+                refused = LoginRefused("polled_one", "the old password is wrong", "change it")
+                raise ConnectionChanged("the connection was changed since") if changed else refused
 
-        await poll.call(act)
-        assert len(asked) == 2
-        assert asked[0] is not asked[1]
-        assert door.blocked == []
-
-    run(body())
-
-
-def test_a_block_that_cannot_be_written_does_not_end_the_wait_nor_repeat_the_login_soon() -> None:
-    async def body() -> None:
-        door, host = Door(), Host()
-        door.fails = True
-        host.open_fails.append(LoginRefused("polled_one", "the password expired", "change it"))
-        (watch,) = watch_many(host.poller(door), 1)
-        assert (await told(watch)).trouble
-        assert (await told(watch)).status == RUNNING
-        assert host.opens[1] - host.opens[0] > PACE.widest * 0.8
+        if changed:
+            await poll.call(act)
+            assert len(asked) == 2
+            assert asked[0] is not asked[1]
+        else:
+            with pytest.raises(LoginRefused):
+                await poll.call(act)
+            assert (len(asked), len(host.opens)) == (1, 1)
 
     run(body())
 

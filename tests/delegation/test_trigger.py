@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -19,14 +19,15 @@ from fakes import REGISTRATION, WORK, World
 from airflow_enterprise_orch.delegation import trigger as module
 from airflow_enterprise_orch.delegation.job import JobHandle, Phase
 from airflow_enterprise_orch.delegation.polling import ConnectionPoller, Pace, utc_now
+from airflow_enterprise_orch.delegation.system import RemoteSystem, SystemRegistration
 from airflow_enterprise_orch.delegation.trigger import MIN_WAIT, DelegateTrigger, Wait
 from airflow_enterprise_orch.errors import ConnectionBlocked
 
 KEY = "ABCDEFGHIJ0123456789"
 
 
-async def _open_door(connection_id: str) -> None:
-    return None
+def opened(registration: SystemRegistration, connection_id: str) -> AbstractAsyncContextManager[RemoteSystem]:
+    return registration.open(connection_id)
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         loop = asyncio.get_running_loop()
         if loop not in pollers:
             pace = Pace(young=0.01, calm=0.01, widest=0.02, blocked=0.02, linger=0.01)
-            pollers[loop] = ConnectionPoller(REGISTRATION, connection_id, pace, refuse_blocked=_open_door)
+            pollers[loop] = ConnectionPoller(REGISTRATION, connection_id, pace, enter=opened)
         return pollers[loop]
 
     monkeypatch.setattr(module, "poller", quick_poller)

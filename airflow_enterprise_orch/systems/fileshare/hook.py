@@ -17,6 +17,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from airflow_enterprise_orch.delegation.connection_check import in_words
+from airflow_enterprise_orch.delegation.connection_fields import read_connection
 from airflow_enterprise_orch.errors import ConnectionInvalid, OrchestrationError
 from airflow_enterprise_orch.systems.fileshare.certificate import Seal
 from airflow_enterprise_orch.systems.fileshare.deliveries import FileShare, file_share
@@ -62,7 +64,7 @@ async def test_fileshare_connection(connection_id: str) -> tuple[bool, str]:
             await share.prepare()
             return True, f"connection {connection_id!r}: logged in to {share.identity}"
     except OrchestrationError as error:
-        return False, str(error)
+        return False, in_words(error)
 
 
 async def seal_of(connection_id: str) -> Seal:
@@ -84,17 +86,15 @@ def read_seal(connection_id: str, extra: Extra) -> Seal:
 
 
 async def _read(connection_id: str) -> tuple[Connection, Extra]:
-    from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-    from airflow.sdk.exceptions import AirflowNotFoundException
+    from airflow.providers.common.compat.connection import get_async_extra_dejson
 
-    try:
-        connection: Connection = await get_async_connection(connection_id)
-    except AirflowNotFoundException as error:
+    connection = await read_connection(connection_id)
+    if connection is None:
         raise ConnectionInvalid(
             connection_id,
             "Airflow has no connection of that name",
             "add one of type 'aws', 'sftp' or 'samba' under Admin > Connections",
-        ) from error
+        )
     return connection, await get_async_extra_dejson(connection) if connection.extra else {}
 
 

@@ -15,6 +15,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from airflow_enterprise_orch.delegation.connection_check import in_words
+from airflow_enterprise_orch.delegation.connection_fields import read_connection
 from airflow_enterprise_orch.errors import ConnectionInvalid, OrchestrationError
 from airflow_enterprise_orch.systems.windows.psrp import Endpoint, PsrpHost
 from airflow_enterprise_orch.systems.windows.task_scheduler import Place, WindowsTasks, windows_tasks
@@ -65,19 +67,19 @@ async def test_windows_connection(connection_id: str) -> tuple[bool, str]:
                 )
             return not missing, f"{where}; {'; '.join(missing)}" if missing else where
     except OrchestrationError as error:
-        return False, str(error)
+        return False, in_words(error)
 
 
 async def _read(connection_id: str) -> tuple[Connection, Mapping[str, Any]]:
-    from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
-    from airflow.sdk.exceptions import AirflowNotFoundException
+    from airflow.providers.common.compat.connection import get_async_extra_dejson
 
-    try:
-        connection: Connection = await get_async_connection(connection_id)
-    except AirflowNotFoundException as error:
+    connection = await read_connection(connection_id)
+    if connection is None:
         raise ConnectionInvalid(
-            connection_id, "Airflow has no connection of that name", "add one of type 'winrm' under Admin > Connections"
-        ) from error
+            connection_id,
+            "Airflow has no connection of that name",
+            "add one of type 'winrm' under Admin > Connections",
+        )
     return connection, await get_async_extra_dejson(connection) if connection.extra else {}
 
 

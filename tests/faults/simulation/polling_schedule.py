@@ -67,12 +67,16 @@ class PollingWorld:
             raise SystemUnreachable("cannot be reached")
         yield self
 
-    async def refuse_blocked(self, _connection: str) -> None:
+    @asynccontextmanager
+    async def enter(self, _registration: object, connection: str) -> AsyncIterator[Any]:
         if self.refused_until > self.time:
             raise ConnectionBlocked("sim", "blocked", "lift it")
-
-    async def block(self, _connection: str, _refused: LoginRefused) -> None:
-        self.refused_until = self.time + 120.0
+        try:
+            async with self.open(connection) as system:
+                yield system
+        except LoginRefused:
+            self.refused_until = self.time + 120.0
+            raise
 
     # The system.
 
@@ -125,10 +129,9 @@ async def _life(seed: int) -> tuple[list[str], int]:
     # Two triggerers, each with a poller of its own.
     registration: Any = world
     pollers = [
-        ConnectionPoller(registration, "sim", pace, refuse_blocked=world.refuse_blocked, block=world.block,
-                         chance=random.Random(chance.random()))
+        ConnectionPoller(registration, "sim", pace, enter=world.enter, chance=random.Random(chance.random()))
         for _ in range(2)
-    ]  # fmt: skip
+    ]
     ended: dict[str, int] = {}
     say = logging.getLogger("simulation.polling")
 
