@@ -127,6 +127,8 @@ class Conduct:
             if answer.option not in asked:
                 raise parking.AnswerInvalid(f"{answer.option!r} was not asked")
             self.say(f"{answer.by} answered {answer.option!r}: {answer.reason or 'no reason given'}")
+            kept = parking.Answered.of(answer, attempt.number, self.clock.now())
+            self.store.save(self.store.ledger.with_answer(kept))
             return await self._act_on(attempt, answer)
         except parking.AnswerInvalid as invalid:
             return self._ask_anew(str(invalid), note=str(invalid))
@@ -366,7 +368,7 @@ class Conduct:
         last = self.store.ledger.last
         move = Begin(len(self.store.ledger.attempts) + 1, last.generation + 1 if last else 1)
         attempt = self._opened(move)
-        # One write for what the person said and what follows from it: a death in between would forget the answer.
+        # One write for what the person said and what follows from it: a death in between would ask once more.
         self.store.save(attempt)
         return await self.wished.next() or await self.hand_over(attempt)
 

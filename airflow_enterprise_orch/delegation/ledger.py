@@ -17,10 +17,13 @@ from enum import StrEnum
 from typing import Any
 
 from airflow_enterprise_orch.delegation.attempt import REJECTED, Attempt, AttemptState, LedgerBroken, Verdict, closed
+from airflow_enterprise_orch.delegation.parking import Answered
 
 LEDGER_VERSION = 1
 RULE_DELAY = 60.0
 """Seconds that a retry rule waits which names no delay."""
+MOST_ANSWERS = 12
+"""Answers that a ledger keeps."""
 LONGEST_WAIT = 86400.0
 """Seconds that a backoff without a limit of its own comes to at most."""
 
@@ -157,9 +160,14 @@ Move = Begin | Continue | Attach | Reuse | FailAgain | AskAgain
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """All attempts of one task instance, oldest first."""
+    """All attempts of one task instance, oldest first.
+
+    :param answers: what people answered to questions about them, oldest first, the newest :data:`MOST_ANSWERS`. Ledgers
+        of older packages have none.
+    """
 
     attempts: tuple[Attempt, ...] = ()
+    answers: tuple[Answered, ...] = ()
 
     @property
     def last(self) -> Attempt | None:
@@ -173,7 +181,8 @@ class Ledger:
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain JSON form."""
-        return {"version": LEDGER_VERSION, "attempts": [attempt.to_json() for attempt in self.attempts]}
+        answers = {"answers": [answer.to_json() for answer in self.answers]} if self.answers else {}
+        return {"version": LEDGER_VERSION, "attempts": [attempt.to_json() for attempt in self.attempts], **answers}
 
     @classmethod
     def from_json(cls, data: object) -> Ledger:
@@ -194,18 +203,24 @@ class Ledger:
                 raise ValueError("its attempts are not numbered 1, 2, 3 ...")
             if any(attempt.state is not AttemptState.CLOSED for attempt in attempts[:-1]):
                 raise ValueError("an attempt before the last is open")
+            answers = tuple(Answered.from_json(entry) for entry in data.get("answers", ()))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise LedgerBroken(
                 f"the newest 'orch.ledger' in the task state store is no ledger of delegated jobs: {error}; nothing "
                 f"was handed over: restore the value, or install the package version that wrote it, then clear the task"
             ) from error
-        return cls(attempts)
+        return cls(attempts, answers)
+
+    def with_answer(self, answer: Answered) -> Ledger:
+        """Return the ledger with one more answer; the oldest goes when there are too many."""
+        return replace(self, answers=(*self.answers, answer)[-MOST_ANSWERS:])
 
     def with_attempt(self, attempt: Attempt) -> Ledger:
         """Return the ledger with ``attempt`` added, or in place of the one with its number."""
         if attempt.number == len(self.attempts) + 1:
-            return Ledger((*self.attempts, attempt))
-        return Ledger(tuple(attempt if known.number == attempt.number else known for known in self.attempts))
+            return replace(self, attempts=(*self.attempts, attempt))
+        kept = tuple(attempt if known.number == attempt.number else known for known in self.attempts)
+        return replace(self, attempts=kept)
 
     def recalled(self, sent: Attempt) -> Ledger:
         """Return the ledger with what is known of an attempt whose work was about to leave.
@@ -216,7 +231,7 @@ class Ledger:
         if sent.number == len(self.attempts) + 1:
             # It was claimed, so the one before it had been closed.
             before = self.attempts[:-1] + ((_forgotten(self.attempts[-1]),) if self.attempts else ())
-            return Ledger((*before, sent))
+            return replace(self, attempts=(*before, sent))
         known = self.attempts[sent.number - 1] if sent.number <= len(self.attempts) else None
         if known is not None and known.kind == REJECTED and known.key == sent.key and known.sends < sent.sends:
             # What was refused was sent again by a later try, and this refusal was written down late.

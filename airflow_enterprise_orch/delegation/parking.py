@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_enterprise_orch.errors import OrchestrationError
@@ -32,6 +33,8 @@ AFTER_EDIT = (RUN_AGAIN, KEEP)
 
 JOB_ID = "job_id"
 REASON = "reason"
+LONGEST = 300
+"""Characters that the ledger keeps of a reason, a name or an id."""
 
 
 class AnswerInvalid(OrchestrationError):
@@ -65,6 +68,42 @@ class Answer:
             str(given.get(JOB_ID) or "").strip(),
             str(given.get(REASON) or "").strip(),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One answer as the ledger keeps it.
+
+    :param at: ISO 8601, UTC.
+    :param attempt: the number of the attempt that the question was about.
+    :param job_id: of the job that was to be adopted.
+    """
+
+    at: str
+    by: str
+    option: str
+    attempt: int
+    job_id: str = ""
+    reason: str = ""
+
+    @classmethod
+    def of(cls, answer: Answer, attempt: int, at: datetime) -> Answered:
+        """Return the record of an answer; of long words the beginning."""
+        when = at.astimezone(UTC).isoformat()
+        return cls(when, answer.by[:LONGEST], answer.option, attempt, answer.job_id[:LONGEST], answer.reason[:LONGEST])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain JSON form, without what is empty."""
+        return {name: value for name in self.__slots__ if (value := getattr(self, name))}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Answered:
+        """Read the plain JSON form; fields of a later version are refused, not dropped."""
+        unknown = set(data) - set(cls.__slots__)
+        if unknown:
+            raise ValueError(f"an answer has the unknown fields {sorted(unknown)}")
+        texts = {name: str(data.get(name, "")) for name in ("job_id", "reason")}
+        return cls(str(data["at"]), str(data["by"]), str(data["option"]), int(data["attempt"]), **texts)
 
 
 def park(context: Context, *, subject: str, question: str, options: tuple[str, ...], key: str = "") -> NoReturn:
