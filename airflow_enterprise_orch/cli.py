@@ -191,7 +191,7 @@ def _schema(options: argparse.Namespace) -> int:
 
 
 def _reference(options: argparse.Namespace) -> int:
-    """Write a page for the stream and one for each step, made from the models of every installed system.
+    """Write a page for the stream, for each kind of file beside it and for each step of every installed system.
 
     With --check: exit 0 when the pages are up to date, 1 when not.
     """

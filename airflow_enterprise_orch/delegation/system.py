@@ -211,7 +211,8 @@ class StepType:
     :param facts: what conditions can read of every such step beside its outputs; name to CEL type
         (``int``, ``string``, ``bool``, ``double``).
     :param example: ``package:file`` of a whole template that shows the step, for the reference: a file of the package
-        that brings the step type. "" gives a page without one.
+        that brings the step type. "" gives a page without one. More of them, and what they use, lie in a folder beside
+        it that has its name without ``.yaml``.
     """
 
     name: str
@@ -228,16 +229,35 @@ class StepType:
         """Return the step's model."""
         return cast("type[Work]", resolve(self.work))
 
-    def example_text(self) -> str:
-        """Return the template that shows the step; "" when there is none."""
-        from importlib.resources import files  # only the reference reads it, and a task's start should not pay for it
-
+    def examples(self) -> dict[str, str]:
+        """Return the templates that show the step, and the files beside them: path to text, the main one first."""
         package, _, name = self.example.partition(":")
-        return files(package).joinpath(name).read_text("utf-8") if package else ""
+        return example_files(package, name) if package else {}
 
     def operator_class(self) -> type[Any]:
         """Return the step's operator."""
         return cast("type[Any]", resolve(self.operator))
+
+
+def example_files(package: str, name: str) -> dict[str, str]:
+    """Return an example of a package and what lies in the folder of its name: path to text.
+
+    :param name: the example's path in the package; it may be missing where its folder is there.
+    """
+    from importlib.resources import files  # only the reference reads it, and a task's start should not pay for it
+
+    main = files(package).joinpath(name)
+    found = {main.name: main.read_text("utf-8")} if main.is_file() else {}
+    folder = files(package).joinpath(name.removesuffix(".yaml"))
+    waiting = [(f"{entry.name}", entry) for entry in (folder.iterdir() if folder.is_dir() else ())]
+    more = {}
+    while waiting:
+        path, entry = waiting.pop()
+        if entry.is_dir():
+            waiting += [(f"{path}/{one.name}", one) for one in entry.iterdir()]
+        else:
+            more[path] = entry.read_text("utf-8")
+    return {**found, **dict(sorted(more.items()))}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,8 @@
-"""The reference says what the models say, of every key, with an example that works for each step."""
+"""The reference says what the models say, of every key, and shows each in an example that works.
+
+How a user would notice that it is fake: a key is explained and nowhere shown; an example is copied and refused, or
+works and makes ``lint`` frown.
+"""
 
 import json
 from importlib.resources import files
@@ -9,15 +13,19 @@ import pytest
 from airflow_enterprise_orch.cli import main
 from airflow_enterprise_orch.delegation.system import step_types
 from airflow_enterprise_orch.template_tools import reference
+from airflow_enterprise_orch.template_tools.lint import hints
 from airflow_enterprise_orch.template_tools.walk import walk
-from airflow_enterprise_orch.value_stream.loader import build
+from airflow_enterprise_orch.value_stream.beside import Beside
+from airflow_enterprise_orch.value_stream.loader import load_value_streams
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.reading_own import OWN_KINDS
 from airflow_enterprise_orch.value_stream.steps import ApprovalStep, ChoiceStep
+from airflow_enterprise_orch.value_stream.surroundings import Surroundings
+from airflow_enterprise_orch.value_stream.template_folder import find_templates
+from tests.value_stream.fuzzing import parsed
 
 PAGES = Path(__file__).parents[2] / "docs" / "reference"
 ENTRIES = reference.entries()
-KINDS = ENTRIES[1:]
 
 
 def test_the_committed_pages_are_what_the_models_make():
@@ -25,8 +33,10 @@ def test_the_committed_pages_are_what_the_models_make():
     assert not old, f"docs/reference is not up to date ({', '.join(old)}); run: {reference.WRITE}"
 
 
-def test_there_is_a_page_for_the_stream_for_each_own_step_and_for_each_step_type():
-    assert [entry.name for entry in ENTRIES] == [reference.STREAM, *sorted(OWN_KINDS), *sorted(step_types())]
+def test_there_is_a_page_for_each_kind_of_file_for_what_all_steps_have_and_for_each_step():
+    general = [reference.STREAM, *reference.FILES, reference.STEP, reference.WORK]
+    steps = [*sorted([*OWN_KINDS, reference.USE]), *sorted(step_types())]
+    assert [entry.name for entry in ENTRIES] == [*general, *steps]
     assert reference.reference().keys() == {f"{entry.name}.md" for entry in ENTRIES} | {reference.INDEX}
 
 
@@ -39,32 +49,128 @@ def test_every_key_is_explained(entry):
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-def test_every_example_is_a_right_template_that_uses_what_it_shows(entry):
-    stream = ValueStream.load(entry.example, name=f"{entry.name}.yaml")
-    assert entry.name == reference.STREAM or f"    {entry.name}:" in entry.example
-    assert build(entry.example.encode(), f"{entry.name}.yaml").dag_id == stream.id
-    assert f"```yaml\n{entry.example}```" in entry.page()
+def staged(entry, folder):
+    """Write the examples of a page as somebody would who tries them; return the templates among them."""
+    for path, text in entry.examples.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
+    return [path for _name, path in find_templates(folder)]
+
+
+def loaded(template, folder):
+    """Return a template, with the values of the first profile beside it."""
+    profile = next((path.name.partition(".")[0] for path in sorted(folder.glob("*.profile.yaml"))), "")
+    beside = Surroundings.on_disk(template, folder, profile)
+    return ValueStream.load(template, beside=Beside.of(template, folder), surroundings=beside)
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-def test_every_example_can_be_started_as_it_is(entry):
-    stream = ValueStream.load(entry.example)
-    assert [name for name, param in stream.params.items() if param.required] == []
-    answers = {name: {"answer": "approved"} for name, step in stream.steps.items() if isinstance(step, ApprovalStep)}
-    answers |= {
-        name: {"answer": next(iter(step.options))}
-        for name, step in stream.steps.items()
-        if isinstance(step, ChoiceStep)
-    }
-    assert walk(stream, {}, answers).ends == "success"
+def test_every_example_is_right_and_nothing_about_it_is_doubtful(entry, tmp_path, capsys):
+    templates = staged(entry, tmp_path)
+    assert templates
+    assert main(["lint", "--strict", str(tmp_path)]) == 0, capsys.readouterr().out
+    for template in templates:
+        assert [str(hint) for hint in hints(template, loaded(template, tmp_path))] == []
+    for path, text in entry.examples.items():
+        assert f"```{'csv' if path.endswith('.csv') else 'yaml'}\n{text}```" in entry.page()
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_every_example_becomes_a_dag_and_can_be_started_as_it_is(entry, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_STORAGE_PATH", str(tmp_path / "bundles"))
+    folder = tmp_path / "templates"
+    templates = staged(entry, folder)
+    streams = [loaded(template, folder) for template in templates]
+    profile = next((path.name.partition(".")[0] for path in sorted(folder.glob("*.profile.yaml"))), "")
+    namespace = {}
+    load_value_streams(folder, namespace, profile=profile)
+    assert sorted(namespace) == sorted(stream.id for stream in streams)
+    if cases := list(folder.glob("*.cases.yaml")):
+        assert main(["test", *map(str, cases)]) == 0, capsys.readouterr().out
+        return
+    for stream in streams:
+        assert [name for name, param in stream.params.items() if param.required] == []
+        answers = {
+            name: {"answer": "approved"} for name, step in stream.steps.items() if isinstance(step, ApprovalStep)
+        }
+        answers |= {
+            name: {"answer": next(iter(step.options))}
+            for name, step in stream.steps.items()
+            if isinstance(step, ChoiceStep)
+        }
+        assert walk(stream, {}, answers).ends == "success"
+
+
+# ------------------------------------------------------------------------------------------------------ every key
+
+
+def described(entry, folder):
+    """Return the parts of a page's examples that its keys are about."""
+    staged(entry, folder)
+    files = {path: parsed(path) for path in folder.rglob("*.yaml")}
+    streams = [data for data in files.values() if "value_stream" in data]
+    if entry.name == reference.STREAM:
+        return streams
+    if entry.name in reference.FILES:
+        return [
+            data for path, data in files.items() if path.parent.name == "calendars" or f".{entry.name}." in path.name
+        ]
+    steps = [step for data in streams for step in data["steps"].values()]
+    if entry.name == reference.STEP:
+        return steps
+    kinds = step_types() if entry.name == reference.WORK else (entry.name,)
+    return [step for step in steps if any(kind in step for kind in kinds)]
+
+
+def shows(data, parts):
+    """Tell whether a part of an example holds a key: ``["params", "<name>", "type"]``, ``["rows", "[]", "when"]``."""
+    if not parts:
+        return True
+    first, *rest = parts
+    if first == "[]":
+        return isinstance(data, list) and any(shows(one, rest) for one in data)
+    if not isinstance(data, dict):
+        return False
+    if first == "<name>":
+        return any(shows(one, rest) for one in data.values())
+    if first == "<step type>":
+        return any(kind in data for kind in step_types())
+    return first in data and shows(data[first], rest)
+
+
+def parts_of(name, entry):
+    """Split the name of a key; the key of a step type holds a dot itself."""
+    own = [entry] if "." in entry and name.startswith(entry) else []
+    rest = name.removeprefix(own[0]) if own else name
+    return [*own, *(part for part in rest.replace("[]", ".[]").split(".") if part)]
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_every_key_is_in_an_example_of_its_page(entry, tmp_path):
+    there = described(entry, tmp_path)
+    hidden = [key.name for key in entry.keys if not any(shows(data, parts_of(key.name, entry.name)) for data in there)]
+    assert not hidden, f"{entry.name}: show these keys in an example: {', '.join(hidden)}"
+
+
+def test_a_key_that_no_example_shows_is_found():
+    step = {"unix.script": {"args": ["x"]}, "outputs": {"a": {"log": "log"}}, "retry": [{"on": ["lost"]}]}
+    names = [
+        "unix.script.args",
+        "outputs.<name>.log",
+        "retry[].on",
+        "unix.script.env",
+        "outputs.<name>.type",
+        "retry[].x",
+    ]
+    assert [shows(step, parts_of(name, "unix.script")) for name in names] == [True] * 3 + [False] * 3
 
 
 def test_the_examples_lie_beside_the_code_and_no_other_does():
     own = files("airflow_enterprise_orch.value_stream").joinpath("examples")
-    assert {path.name for path in own.iterdir()} == {f"{name}.yaml" for name in (reference.STREAM, *OWN_KINDS)}
+    names = {entry.name for entry in ENTRIES if entry.name not in step_types()}
+    assert {path.name.removesuffix(".yaml") for path in own.iterdir()} == names
     package = Path(str(files("airflow_enterprise_orch")))
-    there = {path.stem for path in package.glob("systems/*/examples/*")}
+    there = {path.name.removesuffix(".yaml") for path in package.glob("systems/*/examples/*")}
     assert there == set(step_types())
 
 
@@ -73,9 +179,10 @@ def key(entry, name):
 
 
 def test_a_page_tells_type_default_and_limits():
-    times = key("unix.script", "retry[].times")
+    times = key("work", "retry[].times")
     assert (times.type, times.default, times.limits) == ("whole number", "`1`", "at least 1; at most 100")
-    assert key("unix.script", "time_limit").type == "duration"
+    assert key("work", "time_limit").type == "duration"
+    assert key("calendar", "closed").type == "list of date"
     assert key("value_stream", "params.<name>.type").type == "`string`, `integer`, `number`, `boolean`, `list`"
     assert key("value_stream", "params.<name>.type").default == "required"
     assert key("value_stream", "business.criticality").default == "`normal`"
@@ -112,7 +219,7 @@ def test_a_folder_with_other_pages_is_left_alone(tmp_path, capsys):
 
 
 def test_a_step_type_without_an_example_has_a_page_all_the_same():
-    page = reference.Entry("acme.job", "Acme job", "One job.", (key("value_stream", "title"),), "").page()
+    page = reference.Entry("acme.job", "Acme job", "One job.", (key("value_stream", "title"),)).page()
     assert "## Example" not in page
     assert "`title`" in page
 

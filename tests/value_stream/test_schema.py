@@ -51,7 +51,7 @@ def kind_of(path: Path) -> str:
 
 RIGHT = [
     *ROOT.glob("dag_templates/**/*.yaml"),
-    *PACKAGE.glob("**/examples/*.yaml"),
+    *PACKAGE.glob("**/examples/**/*.yaml"),
     *HERE.glob("good/*.yaml"),
     *HERE.glob("whole/**/*.yaml"),
     *HERE.glob("composed/*.profile.yaml"),
