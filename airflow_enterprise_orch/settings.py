@@ -13,6 +13,7 @@ AIRFLOW_OPERATORS = "airflow_operators"
 FEED_INTERVAL = "feed_interval"
 HISTORY_DAYS = "history_days"
 BULK_RATE = "bulk_rate"
+JOB_LINKS = "job_links"
 
 DECLARED: dict[str, Any] = {
     SECTION: {
@@ -58,6 +59,16 @@ DECLARED: dict[str, Any] = {
                 "type": "float",
                 "example": "50",
                 "default": "20",
+            },
+            JOB_LINKS: {
+                "description": (
+                    "Where connected systems show their jobs: JSON, by connection the address of a page, with "
+                    "{job_id} and {job_name} in it. The executive view links to it."
+                ),
+                "version_added": "0.1.0",
+                "type": "string",
+                "example": '{"zos_prod": "https://zosmf.example.com/jobs?id={job_id}"}',
+                "default": "",
             },
         },
     }

@@ -80,7 +80,7 @@ class Attempt:
     :param kind: of a failure, as retry rules name it.
     :param message: of a failure, the line that the task failed with.
     :param closed_by: ``system`` or ``person:<name>``.
-    :param value: of a success, what the task returned.
+    :param value: of a success, what the task returned; of a job that failed, its ``rc`` and ``code``.
     """
 
     number: int
@@ -109,6 +109,17 @@ class Attempt:
     value: Mapping[str, Any] = field(default_factory=dict)
     opened: str = ""
     closed: str = ""
+
+    @property
+    def code(self) -> str:
+        """The result of a closed attempt's job in the system's own words; "" when it left none that was read."""
+        return str(self.value.get("code") or "")
+
+    @property
+    def rc(self) -> int | None:
+        """The numeric return code of a closed attempt's job, where there is one."""
+        rc = self.value.get("rc")
+        return rc if isinstance(rc, int) and not isinstance(rc, bool) else None
 
     @property
     def sent_at(self) -> datetime | None:

@@ -276,7 +276,9 @@ class Conduct:
             late = timed_out and judgement.kind == "cancelled" and not attempt.stopping
             kind = "timed_out" if late else judgement.kind
             line = failure_line(self.who, kind, result, self.step.time_limit, tail)
-            return self._failed(closed(attempt, Verdict.FAILURE, at=self.clock.now(), kind=kind, message=line))
+            told = {"rc": result.rc, "code": result.code}
+            failed = closed(attempt, Verdict.FAILURE, at=self.clock.now(), kind=kind, message=line, value=told)
+            return self._failed(failed)
         value: dict[str, Any] = {
             "rc": result.rc,
             "code": result.code,

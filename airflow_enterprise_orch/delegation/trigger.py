@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_enterprise_orch.delegation import waiting
 from airflow_enterprise_orch.delegation.polling import ConnectionPoller, poller, seconds_until
+from airflow_enterprise_orch.delegation.remote_note import remote_notes
 from airflow_enterprise_orch.delegation.system import SystemRegistration, step_type
 from airflow_enterprise_orch.delegation.waiting import Wait
 
@@ -56,7 +58,8 @@ class DelegateTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait for the job's end, or for its time limit and then its end."""
-        event = await waiting.wait_for_end(self._poller(), self.wait, self.log)
+        note = partial(remote_notes().tell, self.wait)
+        event = await waiting.wait_for_end(self._poller(), self.wait, self.log, note=note)
         early = datetime.fromisoformat(self.wait.deferred) + min_wait()
         await asyncio.sleep(seconds_until(early) or 0.0)
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]  # Airflow's is not annotated

@@ -101,12 +101,28 @@ async def wait_for_end(
     *,
     now: Callable[[], datetime] = utc_now,
     cancel_again: timedelta = CANCEL_AGAIN,
+    note: Callable[[JobStatus | None], None] = lambda _status: None,
 ) -> dict[str, Any]:
     """Wait for the job's end, or for its time limit, then its cancel, and then its proven end; return the event.
 
     :param say: hears of each change, and of each new line that the job writes.
     :param now: the time by which ``wait``'s deadline goes.
+    :param note: is told each new state of the job, and None when nobody waits here any more.
     """
+    try:
+        return await _wait_for_end(poller, wait, say, now, cancel_again, note)
+    finally:
+        note(None)
+
+
+async def _wait_for_end(
+    poller: ConnectionPoller,
+    wait: Wait,
+    say: Say,
+    now: Callable[[], datetime],
+    cancel_again: timedelta,
+    note: Callable[[JobStatus | None], None],
+) -> dict[str, Any]:
     limit = act_at = datetime.fromisoformat(wait.deadline) if wait.deadline else None
     waited = (now() - datetime.fromisoformat(wait.deferred)).total_seconds()
     pause = cancel_again
@@ -116,6 +132,8 @@ async def wait_for_end(
             news = await watch.next(seconds_until(act_at, now()))
             if news is not None:
                 _tell(news, wait, say)
+                if news.status is not None:
+                    note(news.status)
                 if news.over:
                     for line in await poller.output.last(watch):
                         _tell_line(line, wait, say)

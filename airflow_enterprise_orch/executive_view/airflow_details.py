@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.models.dagrun import DagRun
@@ -23,9 +23,10 @@ from sqlalchemy import ColumnElement, func, or_, select
 
 from airflow_enterprise_orch.delegation.control import CONTROL_KEY, HOLDS_VARIABLE
 from airflow_enterprise_orch.delegation.ledger_store import LEDGER_PREFIX, newest_ledger
+from airflow_enterprise_orch.delegation.remote_note import NOTE_KEY, RemoteNote
+from airflow_enterprise_orch.executive_view.airflow_tables import from_json
 from airflow_enterprise_orch.value_stream.compensating import UNDO_KEY
 from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY
-from airflow_enterprise_orch.value_stream.wait_until import WAIT_KEY
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -68,20 +69,20 @@ class Details:
     :param ledgers: by task and map index the JSON text of the ledger that counts.
     :param decisions: by task the record; see ``value_stream/decision_record.py``.
     :param wishes: by task what people asked for there.
-    :param waits: by task until when it waits; see ``value_stream/wait_until.py``.
     :param undone: by task that undoes a step what it has done; see ``value_stream/compensating.py``.
     :param holds: the Variable with the holds on streams, systems and connections.
+    :param notes: by task and map index what the system says that has its job, where that does not get on.
     """
 
     ledgers: Mapping[tuple[str, int], str] = field(default_factory=dict)
     decisions: Mapping[str, Any] = field(default_factory=dict)
     wishes: Mapping[str, Any] = field(default_factory=dict)
-    waits: Mapping[str, Any] = field(default_factory=dict)
     undone: Mapping[str, Any] = field(default_factory=dict)
     holds: Any = None
     outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     questions: Sequence[Question] = ()
     pools: Sequence[PoolWait] = ()
+    notes: Mapping[tuple[str, int], RemoteNote] = field(default_factory=dict)
 
 
 def run_exists(session: Session, dag_id: str, run_id: str) -> bool:
@@ -99,7 +100,7 @@ def details(
     :param live: of an instance that is over nobody waits for anything.
     """
     ledgers: dict[tuple[str, int], dict[str, str]] = {}
-    records: dict[str, dict[str, Any]] = {DECISION_KEY: {}, CONTROL_KEY: {}, WAIT_KEY: {}, UNDO_KEY: {}}
+    records: dict[str, dict[str, Any]] = {DECISION_KEY: {}, CONTROL_KEY: {}, UNDO_KEY: {}}
     wanted = or_(Cell.key.startswith(LEDGER_PREFIX, autoescape=True), Cell.key.in_(records))
     rows = session.execute(
         select(Cell.task_id, Cell.map_index, Cell.key, Cell.value)
@@ -108,7 +109,7 @@ def details(
     )
     for task_id, map_index, key, value in rows:
         if key in records:
-            records[key][task_id] = _json(value)
+            records[key][task_id] = from_json(value)
         else:
             ledgers.setdefault((task_id, map_index), {})[key] = value
     newest = {step: newest_ledger(cells) for step, cells in ledgers.items()}
@@ -116,28 +117,13 @@ def details(
         {step: value for step, value in newest.items() if value is not None},
         records[DECISION_KEY],
         records[CONTROL_KEY],
-        records[WAIT_KEY],
         records[UNDO_KEY],
-        _json(Variable.get(HOLDS_VARIABLE, default_var=None)) if live else None,
+        from_json(Variable.get(HOLDS_VARIABLE, default_var=None)) if live else None,
         _outputs(session, dag_id, run_id) if with_outputs else {},
         _questions(session, dag_id, run_id) if live else (),
         _pools(session, dag_id, run_id, streams) if live else (),
+        _notes(session, dag_id, run_id),
     )
-
-
-def ledgers(session: Session, dag_id: str, run_id: str) -> Mapping[tuple[str, int], str]:
-    """Return, by task and map index, the JSON text of the ledger that counts."""
-    return details(session, dag_id, run_id, (), with_outputs=False, live=False).ledgers
-
-
-def _json(value: Any) -> Any:
-    """Return the value of a JSON text; None of one that is none."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return None
 
 
 def _outputs(session: Session, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
@@ -152,7 +138,7 @@ def _outputs(session: Session, dag_id: str, run_id: str) -> dict[str, dict[str, 
     )
     found: dict[str, dict[str, Any]] = {}
     for task_id, value in rows:
-        told = _json(value)
+        told = from_json(value)
         if isinstance(told, Mapping):
             found[task_id] = {str(name): _cut(one) for name, one in told.items()}
     return found
@@ -161,6 +147,17 @@ def _outputs(session: Session, dag_id: str, run_id: str) -> dict[str, dict[str, 
 def _cut(value: Any) -> Any:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return value if len(text) <= LONGEST_OUTPUT else f"{text[:LONGEST_OUTPUT]}..."
+
+
+def _notes(session: Session, dag_id: str, run_id: str) -> dict[tuple[str, int], RemoteNote]:
+    columns = (XComModel.task_id, XComModel.map_index, XComModel.value)
+    mine = (XComModel.dag_id == dag_id, XComModel.run_id == run_id, XComModel.key == NOTE_KEY)
+    now, found = datetime.now(UTC), {}
+    for task_id, map_index, value in session.execute(select(*columns).where(*mine)):
+        note = RemoteNote.read(from_json(value), now)
+        if note is not None:
+            found[task_id, map_index] = note
+    return found
 
 
 def _questions(session: Session, dag_id: str, run_id: str) -> tuple[Question, ...]:

@@ -15,6 +15,8 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from airflow_enterprise_orch.delegation.remote_note import GOOD_FOR, NOTE_KEY, RemoteNote
+
 LIVE = ("queued", "running")
 CHUNK = 400
 """How many keys one question takes; SQLite and drivers bound the number of values."""
@@ -63,12 +65,14 @@ class Facts:
     :param tasks: its task instances.
     :param cells: its task state store, by task and map index.
     :param questions: of all its tries.
+    :param notes: by task and map index what the system says that has its job, where that does not get on.
     """
 
     run: Any
     tasks: list[Any] = field(default_factory=list)
     cells: dict[tuple[str, int], dict[str, Any]] = field(default_factory=lambda: defaultdict(dict))
     questions: list[Question] = field(default_factory=list)
+    notes: dict[tuple[str, int], RemoteNote] = field(default_factory=dict)
 
 
 def chunks(keys: Iterable[Any]) -> Iterator[list[Any]]:
@@ -118,11 +122,15 @@ def streams_now(connection: Connection, dag_ids: Iterable[str]) -> dict[str, boo
     return found
 
 
-def live_runs(connection: Connection) -> dict[int, tuple[Any, ...]]:
-    """Return the live runs with what tells that anything of them changed."""
+def live_runs(connection: Connection, now: datetime) -> dict[int, tuple[Any, ...]]:
+    """Return the live runs with what tells that anything of them changed.
+
+    :param now: notes of remote jobs that are too old by then count as gone.
+    """
     from airflow.models.dagrun import DagRun
     from airflow.models.task_state_store import TaskStateStoreModel as Cell
     from airflow.models.taskinstance import TaskInstance
+    from airflow.models.xcom import XComModel as XCom
 
     of_run = DagRun.__table__.c
     runs = connection.execute(
@@ -146,9 +154,14 @@ def live_runs(connection: Connection) -> dict[int, tuple[Any, ...]]:
         .where(of_run.state.in_(LIVE))
         .group_by(DagRun.id)
     )
-    more_tasks = {row[0]: tuple(row[1:]) for row in tasks}
-    more_cells = {row[0]: tuple(row[1:]) for row in cells}
-    return {row.id: (*row[1:], more_tasks.get(row.id), more_cells.get(row.id)) for row in runs}
+    notes = connection.execute(
+        select(XCom.dag_run_id, func.count(), func.max(XCom.timestamp))
+        .join(DagRun, DagRun.id == XCom.dag_run_id)
+        .where(of_run.state.in_(LIVE), XCom.key == NOTE_KEY, XCom.timestamp > now - GOOD_FOR)
+        .group_by(XCom.dag_run_id)
+    )
+    more = [{row[0]: tuple(row[1:]) for row in every} for every in (tasks, cells, notes)]
+    return {row.id: (*row[1:], *(one.get(row.id) for one in more)) for row in runs}
 
 
 def newest(connection: Connection) -> tuple[int, int]:
@@ -192,8 +205,11 @@ def runs_named(connection: Connection, runs: Iterable[tuple[str, str]]) -> dict[
     return found
 
 
-def facts(connection: Connection, numbers: Iterable[int]) -> dict[int, Facts]:
-    """Return what Airflow knows of runs, by their numbers; those that are gone are left out."""
+def facts(connection: Connection, numbers: Iterable[int], now: datetime) -> dict[int, Facts]:
+    """Return what Airflow knows of runs, by their numbers; those that are gone are left out.
+
+    :param now: by which notes of remote jobs may be too old.
+    """
     from airflow.models.dag_version import DagVersion
     from airflow.models.dagrun import DagRun
     from airflow.models.task_state_store import TaskStateStoreModel as Cell
@@ -230,10 +246,36 @@ def facts(connection: Connection, numbers: Iterable[int]) -> dict[int, Facts]:
         for cell in connection.execute(of_cells):
             if cell.dag_run_id in found:
                 found[cell.dag_run_id].cells[cell.task_id, cell.map_index][cell.key] = cell.value
+        for number, where, note in _notes(connection, some, now):
+            if number in found:
+                found[number].notes[where] = note
         for number, question in _questions(connection, some):
             if number in found:
                 found[number].questions.append(question)
     return found
+
+
+def _notes(
+    connection: Connection, numbers: Sequence[int], now: datetime
+) -> Iterator[tuple[int, tuple[str, int], RemoteNote]]:
+    """Yield what remote systems say of the jobs of runs that do not get on."""
+    from airflow.models.xcom import XComModel as XCom
+
+    columns = (XCom.dag_run_id, XCom.task_id, XCom.map_index, XCom.value)
+    for row in connection.execute(select(*columns).where(XCom.dag_run_id.in_(numbers), XCom.key == NOTE_KEY)):
+        note = RemoteNote.read(from_json(row.value), now)
+        if note is not None:
+            yield row.dag_run_id, (row.task_id, row.map_index), note
+
+
+def from_json(value: Any) -> Any:
+    """Return the value of a JSON text; None of one that is none; what is no text as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return None
 
 
 def _questions(connection: Connection, numbers: Sequence[int]) -> Iterator[tuple[int, Question]]:

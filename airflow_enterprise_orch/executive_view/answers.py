@@ -78,6 +78,7 @@ class Forecast(Answer):
     p90: datetime | None = Field(description="Nine of ten end before. None: there is not enough history.")
     instances: int = Field(description="How many ended instances it is told from.")
     enough: bool = Field(description="Whether there is enough history to tell anything.")
+    problem: str | None = Field(None, description="Why there are no times, in one line, where there are none.")
 
 
 # ------------------------------------------------------------------------------------------------------- instances

@@ -23,6 +23,13 @@ class RemoteJob(Answer):
     job_name: str | None
     state: str = Field(description="intent: being handed over; submitted: it is out there; closed.")
     verdict: str | None = Field(description="Of a closed attempt: success, warning or failure.")
+    code: str | None = Field(None, description="Of a closed one, its result in the system's own words: CC 0004.")
+    rc: int | None = Field(None, description="Of a closed one, its return code, where there is one.")
+    phase: str | None = Field(
+        None, description="Of one that does not get on, where it is over there: held or waiting. None: it is not known."
+    )
+    reason: str | None = Field(None, description="Why it is held or waits, in the system's own words.")
+    link: str | None = Field(None, description="Where the system itself shows it, as the deployment has it set up.")
     message: str | None = Field(description="Of a failure, the line that the step failed with.")
     parked: str | None = Field(description="The question that a person has to answer, if any.")
     closed_by: str | None = Field(description="system, or person:<name>.")

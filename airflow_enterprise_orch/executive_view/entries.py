@@ -4,6 +4,7 @@ By step id an object; what is empty is left out::
 
     {"state": answers.StepState, "airflow": Airflow's state, "try": 2,
      "queued", "started", "ended": ISO 8601 with a zone,
+     "until": the moment that it waits for, ISO 8601,
      "decision": {"fired", "chosen", "by", "overridden"},
      "items": {Airflow's state: how many},                  of a step with a list
      "undo": the same of the task that undoes it}           once that has begun
@@ -38,6 +39,13 @@ class Entry:
     decision: Any = None
     items: Items | None = None
     undo: Entry | None = None
+    until: datetime | None = None
+
+    @property
+    def chose(self) -> tuple[str, ...] | None:
+        """Of a deciding step the steps that it chose; None where that is not known."""
+        chosen = self.decision.get("chosen") if isinstance(self.decision, Mapping) else None
+        return tuple(str(one) for one in chosen) if chosen is not None else None
 
 
 def entries(steps: Mapping[str, Any]) -> dict[str, Entry]:
@@ -56,6 +64,7 @@ def _entry(one: Mapping[str, Any]) -> Entry:
         one.get("decision"),
         _items(one.get("items")),
         _entry(one["undo"]) if one.get("undo") else None,
+        _moment(one.get("until")),
     )
 
 
@@ -103,7 +112,6 @@ def past_run(row: Any) -> PastRun:
 
 def _past_step(entry: Entry) -> PastStep:
     decision = entry.decision if isinstance(entry.decision, Mapping) else {}
-    chose = decision.get("chosen")
     return PastStep(
         entry.state,
         entry.queued,
@@ -111,6 +119,6 @@ def _past_step(entry: Entry) -> PastStep:
         entry.ended,
         entry.tries,
         tuple(str(one) for one in decision.get("fired") or ()),
-        tuple(chose) if chose is not None else None,
+        entry.chose,
         bool(decision.get("overridden")),
     )

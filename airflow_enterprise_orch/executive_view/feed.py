@@ -73,7 +73,7 @@ class Feed:
             self._seen, self._done = {}, set()
         with self.engine.connect() as connection:
             self._streams(connection, now)
-            live = airflow_tables.live_runs(connection)
+            live = airflow_tables.live_runs(connection, now)
             newest_run, newest_log = airflow_tables.newest(connection)
             read = cursor.get("log", newest_log)
             # Airflow logs a deletion before it deletes: what was logged lately is looked at again.
@@ -86,7 +86,7 @@ class Feed:
             touched = {named[one.dag_id, one.run_id].id for one in acted if one.id > read and _named(one) in named}
             wanted = {number for number, print_ in live.items() if self._seen.get(number) != print_}
             wanted |= (mine - live.keys()) | touched | set(new[:BATCH])
-            found = airflow_tables.facts(connection, wanted)
+            found = airflow_tables.facts(connection, wanted, now)
         more = len(new) > BATCH
         cursor |= {"run": new[BATCH - 1] if more else max(newest_run, cursor.get("run", 0)), "log": newest_log}
         with self.engine.begin() as connection:

@@ -2,9 +2,9 @@
 
 ``steps`` of an instance holds, by step id, what is not empty of: ``state`` (``answers.StepState``), ``stack``,
 ``airflow`` (the state of its task), ``try``, ``queued``, ``started``, ``ended`` (ISO 8601, UTC), ``items`` (of a list:
-how many are in which state), ``job`` (its newest remote job: ``id``, ``name``, ``system``, ``state``, ``verdict``),
-``decision`` (``fired``, ``chosen``, ``by``, ``overridden``) and ``undo`` (the same of the task that undoes it, once
-that has begun).
+how many are in which state), ``until`` (the moment that it waits for), ``job`` (its newest remote job: ``id``,
+``name``, ``system``, ``state``, ``verdict``), ``decision`` (``fired``, ``chosen``, ``by``, ``overridden``) and ``undo``
+(the same of the task that undoes it, once that has begun).
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from typing import Any
 
 from airflow_enterprise_orch.business_date import business_date
 from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState, LedgerBroken
+from airflow_enterprise_orch.delegation.job import Phase
 from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import newest_ledger
 from airflow_enterprise_orch.due import DUE_KEY, due_at, due_by_person
 from airflow_enterprise_orch.errors import TemplateError
-from airflow_enterprise_orch.executive_view.airflow_tables import LIVE, Facts
+from airflow_enterprise_orch.executive_view.airflow_tables import LIVE, Facts, from_json
 from airflow_enterprise_orch.executive_view.tables import LONGEST_KEY
 from airflow_enterprise_orch.restricted_jinja import render, run_names
 from airflow_enterprise_orch.value_stream.decision_record import (
@@ -30,6 +31,7 @@ from airflow_enterprise_orch.value_stream.decision_record import (
     DecisionUnreadable,
     read_decision,
 )
+from airflow_enterprise_orch.value_stream.wait_until import WAIT_KEY
 
 OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
 _STATES = {
@@ -151,6 +153,9 @@ def jobs(facts: Facts, picture: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "state": attempt.state.value,
                 "verdict": attempt.verdict or None,
                 "message": attempt.message or None,
+                "code": attempt.code[:250] or None,
+                "rc": attempt.rc,
+                "parked": attempt.parked or None,
                 "closed_by": attempt.closed_by[:250] or None,
                 "orphan": is_open and gone,
                 "opened": _moment(attempt.opened),
@@ -201,6 +206,8 @@ def _step(step: Mapping[str, Any], own: list[Any], every: list[Any], facts: Fact
     if state == "waiting_person" and delegated:
         state = "parked"
     newest = max(attempts, key=lambda one: one.opened, default=None)
+    if state == "running" and _held_over_there(every, facts):
+        state = "held"
     if state == "success" and newest is not None and newest.verdict == "warning":
         state = "warning"
     told: dict[str, Any] = {
@@ -221,8 +228,26 @@ def _step(step: Mapping[str, Any], own: list[Any], every: list[Any], facts: Fact
             "state": newest.state.value,
             "verdict": newest.verdict or None,
         }
+    if state == "running":
+        told["until"] = _until(facts.cells.get((step["id"], -1), {}).get(WAIT_KEY))
     told["decision"] = _decision(facts.cells.get((step["id"], -1), {}).get(DECISION_KEY))
     return {name: value for name, value in told.items() if value not in (None, {}, 0)}
+
+
+def _held_over_there(tasks: list[Any], facts: Facts) -> bool:
+    """Tell whether all that is under way of a step is held by the systems that have its jobs."""
+    notes = [
+        facts.notes.get((task.task_id, task.map_index)) if task.state == "deferred" else None
+        for task in tasks
+        if task.state is not None and task.state not in OVER
+    ]
+    open_ = {
+        one.key
+        for task in tasks
+        for one in attempts_of(facts.cells.get((task.task_id, task.map_index), {}))
+        if one.state is AttemptState.SUBMITTED
+    }
+    return bool(notes) and all(note is not None and note.phase is Phase.HELD and note.key in open_ for note in notes)
 
 
 def _remembered(before: Mapping[str, Any], now: dict[str, Any], *, purged: bool) -> dict[str, Any]:
@@ -238,6 +263,16 @@ def _remembered(before: Mapping[str, Any], now: dict[str, Any], *, purged: bool)
     if "job" in lost and before.get("state") == "warning" and now["state"] == "success":
         lost["state"] = "warning"
     return {**now, **lost}
+
+
+def _until(kept: str | None) -> str | None:
+    """Return the moment that a step waits for; None where there is none, or none that can be read."""
+    record = from_json(kept)
+    try:
+        moment = datetime.fromisoformat(str(record["until"])) if isinstance(record, Mapping) else None
+    except (KeyError, ValueError):
+        return None  # the step itself stops there and says so
+    return _iso(moment) if moment is not None and moment.tzinfo is not None else None
 
 
 def decision_of(kept: str | None) -> Decision | None:

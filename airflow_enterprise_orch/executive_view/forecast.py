@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
+from math import log
 from typing import Literal
 
 MOST_PAST = 200
@@ -132,23 +133,22 @@ class History:
         problem = self._problem(live)
         if problem:
             return Outlook(len(self.past), problem=problem)
+        play = _Play(self, live, began.timestamp(), now.timestamp())
+        if play.unknown:
+            return Outlook(len(self.past), problem=f"not enough history: no instance went through {play.unknown!r}")
         dice = random.Random(seed)  # noqa: S311 - a simulation, no secret
         agreeing = [one for one in self.past if self._agrees(one, live)] or self.past
         ends: list[float] = []
-        starts_of: dict[str, list[float]] = {}
-        ends_of: dict[str, list[float]] = {}
-        play = _Play(self, live, began.timestamp(), now.timestamp())
         for _ in range(DRAWS):
-            if not play.once(dice, agreeing, starts_of, ends_of, ends):
+            if not play.once(dice.random, agreeing, ends):
                 return Outlook(len(self.past), problem=f"not enough history: no instance went through {play.unknown!r}")
         zone = now.tzinfo
         ends.sort()
-        steps = {name: _step_outlook(starts_of[name], seen, zone) for name, seen in ends_of.items()}
         return Outlook(
             len(self.past),
             datetime.fromtimestamp(share(ends, 0.5), zone),
             datetime.fromtimestamp(share(ends, 0.9), zone),
-            steps=steps,
+            steps={name: _step_outlook(starts, seen, zone) for name, starts, seen in play.seen() if seen},
             outlasted=tuple(
                 name
                 for name, step in live.items()
@@ -183,114 +183,181 @@ class History:
         """Return all times that a step took."""
         return self._took.get(name, [])
 
-    def rest(self, name: str, elapsed: float, dice: random.Random) -> float | None:
-        """Return how long a step goes on that has lasted ``elapsed``; None without any history of it."""
+    def rest(self, name: str, elapsed: float) -> Rest | None:
+        """Return what is known of how long a step goes on that has lasted ``elapsed``; None without history of it."""
         known = self._lasted.get(name)
         if not known:
             return None
         longer = bisect_right(known, elapsed)
         if longer < len(known):
-            return known[dice.randrange(longer, len(known))] - elapsed
+            return Rest(tuple(one - elapsed for one in known[longer:]))
         # Longer than ever: it goes on as those beyond the median went beyond it. Where all took alike, that is nothing.
         median = share(known, 0.5)
         beyond = [one - median for one in known if one > median]
-        return dice.expovariate(len(beyond) / sum(beyond)) if beyond and sum(beyond) > 0 else 0.0
+        return Rest((0.0,), sum(beyond) / len(beyond) if beyond else 0.0)
 
-    def chosen(self, decider: str, base: Mapping[str, Took], dice: random.Random) -> Mapping[str, Took] | None:
-        """Return the past instance whose choice a deciding step makes; None when none decided there."""
-        if decider in base:
-            return base
-        went = self._went[decider]
-        return went[dice.randrange(len(went))] if went else None
+    def went(self, decider: str) -> Sequence[Mapping[str, Took]]:
+        """Return the past instances that decided at a step."""
+        return self._went.get(decider, ())
 
     def named_by(self, step: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the deciding steps that name a step, and those that it comes after on another path of theirs."""
         return self._named.get(step, ((), ()))
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """How long a step goes on.
+
+    :param some: seconds, of which chance picks one.
+    :param mean: of what comes on top, which nobody has seen the end of; 0 for nothing.
+    """
+
+    some: tuple[float, ...]
+    mean: float = 0.0
+
+    def pick(self, chance: Callable[[], float]) -> float:
+        """Return one."""
+        picked = self.some[int(chance() * len(self.some))]
+        return picked - self.mean * log(1.0 - chance()) if self.mean else picked
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One step that is not over, and all that is the same however often it is played.
+
+    :param after: places of the steps that it comes after.
+    :param deciders: places of the deciding steps that name it; ``others``: of what it comes after on another path.
+    :param rest: of one at work.
+    :param decides: whether it chooses, and nobody knows what.
+    """
+
+    place: int
+    name: str
+    after: tuple[int, ...]
+    deciders: tuple[int, ...]
+    others: tuple[int, ...]
+    took: Sequence[Took]
+    started: float | None
+    until: float | None
+    rest: Rest | None
+    decides: bool
+    starts: list[float] = field(default_factory=list)
+    ends: list[float] = field(default_factory=list)
+
+
 class _Play:
-    """One instance, played to its end again and again."""
+    """One instance, played to its end again and again. It is played for each live instance: every line counts."""
 
     def __init__(self, history: History, live: Mapping[str, Now], began: float, now: float) -> None:
         self.history, self.now, self.began = history, now, began
         self.unknown = ""
-        self.known: dict[str, tuple[bool, float]] = {}
-        self.running: dict[str, tuple[float, float | None]] = {}
-        self.until = {name: step.until.timestamp() for name, step in live.items() if step.until is not None}
+        places = {step.id: place for place, step in enumerate(history.steps)}
+        self.ran = [False] * len(places)
+        self.over = [began] * len(places)
+        known: set[str] = set()
+        self.floor = began
         for name, step in live.items():
-            if step.state == "over":
-                ended = step.ended or step.started
-                self.known[name] = (True, ended.timestamp() if ended else now)
-            elif step.state == "skipped":
-                self.known[name] = (False, step.ended.timestamp() if step.ended else began)
-            elif step.state == "running":
-                self.running[name] = (step.started.timestamp() if step.started else now, self.until.get(name))
-        self.chose = {name: step.chose for name, step in live.items() if step.chose is not None}
-        self.open = [step for step in history.steps if step.id not in self.known]
-        self.floor = max([began, *(end for ran, end in self.known.values() if ran)])
+            if name not in places or step.state not in ("over", "skipped"):
+                continue
+            known.add(name)
+            ran = step.state == "over"
+            ended = step.ended or (step.started if ran else None)
+            self.ran[places[name]] = ran
+            self.over[places[name]] = ended.timestamp() if ended else now if ran else began
+            if ran:
+                self.floor = max(self.floor, self.over[places[name]])
+        self.chose: list[Container[str] | None] = [None] * len(places)
+        for name, step in live.items():
+            if name in places and step.chose is not None:
+                self.chose[places[name]] = step.chose
+        self.turns = [self._turn(step, places, live.get(step.id)) for step in history.steps if step.id not in known]
 
-    def once(
-        self,
-        dice: random.Random,
-        agreeing: Sequence[Mapping[str, Took]],
-        starts_of: dict[str, list[float]],
-        ends_of: dict[str, list[float]],
-        ends: list[float],
-    ) -> bool:
-        """Play it once; return False where there is no history for a step that comes."""
-        base = agreeing[dice.randrange(len(agreeing))]
-        over = dict(self.known)
-        chose: dict[str, Container[str]] = dict(self.chose)
-        last = self.floor
-        for step in self.open:
-            name = step.id
-            ready = max((over[one][1] for one in step.after if one in over), default=self.began)
-            if name in self.running:
-                started, until = self.running[name]
-                rest = max(0.0, (until or 0.0) - self.now)
-                if until is None:
-                    told = self.history.rest(name, self.now - started, dice)
-                    if told is None:
-                        self.unknown = name
-                        return False
-                    rest = told
-            elif not self._runs(step, over, chose):
-                over[name] = (False, ready)
+    def _turn(self, step: Step, places: Mapping[str, int], now: Now | None) -> _Turn:
+        started = until = rest = None
+        if now is not None:
+            until = now.until.timestamp() if now.until is not None else None
+            if now.state == "running":
+                started = now.started.timestamp() if now.started else self.now
+                rest = Rest((max(0.0, until - self.now),)) if until is not None else None
+                rest = rest or self.history.rest(step.id, self.now - started)
+                if rest is None:
+                    self.unknown = step.id
+        deciders, others = self.history.named_by(step.id)
+        place = places[step.id]
+        return _Turn(
+            place,
+            step.id,
+            tuple(places[one] for one in step.after if one in places),
+            tuple(places[one] for one in deciders),
+            tuple(places[one] for one in others if one in places),
+            self.history.took(step.id),
+            started,
+            until,
+            rest,
+            bool(step.leads_to) and self.chose[place] is None,
+        )
+
+    def seen(self) -> Iterator[tuple[str, list[float], list[float]]]:
+        """Yield when each step that is not over began and ended, each time that it ran."""
+        for turn in self.turns:
+            yield turn.name, turn.starts, turn.ends
+
+    def once(self, chance: Callable[[], float], agreeing: Sequence[Mapping[str, Took]], ends: list[float]) -> bool:
+        """Play it once; return False where there is no history for a step that comes.
+
+        :param agreeing: past instances that went the way of this one.
+        :param ends: gets the end.
+        """
+        base = agreeing[int(chance() * len(agreeing))]
+        ran, over, chose = self.ran.copy(), self.over.copy(), self.chose.copy()
+        last, now = self.floor, self.now
+        for turn in self.turns:
+            place = turn.place
+            ready = max([over[one] for one in turn.after]) if turn.after else self.began
+            if turn.rest is not None and turn.started is not None:
+                started = turn.started
+                end = now + turn.rest.pick(chance)
+            elif not self._runs(turn, ran, chose):
+                over[place] = ready
                 continue
             else:
-                took = self.history.took(name)
-                if not took:
-                    self.unknown = name
+                if not turn.took:
+                    self.unknown = turn.name
                     return False
-                one = took[dice.randrange(len(took))]
-                started = max(self.now, ready + one.waited)
-                end_at = self.until.get(name)
-                rest = one.lasted if end_at is None else max(0.0, end_at - started)
-            end = (self.now if name in self.running else started) + rest
-            over[name] = (True, end)
-            last = max(last, end)
-            starts_of.setdefault(name, []).append(started)
-            ends_of.setdefault(name, []).append(end)
-            if step.leads_to and name not in self.chose:
-                way = self.history.chosen(name, base, dice)
-                if way is None:
-                    self.unknown = name
-                    return False
-                chose[name] = way
-        ends.append(max(last, self.now))
+                one = turn.took[int(chance() * len(turn.took))]
+                started = ready + one.waited
+                if started < now:
+                    started = now
+                end = started + one.lasted if turn.until is None else max(started, turn.until)
+            ran[place], over[place] = True, end
+            if end > last:
+                last = end
+            turn.starts.append(started)
+            turn.ends.append(end)
+            if turn.decides:
+                way = base
+                if turn.name not in base:
+                    went = self.history.went(turn.name)
+                    if not went:
+                        self.unknown = turn.name
+                        return False
+                    way = went[int(chance() * len(went))]
+                chose[place] = way
+        ends.append(last if last > now else now)
         return True
 
-    def _runs(self, step: Step, over: Mapping[str, tuple[bool, float]], chose: Mapping[str, Container[str]]) -> bool:
-        if not step.after:
-            return True
-        deciders, others = self.history.named_by(step.id)
-        if not deciders:
-            return any(over.get(one, (False, 0.0))[0] for one in step.after)
-        for decider in deciders:
-            # One that has decided in a way that nobody knows did not skip the step.
-            if over.get(decider, (False, 0.0))[0] and step.id in chose.get(decider, (step.id,)):
-                return True
-        return any(over.get(one, (False, 0.0))[0] for one in others)
+    @staticmethod
+    def _runs(turn: _Turn, ran: Sequence[bool], chose: Sequence[Container[str] | None]) -> bool:
+        if not turn.deciders:
+            return not turn.after or any([ran[one] for one in turn.after])
+        for decider in turn.deciders:
+            if ran[decider]:
+                # One that has decided in a way that nobody knows did not skip the step.
+                chosen = chose[decider]
+                if chosen is None or turn.name in chosen:
+                    return True
+        return any([ran[one] for one in turn.others])
 
 
 def _named(steps: Sequence[Step]) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_enterprise_orch.executive_view import past
-from airflow_enterprise_orch.executive_view.entries import entries, step_run
+from airflow_enterprise_orch.executive_view.entries import entries
 from airflow_enterprise_orch.executive_view.forecast import Outlook
 from airflow_enterprise_orch.executive_view.pictures import Pictures
 from airflow_enterprise_orch.executive_view.timeline import as_now
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def foretold(session: Session, rows: Iterable[Any], now: datetime) -> dict[int, dict[str, Any]]:
-    """Return ``forecast_p50``, ``forecast_p90`` and ``forecast_n`` of live instances, by their ids.
+    """Return the columns ``forecast_...`` of live instances, by their ids.
 
     One instance costs some milliseconds at most, so not all need to be foretold each time: those that changed, and the
     others now and then, because a step that goes on lasts longer.
@@ -33,20 +33,19 @@ def foretold(session: Session, rows: Iterable[Any], now: datetime) -> dict[int, 
         picture = pictures.of(row.dag_id, row.version)
         if not picture.steps:
             continue
-        kept = entries(row.steps)
-        steps = {name: step_run(entry, None, None, now) for name, entry in kept.items() if name in picture.by_id}
-        chosen = {
-            name: tuple(entry.decision["chosen"])
-            for name, entry in kept.items()
-            if isinstance(entry.decision, dict) and entry.decision.get("chosen") is not None and picture.decides(name)
-        }
+        live = as_now(picture, entries(row.steps), now)
         history = past.history(session, row.dag_id, row.version, picture)
         began = row.started_at or max(row.run_after, now)
-        told = history.outlook(as_now(steps, chosen), began=began, now=now, seed=f"{row.dag_id}/{row.run_id}")
+        told = history.outlook(live, began=began, now=now, seed=f"{row.dag_id}/{row.run_id}")
         found[row.id] = columns(told)
     return found
 
 
 def columns(told: Outlook) -> dict[str, Any]:
     """Return the columns of one forecast."""
-    return {"forecast_p50": told.p50, "forecast_p90": told.p90, "forecast_n": told.instances}
+    return {
+        "forecast_p50": told.p50,
+        "forecast_p90": told.p90,
+        "forecast_n": told.instances,
+        "forecast_problem": told.problem or None,
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -12,7 +12,6 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from fastapi import HTTPException
 from sqlalchemy import func, select
 
-from airflow_enterprise_orch.delegation.control import ControlBroken, Wish, read_wishes
 from airflow_enterprise_orch.due import due_at
 from airflow_enterprise_orch.executive_view import graphs, jobs, past
 from airflow_enterprise_orch.executive_view.access import Viewer
@@ -32,10 +31,12 @@ from airflow_enterprise_orch.executive_view.decisions import decisions_of
 from airflow_enterprise_orch.executive_view.entries import Entry, entries, step_run
 from airflow_enterprise_orch.executive_view.forecast import Outlook
 from airflow_enterprise_orch.executive_view.instances import JOINED, ROW, instance_row
-from airflow_enterprise_orch.executive_view.pictures import Picture, Pictures
+from airflow_enterprise_orch.executive_view.job_links import with_links
+from airflow_enterprise_orch.executive_view.pictures import Picture, Pictures, PictureStep
 from airflow_enterprise_orch.executive_view.redacting import OTHER_STREAM, Sight, sight
+from airflow_enterprise_orch.executive_view.standing import Hold, blocks_of, holds_of
 from airflow_enterprise_orch.executive_view.tables import INSTANCE, STREAM
-from airflow_enterprise_orch.executive_view.timeline import as_now, plan, timeline
+from airflow_enterprise_orch.executive_view.timeline import as_now, plan, timeline, waits_of
 from airflow_enterprise_orch.executive_view.why import Facts, why
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ MOST_BELOW = 3
 """How many streams down a chain of causes goes."""
 
 I = INSTANCE.c  # noqa: E741 - read as "I.run_id"
+HOLDABLE = frozenset({"open", "queued", "held", "running", "retry"})
+"""In which states a step can be held."""
+BLOCKABLE = frozenset({"queued", "held", "running", "retry", "failed"})
+"""In which states it matters to a step that nobody can log in to its system."""
 MORE = (*ROW, I.run_after, I.params, I.steps, I.in_airflow)
 
 
@@ -88,8 +93,11 @@ class Known:
     @property
     def chosen(self) -> dict[str, tuple[str, ...]]:
         """What each deciding step chose."""
-        decided = [one for one in self.decisions if one.kind != "table" and one.by]
-        return {one.step.id: tuple(one.chosen) for one in decided}
+        return {
+            name: entry.chose
+            for name, entry in self.entries.items()
+            if entry.chose is not None and self.picture.decides(name)
+        }
 
 
 def known(session: Session, viewer: Viewer, dag_id: str, run_id: str) -> Known:
@@ -112,9 +120,8 @@ def known(session: Session, viewer: Viewer, dag_id: str, run_id: str) -> Known:
     if raw.in_airflow:
         told = details(session, dag_id, run_id, viewer.streams, with_outputs=seen.values, live=raw.live)
         told = seen.details(told, picture)
-    all_jobs = seen.jobs(
-        jobs.from_ledgers(told.ledgers) if told.ledgers else jobs.from_history(session, raw.id), picture
-    )
+    jobs_told = jobs.from_ledgers(told.ledgers, told.notes) if told.ledgers else jobs.from_history(session, raw.id)
+    all_jobs = seen.jobs(with_links(jobs_told, picture), picture)
     kept = entries(raw.steps)
     runs = {
         name: step_run(entry, _newest(name, all_jobs), _due(picture, name, raw.run_after), now)
@@ -129,8 +136,7 @@ def detail(session: Session, viewer: Viewer, dag_id: str, run_id: str) -> Instan
     """Return the page; :raises HTTPException: 404 where there is no such instance for this viewer."""
     one = known(session, viewer, dag_id, run_id)
     history = past.history(session, dag_id, one.raw.version, one.picture)
-    live = as_now(one.steps, one.chosen)
-    live |= {name: replace(live[name], until=until) for name, until in _waits(one).items()}
+    live = as_now(one.picture, one.entries, one.now)
     planned = plan(history, live, one.began, one.seed)
     ahead = history.outlook(live, began=one.began, now=one.now, seed=one.seed) if one.row.live else None
     run = graphs.Run(one.steps, one.chosen, _undone(one), one.undoing, _sub_streams(one, viewer))
@@ -246,7 +252,8 @@ def _facts(session: Session, viewer: Viewer, one: Known, ahead: Outlook | None, 
         questions=one.details.questions,
         pools=one.details.pools,
         holds=_holds(one),
-        waits=_waits(one),
+        blocks=blocks_of(session, {step.connection for step in _at_work(one, BLOCKABLE)}) if one.raw.in_airflow else {},
+        waits=waits_of(one.entries, one.now),
         others={at: others} if others else {},
         below=_below(session, viewer, one, depth),
         other=_others(session, one),
@@ -271,45 +278,22 @@ def _below(session: Session, viewer: Viewer, one: Known, depth: int) -> dict[str
     return found
 
 
-def _holds(one: Known) -> dict[str, Wish]:
+def _holds(one: Known) -> dict[str, Hold]:
     """Return what people hold of its open steps."""
-    found: dict[str, Wish] = {}
-    for step in one.picture.steps:
-        run = one.steps.get(step.id)
-        if run is not None and run.state not in ("open", "queued", "held", "running", "retry"):
-            continue
-        try:
-            wishes = read_wishes(
-                one.details.wishes.get(step.id),
-                one.details.holds,
-                stream=one.row.dag_id,
-                system=step.system,
-                connection=step.connection,
-                now=one.now,
-            )
-        except ControlBroken:
-            continue  # the step itself stops there and says so
-        # A job that was handed over before somebody held its system goes on.
-        if wishes.hold is not None and (run is None or run.job is None or run.job.state == "closed"):
-            found[step.id] = wishes.hold
-    return found
+    found = holds_of(_at_work(one, HOLDABLE), one.details.wishes, one.details.holds, stream=one.row.dag_id, now=one.now)
+    # A job that was handed over before somebody held its system goes on.
+    handed_over = {name for name, run in one.steps.items() if run.job is not None and run.job.state != "closed"}
+    return {name: hold for name, hold in found.items() if name not in handed_over}
 
 
-def _waits(one: Known) -> dict[str, datetime]:
-    """Return until when its steps wait that wait for a moment."""
-    found: dict[str, datetime] = {}
-    for step in one.picture.steps:
-        record = one.details.waits.get(step.id)
-        run = one.steps.get(step.id)
-        if not isinstance(record, Mapping) or run is None or run.state != "running":
-            continue
-        try:
-            until = datetime.fromisoformat(str(record["until"]))
-        except (KeyError, ValueError):
-            continue  # the step itself stops there and says so
-        if until.tzinfo is not None and until > one.now - timedelta(minutes=1):
-            found[step.id] = until.astimezone(UTC)
-    return found
+def _at_work(one: Known, states: frozenset[str]) -> list[PictureStep]:
+    """Return the steps that are in some states; those that nobody knows anything of are open."""
+    open_ = "open" in states
+    return [
+        step
+        for step in one.picture.steps
+        if (run.state in states if (run := one.steps.get(step.id)) is not None else open_)
+    ]
 
 
 def _links(one: Known) -> list[Link]:

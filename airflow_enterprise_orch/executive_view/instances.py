@@ -45,7 +45,17 @@ ROW = (
     *(I.id, I.dag_id, I.run_id, I.version, I.business_key, I.business_date, I.run_type, I.state, I.live, I.health),
     *(I.queued_at, I.started_at, I.ended_at, I.due_at, I.first_due_at, I.late_seconds, I.current_step, I.current_stack),
     *(I.waits_for, I.waiting_people, I.parked, I.forecast_p50, I.forecast_p90, I.forecast_n),
-    *(I.acknowledged_by, I.acknowledged_at, I.changed_at, I.revision, S.title, S.domain, S.owner, S.criticality),
+    *(
+        I.forecast_problem,
+        I.acknowledged_by,
+        I.acknowledged_at,
+        I.changed_at,
+        I.revision,
+        S.title,
+        S.domain,
+        S.owner,
+        S.criticality,
+    ),
 )
 JOINED = INSTANCE.outerjoin(STREAM, and_(S.dag_id == I.dag_id, S.version == I.version))
 
@@ -280,6 +290,7 @@ def forecast_of(row: Any) -> Forecast | None:
         p90=row.forecast_p90 if enough else None,
         instances=row.forecast_n,
         enough=enough,
+        problem=None if enough else row.forecast_problem,
     )
 
 

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 from fastapi import HTTPException
 from sqlalchemy import select
 
-from airflow_enterprise_orch.delegation.attempt import Attempt, LedgerBroken
+from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState, LedgerBroken
+from airflow_enterprise_orch.delegation.job import Phase
 from airflow_enterprise_orch.delegation.ledger import Ledger
-from airflow_enterprise_orch.executive_view.airflow_details import ledgers, run_exists
+from airflow_enterprise_orch.delegation.remote_note import RemoteNote
+from airflow_enterprise_orch.executive_view.airflow_details import details, run_exists
 from airflow_enterprise_orch.executive_view.answers_instance import InstanceJobs, RemoteJob, StepJobs
+from airflow_enterprise_orch.executive_view.job_links import with_links
 from airflow_enterprise_orch.executive_view.pictures import Picture, Pictures
 from airflow_enterprise_orch.executive_view.redacting import sight
 from airflow_enterprise_orch.executive_view.tables import INSTANCE, JOB
@@ -33,12 +36,15 @@ def read_jobs(session: Session, viewer: Viewer, dag_id: str, run_id: str) -> Ins
     instance_id, picture = shown_by(session, dag_id, run_id)
     steps: Sequence[StepJobs]
     if run_exists(session, dag_id, run_id):
-        steps = from_ledgers(ledgers(session, dag_id, run_id))
+        known = details(session, dag_id, run_id, (), with_outputs=False, live=False)
+        steps = from_ledgers(known.ledgers, known.notes)
     elif instance_id is not None:
         steps = from_history(session, instance_id)
     else:
         raise HTTPException(404, f"stream {dag_id!r} has no instance {run_id!r}")
-    return InstanceJobs(dag_id=dag_id, run_id=run_id, steps=sight(viewer, dag_id).jobs(steps, picture))
+    return InstanceJobs(
+        dag_id=dag_id, run_id=run_id, steps=sight(viewer, dag_id).jobs(with_links(steps, picture), picture)
+    )
 
 
 def shown_by(session: Session, dag_id: str, run_id: str) -> tuple[int | None, Picture]:
@@ -57,12 +63,13 @@ def shown_by(session: Session, dag_id: str, run_id: str) -> tuple[int | None, Pi
     return row.id, pictures.of(dag_id, row.version)
 
 
-def from_ledgers(ledgers: Mapping[tuple[str, int], str]) -> list[StepJobs]:
+def from_ledgers(ledgers: Mapping[tuple[str, int], str], notes: Mapping[tuple[str, int], RemoteNote]) -> list[StepJobs]:
     """Return the jobs of each step.
 
     :param ledgers: by task and map index the JSON text of the ledger that counts.
+    :param notes: by task and map index what the system says that has the job.
     """
-    return [_step(task_id, map_index, text) for (task_id, map_index), text in ledgers.items()]
+    return [_step(*where, text, notes.get(where)) for where, text in ledgers.items()]
 
 
 def from_history(session: Session, instance_id: int) -> list[StepJobs]:
@@ -74,15 +81,18 @@ def from_history(session: Session, instance_id: int) -> list[StepJobs]:
     return [StepJobs(task_id=task, map_index=index, jobs=jobs) for (task, index), jobs in found.items()]
 
 
-def _step(task_id: str, map_index: int, text: str) -> StepJobs:
+def _step(task_id: str, map_index: int, text: str, note: RemoteNote | None) -> StepJobs:
     try:
         ledger = Ledger.from_json(json.loads(text))
     except (LedgerBroken, ValueError) as error:
         return StepJobs(task_id=task_id, map_index=map_index, problem=str(error))
-    return StepJobs(task_id=task_id, map_index=map_index, jobs=[_job(attempt) for attempt in ledger.attempts])
+    return StepJobs(task_id=task_id, map_index=map_index, jobs=[_job(one, note) for one in ledger.attempts])
 
 
-def _job(attempt: Attempt) -> RemoteJob:
+def _job(attempt: Attempt, note: RemoteNote | None) -> RemoteJob:
+    if note is not None and (note.key != attempt.key or attempt.state is not AttemptState.SUBMITTED):
+        note = None
+    stuck = note is not None and note.phase in (Phase.HELD, Phase.WAITING)
     return RemoteJob(
         attempt=attempt.number,
         key=attempt.key,
@@ -91,6 +101,10 @@ def _job(attempt: Attempt) -> RemoteJob:
         job_name=attempt.handle.name or None if attempt.handle else None,
         state=attempt.state.value,
         verdict=attempt.verdict or None,
+        code=attempt.code or None,
+        rc=attempt.rc,
+        phase=note.phase.value if note is not None and stuck else None,
+        reason=note.reason or None if note is not None and stuck else None,
         message=attempt.message or None,
         parked=attempt.parked or None,
         closed_by=attempt.closed_by or None,
@@ -112,7 +126,9 @@ def _kept(row: Any) -> RemoteJob:
         state=row.state,
         verdict=row.verdict or None,
         message=row.message or None,
-        parked=None,
+        code=row.code,
+        rc=row.rc,
+        parked=row.parked,
         closed_by=row.closed_by or None,
         opened=moment(row.opened),
         closed=moment(row.closed),

@@ -99,7 +99,7 @@ def take(session: Session) -> Snapshot:
     states = {row.dag_id: StreamState(row, pictures.of(row.dag_id, row.version)) for row in current}
     wanted = (
         *(I.dag_id, I.live, I.state, I.health, I.due_at, I.ended_at, I.late_seconds, I.current_stack, I.waiting_people),
-        *(I.parked, I.forecast_p50, I.forecast_p90, I.forecast_n, I.acknowledged_at),
+        *(I.parked, I.forecast_p50, I.forecast_p90, I.forecast_n, I.forecast_problem, I.acknowledged_at),
     )
     failed = and_(not_(I.live), I.health == "failed", I.ended_at >= now - FAILED_FOR, I.acknowledged_at.is_(None))
     # Two queries, because an index serves each.

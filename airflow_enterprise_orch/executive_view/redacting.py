@@ -78,7 +78,7 @@ class Sight:
 
     def _job(self, job: RemoteJob, picture: Picture, task_id: str) -> RemoteJob:
         if self.hides_job(job.system, job.job_name, picture, task_id):
-            nothing = dict.fromkeys(("key", "job_id", "job_name", "message", "parked"))
+            nothing = dict.fromkeys(("key", "job_id", "job_name", "message", "parked", "code", "reason", "link"))
             return job.model_copy(update={**nothing, "system": ANOTHER, "hidden": True})
         return job if self.questions else job.model_copy(update={"parked": None})
 

@@ -119,6 +119,7 @@ INSTANCE = Table(
     Column("acknowledged_at", Utc),
     Column("revision", BigInteger, nullable=False, doc="of the feed's write that changed the row last; only grows"),
     Column("changed_at", Utc, nullable=False),
+    Column("forecast_problem", String(500), doc="why there is no forecast"),
     UniqueConstraint("dag_id", "run_id", "airflow_id", name="orch_instance_run"),
     Index("ix_orch_instance_live", "live", "due_at", "id"),
     Index("ix_orch_instance_health", "health", "live", "due_at", "id"),
@@ -156,6 +157,9 @@ JOB = Table(
     Column("orphan", Boolean, nullable=False, doc="open, and its task is over or gone"),
     Column("opened", Utc),
     Column("closed", Utc),
+    Column("code", _ID, doc="of a closed one: its result in the system's words"),
+    Column("rc", BigInteger, doc="of a closed one: its return code, where there is one"),
+    Column("parked", Text, doc="what a person was asked about it"),
     Index("ix_orch_job_job_id", "job_id"),
     Index("ix_orch_job_orphan", "orphan"),
 )

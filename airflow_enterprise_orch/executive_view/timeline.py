@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from airflow_enterprise_orch.executive_view.answers_instance import Bar, StepRun, Timeline
+from airflow_enterprise_orch.executive_view.entries import Entry
 from airflow_enterprise_orch.executive_view.forecast import History, Now, Outlook, State
 from airflow_enterprise_orch.executive_view.pictures import Picture
 
@@ -23,11 +24,34 @@ OF_STATE: Mapping[str, State] = {
 """What a step's state is to the forecast; all others are open."""
 
 
-def as_now(steps: Mapping[str, StepRun], chosen: Mapping[str, tuple[str, ...]]) -> dict[str, Now]:
-    """Return the steps of an instance as the forecast wants them."""
+PAST_WAIT = timedelta(minutes=1)
+
+
+def as_now(picture: Picture, kept: Mapping[str, Entry], now: datetime) -> dict[str, Now]:
+    """Return the steps of an instance as the forecast wants them: the list's and the page's are told from the same."""
+    waits = waits_of(kept, now)
     return {
-        name: Now(OF_STATE.get(run.state, "open"), run.started_at, run.ended_at, chose=chosen.get(name))
-        for name, run in steps.items()
+        name: Now(
+            OF_STATE.get(entry.state, "open"),
+            entry.started,
+            entry.ended,
+            waits.get(name),
+            entry.chose if picture.decides(name) else None,
+        )
+        for name, entry in kept.items()
+        if name in picture.by_id
+    }
+
+
+def waits_of(kept: Mapping[str, Entry], now: datetime) -> dict[str, datetime]:
+    """Return until when the steps wait that wait for a moment.
+
+    One that is long past is none: then something else keeps the step.
+    """
+    return {
+        name: entry.until
+        for name, entry in kept.items()
+        if entry.state == "running" and entry.until is not None and entry.until > now - PAST_WAIT
     }
 
 

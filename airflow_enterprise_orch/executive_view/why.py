@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from airflow_enterprise_orch.delegation.control import Wish
 from airflow_enterprise_orch.executive_view.airflow_details import PoolWait, Question
 from airflow_enterprise_orch.executive_view.answers import InstanceRow, Level, StepName
 from airflow_enterprise_orch.executive_view.answers_instance import Cause, CauseKind, RemoteJob, StepRun, Why
@@ -19,6 +18,7 @@ from airflow_enterprise_orch.executive_view.lost_time import longest_way, lost, 
 from airflow_enterprise_orch.executive_view.pictures import Picture
 from airflow_enterprise_orch.executive_view.redacting import ANOTHER
 from airflow_enterprise_orch.executive_view.saying import listed, minutes, number
+from airflow_enterprise_orch.executive_view.standing import Block, Hold
 from airflow_enterprise_orch.executive_view.statistics import OfStep, Statistics
 
 WORTH_TELLING = 60.0
@@ -32,6 +32,7 @@ class Facts:
 
     :param undoing: by step how its undoing goes.
     :param holds: by step what holds it.
+    :param blocks: by connection why no step may use it.
     :param waits: by step the moment that it waits for.
     :param others: how many other instances, of those that the viewer may see, are at the same step.
     :param below: by step why the instance of the stream that it runs is as it is; where the viewer may see that.
@@ -47,7 +48,8 @@ class Facts:
     ahead: Outlook | None = None
     questions: Sequence[Question] = ()
     pools: Sequence[PoolWait] = ()
-    holds: Mapping[str, Wish] = field(default_factory=dict)
+    holds: Mapping[str, Hold] = field(default_factory=dict)
+    blocks: Mapping[str, Block] = field(default_factory=dict)
     waits: Mapping[str, datetime] = field(default_factory=dict)
     others: Mapping[str, int] = field(default_factory=dict)
     below: Mapping[str, Sequence[Cause]] = field(default_factory=dict)
@@ -88,8 +90,9 @@ def _instance(facts: Facts) -> Cause:
         late = minutes((facts.now - row.due_at).total_seconds())
         return _cause("stream", "problem", f"{row.key} is late by {late}: {due}", since=row.due_at)
     if row.health == "at_risk" and row.forecast is not None and row.forecast.p50 and row.forecast.p90 and row.due_at:
+        likely = "will probably be late" if row.forecast.p50 > row.due_at else "is at risk"
         text = (
-            f"{row.key} is at risk: it is due at {_clock(row.due_at, facts)}, and expected at "
+            f"{row.key} {likely}: it is due at {_clock(row.due_at, facts)}, and expected at "
             f"{_clock(row.forecast.p50, facts)}, in nine of ten cases by {_clock(row.forecast.p90, facts)}"
         )
         return _cause("stream", "attention", text)
@@ -165,11 +168,12 @@ def _failure(facts: Facts, name: str) -> list[Cause]:
     if run.job is not None and run.job.hidden:
         found.append(_cause("remote_job", "problem", f"It runs {ANOTHER}", since=run.ended_at, step=step, job=run.job))
     elif run.job is not None and run.job.job_id:
-        told = f"{_job(run.job)} ended as {run.job.verdict or 'unknown'}" + (f": {message}" if message else "")
+        more = message or run.job.code
+        told = f"{_job(run.job)} ended as {run.job.verdict or 'unknown'}" + (f": {more}" if more else "")
         found.append(_cause("remote_job", "problem", told, since=run.ended_at, step=step, job=run.job))
     elif message:
         found.append(_cause("failure", "problem", message, since=run.ended_at, step=step))
-    return found
+    return [*found, *_blocked(facts, name)]
 
 
 def _ran(facts: Facts) -> dict[str, tuple[datetime, datetime]]:
@@ -284,9 +288,11 @@ def _below(facts: Facts, name: str) -> list[Cause]:
         return [_person(facts, name, asked)]
     hold = facts.holds.get(name)
     if run.state == "held" or hold is not None:
-        until = f" until {_clock(hold.until, facts)}" if hold is not None and hold.until is not None else ""
-        told = f"{hold.by} holds it{until}: {hold.reason}" if hold is not None else "Somebody holds it"
-        return [_cause("hold", "attention", told, step=step)]
+        held_there = run.state == "held" and hold is None and run.job is not None and run.job.phase == "held"
+        return _remote(facts, name) if held_there else [_hold(facts, name, hold)]
+    blocked = _blocked(facts, name)
+    if blocked:
+        return [*_remote(facts, name), *blocked]
     if name in facts.waits:
         told = f"It goes on at {_clock(facts.waits[name], facts)}"
         return [_cause("calendar", "ok", told, step=step)]
@@ -317,6 +323,34 @@ def _below(facts: Facts, name: str) -> list[Cause]:
     return _remote(facts, name)
 
 
+def _hold(facts: Facts, name: str, hold: Hold | None) -> Cause:
+    step = facts.picture.step_name(name)
+    if hold is None:
+        return _cause("hold", "attention", "Somebody holds it", step=step)
+    what = {
+        "step": "it", "stream": "the whole stream", "system": f"all work for system {hold.name}",
+        "connection": f"all work over connection {hold.name}",
+    }[hold.scope]  # fmt: skip
+    wish = hold.wish
+    until = f" until {_clock(wish.until, facts)}" if wish.until is not None else ""
+    kind: CauseKind = "system" if hold.scope in ("system", "connection") else "hold"
+    return _cause(kind, "attention", f"{wish.by} holds {what}{until}: {wish.reason}", since=wish.at, step=step)
+
+
+def _blocked(facts: Facts, name: str) -> list[Cause]:
+    """Return that nobody can log in to the system of a step, where that is so."""
+    connection = facts.picture.by_id[name].connection
+    block = facts.blocks.get(connection)
+    if block is None:
+        return []
+    since = f" since {_clock(block.at, facts)}" if block.at is not None else ""
+    text = (
+        f"Connection {connection} is blocked{since}, because its login was refused: {block.reason}. Somebody has to "
+        f"correct it, or to delete the Variable {block.variable} when the login works again"
+    )
+    return [_cause("system", "problem", text, since=block.at, step=facts.picture.step_name(name))]
+
+
 def _person(facts: Facts, name: str, asked: Question | None) -> Cause:
     step = facts.picture.step_name(name)
     if asked is None:
@@ -338,6 +372,10 @@ def _remote(facts: Facts, name: str) -> list[Cause]:
         text = f"{_job(run.job)} has not ended on {run.job.system}"
     else:
         return []
+    if run.job.phase is not None:
+        stuck = "is held over there" if run.job.phase == "held" else "waits over there"
+        told = f"{_job(run.job)} {stuck}, on {run.job.system}" + (f": {run.job.reason}" if run.job.reason else "")
+        return [_cause("remote_job", "attention", told, step=step, job=run.job)]
     outlasted = facts.ahead is not None and name in facts.ahead.outlasted
     if outlasted:
         text += ", and has lasted longer than ever before"

@@ -176,7 +176,7 @@ def test_an_event_never_comes_sooner_than_airflow_can_take_it(
     async def nap(seconds: float) -> None:
         naps.append(seconds)
 
-    async def ended(*_arguments: object) -> dict[str, str]:
+    async def ended(*_arguments: object, **_named: object) -> dict[str, str]:
         return {"phase": "ended"}
 
     monkeypatch.setattr(module, "MIN_WAIT", MIN_WAIT)

@@ -60,6 +60,29 @@ def test_a_job_that_ends_in_time_is_not_cancelled() -> None:
     run(body())
 
 
+def test_each_new_state_is_noted_and_that_nobody_waits_here_any_more() -> None:
+    async def body() -> None:
+        host, noted = Host(), []
+        task = spawn(wait_for_end(host.poller(), a_wait(), Said(), now=utc_now, note=noted.append))
+        await asyncio.sleep(60)
+        held = JobStatus(Phase.HELD, "by the operator")
+        host.states["K1"] = held
+        await asyncio.sleep(60)
+        host.states["K1"] = ENDED
+        await task
+        assert [None if one is None else one.phase for one in noted] == [
+            Phase.RUNNING, Phase.HELD, Phase.ENDED, None,
+        ]  # fmt: skip
+        # A triggerer that hands the wait over to another one is no end of the job, and its note stays.
+        cut, later = spawn(wait_for_end(host.poller(), a_wait(), Said(), now=utc_now, note=noted.append)), len(noted)
+        await asyncio.sleep(1)
+        cut.cancel()
+        await asyncio.gather(cut, return_exceptions=True)
+        assert noted[later:] in ([None], [*noted[later:-1], None])
+
+    run(body())
+
+
 def test_a_time_limit_asks_for_the_cancel_and_waits_for_its_proof() -> None:
     async def body() -> None:
         host, said = Host(), Said()

@@ -6,6 +6,7 @@ Runs inside the process of ``served.py``.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -23,6 +24,7 @@ from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState
 from airflow_enterprise_orch.delegation.job import JobHandle
 from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import ledger_cell
+from airflow_enterprise_orch.delegation.remote_note import NOTE_KEY
 from airflow_enterprise_orch.executive_view import tables
 from airflow_enterprise_orch.value_stream.decision_record import (
     DECISION_KEY,
@@ -196,8 +198,8 @@ def fill() -> None:
     job |= {"task_id": "post", "step": "post", "attempt": 1}
     add("orch_job", [
         {**job, "instance_id": number["run-101"], "job_id": "08150001"},
-        {**job, "instance_id": number["run-2"], "job_id": "08150002",
-         "orphan": True},
+        {**job, "instance_id": number["run-2"], "job_id": "08150002", "code": "status F", "rc": 1,
+         "parked": "Did ZPOST 08150002 succeed?", "orphan": True},
         {**job, "instance_id": number["run-301"], "job_id": "66600001",
          "orphan": True},
     ])  # fmt: skip
@@ -213,6 +215,8 @@ def in_airflow() -> None:
     """Write what Airflow itself keeps of two live instances."""
     done = Attempt(1, "K" * 20, state=AttemptState.CLOSED, system="sap://erp", verdict="failure", message="rc 12",
                    handle=JobHandle("K" * 20, "08150000", "ZPOST"), closed_by="system")  # fmt: skip
+    failed = {"rc": 12, "code": "CC 0012"}
+    done = replace(done, value=failed)
     again = Attempt(2, "L" * 20, state=AttemptState.SUBMITTED, system="sap://erp",
                     handle=JobHandle("L" * 20, "08150001", "ZPOST"), opened=stamp(-41))  # fmt: skip
     rules = ways_of_rules([{"when": "params.amount > 10000.0", "then": ["approve"]}], ["post"])
@@ -231,8 +235,19 @@ def in_airflow() -> None:
                 cells["post", ledger_cell(2)] = Ledger((done, again)).to_json()
                 cells["book", ledger_cell(1)] = {"version": 99}
             run = add_run(session, run_id, cells, tasks, question="Release ORD-000102?")
-            session.add(XComModel(dag_run_id=run.id, dag_id=ORDERS, run_id=run_id, task_id="book", map_index=-1,
-                                  key="return_value", value={"rc": 0, "credit_class": "B"}))  # fmt: skip
+            note = {
+                "version": 1,
+                "key": "L" * 20,
+                "phase": "waiting",
+                "reason": "no free work process",
+                "at": stamp(-1),
+            }
+            for task, key, value in (
+                ("book", "return_value", {"rc": 0, "credit_class": "B"}),
+                *([("post", NOTE_KEY, note)] if run_id == "run-101" else ()),
+            ):
+                session.add(XComModel(dag_run_id=run.id, dag_id=ORDERS, run_id=run_id, task_id=task, map_index=-1,
+                                      key=key, value=value))  # fmt: skip
 
 
 def add_run(

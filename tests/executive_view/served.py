@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+LINKS = {"sap_erp": "https://erp.example/jobs?id={job_id}&name={job_name}"}
 FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
 ROOT = Path(__file__).parents[2]
 
@@ -113,6 +114,7 @@ class Served:
             "AIRFLOW__API__SECRET_KEY": secrets.token_urlsafe(32),
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
             "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
+            "AIRFLOW__ENTERPRISE_ORCH__JOB_LINKS": json.dumps(LINKS),
         }
         self.home = home
         self._errors = (home / "errors.txt").open("w+")

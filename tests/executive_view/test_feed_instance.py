@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState
+from airflow_enterprise_orch.delegation.job import JobHandle, Phase
 from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import ledger_cell
+from airflow_enterprise_orch.delegation.remote_note import RemoteNote
 from airflow_enterprise_orch.executive_view.airflow_tables import Facts
 from airflow_enterprise_orch.executive_view.entries import entries
 from airflow_enterprise_orch.executive_view.feed_instance import instance
+from airflow_enterprise_orch.value_stream.wait_until import WAIT_KEY
 
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 PICTURE: dict[str, Any] = {
@@ -38,7 +42,9 @@ def task(name: str, state: str | None, index: int = -1, **more: Any) -> Any:
     return SimpleNamespace(**{**given, **more})
 
 
-def told(*tasks: Any, before: Any = None, cells: Any = None, state: str = "running") -> dict[str, Any]:
+def told(
+    *tasks: Any, before: Any = None, cells: Any = None, state: str = "running", notes: Any = None
+) -> dict[str, Any]:
     run = SimpleNamespace(
         id=1, dag_id="orders", run_id="r", state=state, run_type="manual", triggering_user_name=None, conf={},
         run_after=NOW, logical_date=None, data_interval_start=None, data_interval_end=None, queued_at=NOW,
@@ -46,6 +52,7 @@ def told(*tasks: Any, before: Any = None, cells: Any = None, state: str = "runni
     )  # fmt: skip
     one = Facts(run, list(tasks))
     one.cells = defaultdict(dict, cells or {})
+    one.notes = notes or {}
     return instance(one, PICTURE, NOW, before)
 
 
@@ -80,6 +87,33 @@ def test_undoing_that_failed_counts_and_one_that_had_nothing_to_do_is_not_told()
         assert "undo" not in told(task("reserve", "success"), task("reserve--undo", state))["steps"]["reserve"]
 
 
+def test_a_job_that_its_system_holds_makes_the_step_held() -> None:
+    def at(note: RemoteNote | None, key: str = "K" * 20) -> str:
+        out = Attempt(1, key, state=AttemptState.SUBMITTED, system="zosmf://a", handle=JobHandle(key, "JOB1"))
+        cells = {("ship", -1): {ledger_cell(1): json.dumps(Ledger((out,)).to_json())}}
+        row = told(task("ship", "deferred"), cells=cells, notes={("ship", -1): note} if note else {})
+        assert row["waits_for"] == ("hold" if row["steps"]["ship"]["state"] == "held" else "remote_job")
+        return str(row["steps"]["ship"]["state"])
+
+    held = RemoteNote("K" * 20, Phase.HELD, "by the operator", NOW)
+    assert at(held) == "held"
+    assert at(None) == at(replace(held, phase=Phase.WAITING)) == at(replace(held, phase=Phase.RUNNING)) == "running"
+    assert at(held, key="L" * 20) == "running", "the note is of an attempt before"
+
+
+def test_a_step_with_a_list_is_held_when_all_that_is_under_way_is() -> None:
+    keys = [name * 20 for name in "KL"]
+    cells, notes = {}, {}
+    for index, key in enumerate(keys):
+        out = Attempt(1, key, state=AttemptState.SUBMITTED, system="zosmf://a", handle=JobHandle(key, "JOB1"))
+        cells["print-each", index] = {ledger_cell(1): json.dumps(Ledger((out,)).to_json())}
+        notes["print-each", index] = RemoteNote(key, Phase.HELD, "", NOW)
+    items = [task("print-each", state, index) for index, state in enumerate(("deferred", "deferred", "success"))]
+    assert told(*items, cells=cells, notes=notes)["steps"]["print"]["state"] == "held"
+    del notes["print-each", 1]
+    assert told(*items, cells=cells, notes=notes)["steps"]["print"]["state"] == "running"
+
+
 def test_what_airflow_purged_of_a_run_that_stays_is_kept() -> None:
     over = Attempt(1, "K" * 20, state=AttemptState.CLOSED, system="ssh://a", verdict="warning", closed_by="system")
     cells = {("ship", -1): {ledger_cell(1): json.dumps(Ledger((over,)).to_json())}}
@@ -88,6 +122,16 @@ def test_what_airflow_purged_of_a_run_that_stays_is_kept() -> None:
     assert told(before=before, state="success")["steps"]["ship"] == before["ship"]
     # Its store alone is gone.
     assert told(task("ship", "success"), before=before, state="success")["steps"]["ship"] == before["ship"]
+
+
+def test_a_step_that_waits_for_a_moment_says_which_and_only_while_it_waits() -> None:
+    kept = {("ship", -1): {WAIT_KEY: json.dumps({"version": 1, "until": "2026-03-10T18:00:00+01:00"})}}
+    waits = entries(told(task("ship", "deferred"), cells=kept)["steps"])["ship"]
+    assert waits.until == datetime(2026, 3, 10, 17, 0, tzinfo=UTC)
+    assert entries(told(task("ship", "success"), cells=kept)["steps"])["ship"].until is None
+    for broken in ("nonsense", "{}", '{"until": "18:00"}', '{"until": "2026-03-10T18:00:00"}'):
+        cells = {("ship", -1): {WAIT_KEY: broken}}
+        assert entries(told(task("ship", "deferred"), cells=cells)["steps"])["ship"].until is None
 
 
 def test_a_step_that_was_cleared_is_open_again() -> None:

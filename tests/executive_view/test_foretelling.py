@@ -63,5 +63,22 @@ def test_with_too_few_that_ended_there_are_no_times_but_how_few(session: Session
     history(session, 3)
     row = live(session, 1, {"book": {"state": "running", "started": stamp(-1)}})
     assert foretold(session, [row], NOW) == {
-        row.id: {"forecast_p50": None, "forecast_p90": None, "forecast_n": 3},
+        row.id: {
+            "forecast_p50": None,
+            "forecast_p90": None,
+            "forecast_n": 3,
+            "forecast_problem": "not enough history: 3 instances ended well, 8 are needed",
+        },
     }
+
+
+def test_one_that_waits_for_a_known_moment_is_expected_after_it(session: Session) -> None:
+    history(session, 24)
+    waits = {"book": {"state": "running", "try": 1, "started": stamp(-20), "until": stamp(240)}}
+    row = live(session, 1, waits)
+    told = foretold(session, [row], NOW)[row.id]
+    assert timedelta(minutes=240 + 10) < told["forecast_p50"] - NOW < timedelta(minutes=240 + 75)
+    assert told["forecast_problem"] is None
+    # What is long past keeps nobody: then the step lasts as steps do.
+    past_it = live(session, 2, {"book": {**waits["book"], "until": stamp(-5)}})
+    assert foretold(session, [past_it], NOW)[past_it.id]["forecast_p50"] - NOW < timedelta(minutes=75)

@@ -64,10 +64,18 @@ def test_the_newest_remote_job_stands_at_its_step_and_all_are_listed(view: Serve
     assert [job["step"]["title"] for job in told["jobs"]] == ["Book it", "Post it"]
     book, at_sap = jobs
     assert "no ledger of delegated jobs" in book["problem"]
-    assert [(job["job_id"], job["state"], job["verdict"]) for job in at_sap["jobs"]] == [
-        ("08150000", "closed", "failure"),
-        ("08150001", "submitted", None),
+    assert [(job["job_id"], job["state"], job["verdict"], job["code"], job["rc"]) for job in at_sap["jobs"]] == [
+        ("08150000", "closed", "failure", "CC 0012", 12),
+        ("08150001", "submitted", None, None, None),
     ]
+    assert [(job["phase"], job["reason"]) for job in at_sap["jobs"]] == [
+        (None, None),
+        ("waiting", "no free work process"),
+    ]
+    assert [job["link"] for job in at_sap["jobs"]] == [
+        f"https://erp.example/jobs?id={number}&name=ZPOST" for number in ("08150000", "08150001")
+    ]
+    assert [job["link"] for job in told["jobs"][1]["jobs"]] == [job["link"] for job in at_sap["jobs"]]
 
 
 def test_it_says_why_it_is_late_down_to_the_remote_job(view: Served) -> None:
@@ -76,7 +84,7 @@ def test_it_says_why_it_is_late_down_to_the_remote_job(view: Served) -> None:
     assert why["headline"].startswith("ORD-000101 is late by ")
     assert [cause["kind"] for cause in why["chain"]] == ["stream", "step", "remote_job"]
     assert why["chain"][2]["job"]["job_id"] == "08150001"
-    assert why["chain"][2]["text"].startswith("Job ZPOST 08150001 has not ended on sap://erp")
+    assert why["chain"][2]["text"] == "Job ZPOST 08150001 waits over there, on sap://erp: no free work process"
 
 
 def test_it_says_who_can_answer_what(view: Served) -> None:
@@ -118,7 +126,11 @@ def test_one_that_airflow_has_forgotten_is_told_from_our_own_history(view: Serve
     assert decision["problem"] == "Airflow has deleted the record: the values that were seen are gone"
     assert told["why"]["chain"][1]["text"] == "“Approve it” took longest, 1h"
     jobs = view.get("clerk", "dags/orders/dagRuns/run-2/jobs").json["steps"]
-    assert [job["job_id"] for step in jobs for job in step["jobs"]] == ["08150002"]
+    (job,) = [job for step in jobs for job in step["jobs"]]
+    assert (job["job_id"], job["code"], job["rc"]) == ("08150002", "status F", 1)
+    assert job["parked"] == "Did ZPOST 08150002 succeed?"
+    (kept,) = view.get("auditor", "dags/orders/dagRuns/run-2/jobs").json["steps"][0]["jobs"]
+    assert kept["parked"] is None, "what was asked is for those who may see Required Actions"
 
 
 @pytest.mark.parametrize("path", ["dags/orders/dagRuns/none", "dags/orders/dagRuns/none/jobs"])

@@ -17,6 +17,7 @@ from airflow_enterprise_orch.executive_view.answers import InstanceRow, Stack
 from airflow_enterprise_orch.executive_view.answers_instance import Cause, RemoteJob, StepRun
 from airflow_enterprise_orch.executive_view.forecast import Outlook
 from airflow_enterprise_orch.executive_view.pictures import Picture, PictureStep
+from airflow_enterprise_orch.executive_view.standing import Block, Hold
 from airflow_enterprise_orch.executive_view.statistics import OfStep, Statistics
 from airflow_enterprise_orch.executive_view.why import Facts, why
 
@@ -25,7 +26,14 @@ PICTURE = Picture(
     steps=(
         PictureStep("book", "Book it", "mainframe.job", Stack(id="mainframe", title="Mainframe")),
         PictureStep(
-            "post", "Post it", "sap.background_job", Stack(id="sap", title="SAP"), after=("book",), tasks=("post-each",)
+            "post",
+            "Post it",
+            "sap.background_job",
+            Stack(id="sap", title="SAP"),
+            "sap",
+            "sap_erp",
+            after=("book",),
+            tasks=("post-each",),
         ),
     )
 )
@@ -107,8 +115,28 @@ def test_an_earlier_step_that_took_too_long_is_named_too() -> None:
         ),
         (
             run("held", None, queued_at=ago(5)),
-            {"holds": {"post": Wish("hold", "bob", "month end", NOW + timedelta(hours=2))}},
+            {"holds": {"post": Hold(Wish("hold", "bob", "month end", NOW + timedelta(hours=2)))}},
             ("hold", "bob holds it until 16:00: month end"),
+        ),
+        (
+            run("held", None, queued_at=ago(5)),
+            {"holds": {"post": Hold(Wish("hold", "bob", "month end"), "stream", "orders")}},
+            ("hold", "bob holds the whole stream: month end"),
+        ),
+        (
+            run("held", None, queued_at=ago(5)),
+            {"holds": {"post": Hold(Wish("hold", "bob", "month end"), "system", "sap")}},
+            ("system", "bob holds all work for system sap: month end"),
+        ),
+        (
+            run("running", 5, job=job()),
+            {"blocks": {"sap_erp": Block("sap_erp", "user PROD is locked", ago(3))}},
+            (
+                "system",
+                "Connection sap_erp is blocked since 13:57, because its login was refused: user PROD is locked. "
+                "Somebody has to correct it, or to delete the Variable enterprise_orch.blocked.sap_erp when the login "
+                "works again",
+            ),
         ),
         (
             run("queued", None, queued_at=ago(5)),
@@ -136,6 +164,16 @@ def test_an_earlier_step_that_took_too_long_is_named_too() -> None:
             ("remote_job", "Its work is being handed over to sap://erp"),
         ),
         (
+            run("held", 5, job=job(phase="held", reason="Job is held")),
+            {},
+            ("remote_job", "Job ZPOST 08150001 is held over there, on sap://erp: Job is held"),
+        ),
+        (
+            run("running", 5, job=job(phase="waiting", reason="")),
+            {},
+            ("remote_job", "Job ZPOST 08150001 waits over there, on sap://erp"),
+        ),
+        (
             run("running", 5),
             {"below": {"post": [Cause(kind="person", level="attention", text="Ann can answer")]}},
             ("person", "Ann can answer"),
@@ -155,6 +193,16 @@ def test_a_failure_is_told_with_its_job_and_nothing_beside_it() -> None:
     ]
 
 
+def test_a_failure_whose_login_was_refused_ends_at_the_connection() -> None:
+    of = facts(run("failed", 40, 30, job=job(state="closed", verdict="failure")), due=9,
+               blocks={"sap_erp": Block("sap_erp", "wrong password", None)})  # fmt: skip
+    assert told(of)[-1][0] == "system"
+    assert told(of)[-1][1].startswith("Connection sap_erp is blocked, because its login was refused: wrong password.")
+    assert (
+        why(facts(run("failed", 40, 30), due=9, blocks={"other": Block("other", "x", None)})).chain[-1].kind == "step"
+    )
+
+
 def test_one_that_ended_late_names_what_took_longer_than_usual_or_else_the_longest() -> None:
     ended = {"live": False, "state": "success", "ended_at": NOW, "late_seconds": 1800, "step": None}
     assert told(facts(run("success", 55, 0), row=ended)) == [
@@ -165,6 +213,17 @@ def test_one_that_ended_late_names_what_took_longer_than_usual_or_else_the_longe
     assert waited[1] == "“Post it” took 55 min (43 min of it before it began), 43 min more than its usual 12 min"
     as_always = facts(run("success", 12, 0), book=run("success", 17, 12), row={**ended, "started_at": ago(17)})
     assert told(as_always)[-1] == ("step", "“Post it” took longest, 12 min, as it usually does")
+
+
+@pytest.mark.parametrize(("p50", "said"), [(20, "is at risk"), (40, "will probably be late")])
+def test_one_at_risk_is_told_from_one_that_is_expected_after_its_due_time(p50: float, said: str) -> None:
+    at = [NOW + timedelta(minutes=minutes) for minutes in (p50, 60)]
+    forecast = {"p50": at[0], "p90": at[1], "instances": 20, "enough": True}
+    of = facts(run("running", 5, job=job()), due=30, row={"health": "at_risk", "forecast": forecast})
+    assert told(of)[0][1] == (
+        f"ORD-1 {said}: it is due at 14:30, and expected at {at[0]:%H:%M}, in nine of ten cases by 15:00"
+    )
+    assert why(of).level == "attention"
 
 
 def test_one_in_good_order_is_not_made_a_problem() -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from airflow_enterprise_orch.executive_view import past
 from airflow_enterprise_orch.executive_view.answers import Forecast
 from airflow_enterprise_orch.executive_view.answers_actions import ActionAsked, ActionPreview, What
-from airflow_enterprise_orch.executive_view.entries import entries, step_run
+from airflow_enterprise_orch.executive_view.entries import entries
 from airflow_enterprise_orch.executive_view.forecast import FEWEST_PAST, Now, Outlook
 from airflow_enterprise_orch.executive_view.tables import INSTANCE
 from airflow_enterprise_orch.executive_view.timeline import as_now
@@ -73,14 +73,7 @@ def foreseen(session: Session, situation: Situation, asked: ActionAsked, plan: P
     columns = (INSTANCE.c.steps, INSTANCE.c.run_after, INSTANCE.c.started_at)
     row = session.execute(select(*columns).where(INSTANCE.c.id == situation.instance_id)).one()
     picture, now = situation.picture, situation.now
-    kept = entries(row.steps)
-    runs = {name: step_run(entry, None, None, now) for name, entry in kept.items() if name in picture.by_id}
-    chosen = {
-        step.id: tuple(decided.chosen)
-        for step in picture.steps
-        if picture.decides(step.id) and (decided := situation.decision(step)) is not None
-    }
-    live = as_now(runs, chosen)
+    live = as_now(picture, entries(row.steps), now)
     history = past.history(session, str(situation.run.dag_id), situation.seen["version"], picture)
     about = {"began": row.started_at or max(row.run_after, now), "now": now}
     seed = f"{situation.run.dag_id}/{situation.run.run_id}"
@@ -106,7 +99,11 @@ def foreseen(session: Session, situation: Situation, asked: ActionAsked, plan: P
 
 def _told(outlook: Outlook) -> Forecast:
     return Forecast(
-        p50=outlook.p50, p90=outlook.p90, instances=outlook.instances, enough=outlook.instances >= FEWEST_PAST
+        p50=outlook.p50,
+        p90=outlook.p90,
+        instances=outlook.instances,
+        enough=outlook.instances >= FEWEST_PAST,
+        problem=outlook.problem or None,
     )
 
 
