@@ -23,6 +23,8 @@ from airflow_enterprise_orch.executive_view.answers import StepState
 from airflow_enterprise_orch.executive_view.answers_instance import Items, RemoteJob, StepRun
 from airflow_enterprise_orch.executive_view.statistics import PastRun, PastStep
 
+RAN_WELL = frozenset({"success", "warning"})
+"""The states of a step that ran to its end."""
 STATES: frozenset[str] = frozenset(get_args(StepState))
 
 
@@ -108,6 +110,20 @@ def past_run(row: Any) -> PastRun:
     """Return an ended instance as the statistics want it."""
     steps = {name: _past_step(entry) for name, entry in entries(row.steps).items()}
     return PastRun(row.started_at or row.run_after, row.ended_at, row.state == "success", steps)
+
+
+def past_seconds(row: Any) -> tuple[float, dict[str, tuple[float, float]]]:
+    """Return when an ended instance began, and when the steps that ran to their end began and ended, in seconds.
+
+    The forecast reads so many of them that it takes nothing else.
+    """
+    began = row.started_at or row.run_after
+    ran = {}
+    for name, one in row.steps.items():
+        started, ended = one.get("started"), one.get("ended")
+        if started and ended and one.get("state") in RAN_WELL:
+            ran[name] = datetime.fromisoformat(started).timestamp(), datetime.fromisoformat(ended).timestamp()
+    return began.timestamp(), ran
 
 
 def _past_step(entry: Entry) -> PastStep:

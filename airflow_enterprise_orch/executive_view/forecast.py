@@ -26,8 +26,8 @@ MOST_PAST = 200
 """How many ended instances are looked at, the newest."""
 FEWEST_PAST = 8
 """With fewer there is not enough history."""
-DRAWS = 200
-"""How often an instance is played to its end."""
+DRAWS = 100
+"""How often an instance is played to its end: P90 is then as sure as that of 100 instances, which few streams have."""
 
 State = Literal["open", "running", "over", "skipped", "failed"]
 
@@ -408,15 +408,21 @@ def took(began: datetime, steps: Sequence[Step], ran: Mapping[str, tuple[datetim
     :param steps: of the stream, each after those that it comes after.
     :param ran: beginning and end of the steps that ran.
     """
-    over: dict[str, datetime] = {}
+    seconds = {name: (start.timestamp(), end.timestamp()) for name, (start, end) in ran.items()}
+    return took_seconds(began.timestamp(), steps, seconds)
+
+
+def took_seconds(began: float, steps: Sequence[Step], ran: Mapping[str, tuple[float, float]]) -> dict[str, Took]:
+    """Do the same for moments in seconds."""
+    over: dict[str, float] = {}
     result: dict[str, Took] = {}
     for step in steps:
-        ready = max((over[one] for one in step.after if one in over), default=began)
-        if step.id not in ran:
+        ready = max([over[one] for one in step.after if one in over], default=began)
+        moments = ran.get(step.id)
+        if moments is None:
             over[step.id] = ready
             continue
-        start, end = ran[step.id]
+        start, end = moments
         over[step.id] = max(end, ready)
-        waited, lasted = (start - ready).total_seconds(), (end - start).total_seconds()
-        result[step.id] = Took(max(0.0, waited), max(0.0, lasted))
+        result[step.id] = Took(max(0.0, start - ready), max(0.0, end - start))
     return result

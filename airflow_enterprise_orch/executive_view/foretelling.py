@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 
-def foretold(session: Session, rows: Iterable[Any], now: datetime) -> dict[int, dict[str, Any]]:
-    """Return the columns ``forecast_...`` of live instances, by their ids.
+def foretold(session: Session, rows: Iterable[Any], now: datetime) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the ids of live instances with their columns ``forecast_...``, one after the other as they are told.
 
-    One instance costs some milliseconds at most, so not all need to be foretold each time: those that changed, and the
-    others now and then, because a step that goes on lasts longer.
+    One costs some milliseconds, so not all need to be foretold each time: those that changed, and the others now and
+    then, because a step that goes on lasts longer. Without steps in its picture there is nothing to foretell.
 
     :param rows: of ``orch_instance``, with ``id``, ``dag_id``, ``run_id``, ``version``, ``run_after``, ``started_at``
         and ``steps``.
@@ -28,17 +28,15 @@ def foretold(session: Session, rows: Iterable[Any], now: datetime) -> dict[int, 
     rows = list(rows)
     pictures = Pictures()
     pictures.load(session, {(row.dag_id, row.version) for row in rows})
-    found: dict[int, dict[str, Any]] = {}
     for row in rows:
         picture = pictures.of(row.dag_id, row.version)
         if not picture.steps:
+            yield row.id, {}
             continue
         live = as_now(picture, entries(row.steps), now)
         history = past.history(session, row.dag_id, row.version, picture)
         began = row.started_at or max(row.run_after, now)
-        told = history.outlook(live, began=began, now=now, seed=f"{row.dag_id}/{row.run_id}")
-        found[row.id] = columns(told)
-    return found
+        yield row.id, columns(history.outlook(live, began=began, now=now, seed=f"{row.dag_id}/{row.run_id}"))
 
 
 def columns(told: Outlook) -> dict[str, Any]:

@@ -32,6 +32,11 @@ class SingleFlight(Generic[T]):
                 self._made = made = (monotonic(), make())
             return made[1]
 
+    @property
+    def last(self) -> T | None:
+        """What was made last, however long ago; None before, or when it was forgotten."""
+        return self._made[1] if self._made is not None else None
+
     def forget(self) -> None:
         """Make it anew the next time."""
         self._made = None

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from airflow_enterprise_orch.executive_view.forecast import FEWEST_PAST, Step, Took, share, took
+from airflow_enterprise_orch.executive_view.forecast import FEWEST_PAST, Step, share
 from airflow_enterprise_orch.executive_view.lost_time import longest_way, own_times
 
 MOST_PATHS = 20
@@ -57,10 +57,6 @@ class PastRun:
             for name, step in self.steps.items()
             if step.ran and step.started is not None and step.ended is not None
         }
-
-    def took(self, flow: Sequence[Step]) -> dict[str, Took]:
-        """Return how long its steps took, as the forecast wants it."""
-        return took(self.began, flow, self.moments())
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ writes everything anew, so that whoever looks reads it all again.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from sqlalchemy.pool import StaticPool
 
 from airflow_enterprise_orch.executive_view import feed_forecast, past, tables
 from airflow_enterprise_orch.executive_view.feed import NAME, Feed, LeaseLost
+from airflow_enterprise_orch.executive_view.feed_forecast import A_LOOK, BURST, SHARE, Forecaster
 from tests.executive_view.seed import NOW, ORDERS, ended, gone_well, instance, picture, stamp
 
 OF = tables.INSTANCE.c
@@ -42,13 +43,18 @@ def engine() -> Iterator[Engine]:
     past.forget()
 
 
-def begin(engine: Engine, number: int, due: timedelta) -> None:
+def begin(engine: Engine, number: int, due: timedelta | None) -> None:
     """Let an instance begin whose posting, the last of its long steps, has run for a minute of its twelve."""
     steps: dict[str, Any] = {
         **gone_well(-20, large=False),
         "post": {"state": "running", "try": 1, "started": stamp(-1)},
     }
-    values = {**instance(ORDERS, number, steps=steps), "due_at": NOW + due, "health": "on_time", "failed_steps": 0}
+    values = {
+        **instance(ORDERS, number, steps=steps),
+        "due_at": due and NOW + due,
+        "health": "on_time",
+        "failed_steps": 0,
+    }
     values |= {"waiting_people": 0, "forecast_p50": None, "forecast_p90": None, "forecast_n": None, "live": True}
     with engine.begin() as connection:
         connection.execute(insert(tables.INSTANCE).values(**values))
@@ -80,22 +86,85 @@ def test_what_will_be_late_is_at_risk_and_what_did_not_move_is_not_written_again
     assert hangs.revision == 9
 
 
-def test_those_that_changed_come_first_and_no_look_takes_too_many(
+class Slow:
+    """A forecaster on a processor on which each instance takes as long.
+
+    :param each: seconds.
+    """
+
+    def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch, each: float) -> None:
+        self.engine, self.used, self.told = engine, 0.0, list[str]()
+        real = feed_forecast.foretold
+
+        def foretold(session: Session, rows: Any, now: datetime) -> Iterator[Any]:
+            runs = {row.id: row.run_id for row in rows}
+            for number, columns in real(session, rows, now):
+                self.used += each
+                self.told.append(runs[number])
+                yield number, columns
+
+        monkeypatch.setattr(feed_forecast, "foretold", foretold)
+        self.forecaster = Forecaster(lambda: self.used)
+
+    def look(self, after: timedelta = timedelta(0)) -> list[str]:
+        """Return the instances that one look foretells, in their order."""
+        self.told.clear()
+        with Session(self.engine) as session:
+            self.forecaster.changes(session, NOW + after)
+        return list(self.told)
+
+
+SECONDS = timedelta(seconds=3)
+"""Between two looks."""
+
+
+def test_those_that_are_due_next_come_first_and_no_look_takes_too_long(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_forecast, "AT_ONCE", 2)
-    for number in range(5):
-        begin(engine, number, due=timedelta(hours=5))
-    feed = Feed(engine, "one")
-    counts = []
-    for _ in range(3):
-        feed._foretell({}, NOW)
-        counts.append(sum(row.forecast_p50 is not None for row in rows(engine).values()))
-    assert counts == [2, 4, 5]
+    for number in range(6):
+        begin(engine, number, due=timedelta(hours=6 - number) if number else None)
+    slow = Slow(engine, monkeypatch, A_LOOK / 2)
+    looks = [slow.look(look * SECONDS) for look in range(4)]
+    assert looks == [["run-5", "run-4"], ["run-3", "run-2"], ["run-1", "run-0"], []]
+
+
+def test_what_changed_is_foretold_before_what_only_grew_older(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        begin(engine, number, due=timedelta(hours=1 + number))
+    slow = Slow(engine, monkeypatch, 0.001)
+    assert slow.look() == ["run-0", "run-1", "run-2"]
     with engine.begin() as connection:
-        connection.execute(update(tables.INSTANCE).where(OF.run_id == "run-4").values(revision=99, forecast_p50=None))
-    feed._foretell({}, NOW + timedelta(hours=1))
-    assert rows(engine)["run-4"].forecast_p50 is not None
+        connection.execute(update(tables.INSTANCE).where(OF.run_id == "run-2").values(revision=99))
+    assert slow.look(timedelta(seconds=30)) == ["run-2"], "the others did not grow old enough"
+    with engine.begin() as connection:
+        connection.execute(update(tables.INSTANCE).where(OF.run_id == "run-1").values(revision=100))
+    assert slow.look(timedelta(hours=1)) == ["run-1", "run-0", "run-2"]
+
+
+def test_over_time_it_takes_no_more_than_its_share_of_a_processor(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        begin(engine, number, due=timedelta(hours=1 + number))
+    slow, looks = Slow(engine, monkeypatch, 0.5), 1000
+    for look in range(looks):
+        slow.look(look * SECONDS)
+    whole = looks * SECONDS.total_seconds()
+    assert whole * SHARE * 0.9 < slow.used < BURST + whole * SHARE + 0.5
+
+
+def test_a_storm_finds_half_of_what_was_saved_whatever_else_there_is_to_do(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        begin(engine, number, due=timedelta(hours=1 + number))
+    slow = Slow(engine, monkeypatch, A_LOOK / 2)
+    for look in range(400):  # all grow older all the time, and take whatever they can get
+        slow.look(look * SECONDS)
+    with engine.begin() as connection:
+        connection.execute(update(tables.INSTANCE).where(OF.live.is_(True)).values(revision=99))
+    after = [one for look in range(400, 403) for one in slow.look(look * SECONDS)]
+    assert after == [f"run-{number}" for number in range(6)]
 
 
 def test_who_does_not_lead_any_more_writes_no_forecast(engine: Engine) -> None:

@@ -50,19 +50,19 @@ def test_one_that_must_be_approved_is_expected_later_than_one_that_needs_none(se
     small = {**gone_well(-20, large=False), "post": {"state": "running", "try": 1, "started": stamp(-1)}}
     large = {**gone_well(-20, large=True), "approve": {"state": "open"}, "post": {"state": "open"}}
     rows = [live(session, 1, small), live(session, 2, large)]
-    told = foretold(session, rows, NOW)
+    told = dict(foretold(session, rows, NOW))
     quick, slow = (told[row.id] for row in rows)
     assert (quick["forecast_n"], slow["forecast_n"]) == (24, 24)
     # 12 minutes for the posting, of which one is over; the other waits an hour for the approval before.
     assert timedelta(minutes=10) < quick["forecast_p50"] - NOW < timedelta(minutes=13)
     assert timedelta(minutes=70) < slow["forecast_p50"] - NOW < timedelta(minutes=75)
-    assert foretold(session, rows, NOW) == told
+    assert dict(foretold(session, rows, NOW)) == told
 
 
 def test_with_too_few_that_ended_there_are_no_times_but_how_few(session: Session) -> None:
     history(session, 3)
     row = live(session, 1, {"book": {"state": "running", "started": stamp(-1)}})
-    assert foretold(session, [row], NOW) == {
+    assert dict(foretold(session, [row], NOW)) == {
         row.id: {
             "forecast_p50": None,
             "forecast_p90": None,
@@ -76,9 +76,9 @@ def test_one_that_waits_for_a_known_moment_is_expected_after_it(session: Session
     history(session, 24)
     waits = {"book": {"state": "running", "try": 1, "started": stamp(-20), "until": stamp(240)}}
     row = live(session, 1, waits)
-    told = foretold(session, [row], NOW)[row.id]
+    told = dict(foretold(session, [row], NOW))[row.id]
     assert timedelta(minutes=240 + 10) < told["forecast_p50"] - NOW < timedelta(minutes=240 + 75)
     assert told["forecast_problem"] is None
     # What is long past keeps nobody: then the step lasts as steps do.
     past_it = live(session, 2, {"book": {**waits["book"], "until": stamp(-5)}})
-    assert foretold(session, [past_it], NOW)[past_it.id]["forecast_p50"] - NOW < timedelta(minutes=75)
+    assert dict(foretold(session, [past_it], NOW))[past_it.id]["forecast_p50"] - NOW < timedelta(minutes=75)
