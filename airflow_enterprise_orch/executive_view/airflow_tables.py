@@ -187,7 +187,10 @@ def acted_on(connection: Connection, above: int) -> Sequence[Any]:
     from airflow.models.log import Log
 
     return connection.execute(
-        select(Log.id, Log.dttm, Log.dag_id, Log.run_id, Log.event, Log.owner)
+        select(
+            *(Log.id, Log.dttm, Log.dag_id, Log.run_id, Log.task_id, Log.map_index),
+            *(Log.event, Log.owner, Log.extra),
+        )
         .where(Log.id > above, Log.dag_id.is_not(None), Log.run_id.is_not(None))
         .order_by(Log.id)
     ).all()
@@ -221,6 +224,7 @@ def facts(connection: Connection, numbers: Iterable[int], now: datetime) -> dict
         of_runs = (
             select(
                 *(run.id, run.dag_id, run.run_id, run.state, run.run_type, run.triggering_user_name, run.conf),
+                run.created_at,
                 *(run.run_after, run.logical_date, run.data_interval_start, run.data_interval_end),
                 *(run.queued_at, run.start_date, run.end_date, DagVersion.version_number),
             )

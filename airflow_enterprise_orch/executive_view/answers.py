@@ -311,7 +311,10 @@ class Event(Answer):
     key: str | None = Field(description="The instance's business key.")
     step: StepName | None
     kind: str = Field(
-        description="decision, override, asked, parked, answered, sub_stream, late, ended, deleted, alert, hold ..."
+        description=(
+            "decision, override, asked, parked, answered, sub_stream, triggered, cleared, marked, late, ended, "
+            "deleted, hold ..."
+        )
     )
     actor: str | None = Field(description="Who: a person, the rules, or nobody when a time limit did.")
     reason: str | None

@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from airflow_enterprise_orch.executive_view import airflow_tables, feed_instance
+from airflow_enterprise_orch.executive_view.feed_acts import acts
 from airflow_enterprise_orch.executive_view.feed_events import Happened, Whose, deleted, happened, is_told, keep, late
 from airflow_enterprise_orch.executive_view.feed_forecast import Forecaster
 from airflow_enterprise_orch.executive_view.feed_rollups import day_of, roll_up
@@ -54,6 +55,7 @@ class Feed:
     keep_days: int = 0
     _seen: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     _done: set[int] = field(default_factory=set)
+    _logged: set[int] = field(default_factory=set)
     _pictures: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
     _leads: bool = False
     _forecaster: Forecaster = field(default_factory=Forecaster)
@@ -66,6 +68,7 @@ class Feed:
             return False
         if not self._leads:
             self._seen, self._done, self._pictures, self._leads = {}, set(), {}, True
+            self._logged = set()
             self._forecaster.forget()
         comparing = now.date().isoformat() != cursor.get("compared")
         if comparing:
@@ -91,6 +94,7 @@ class Feed:
         cursor |= {"run": new[BATCH - 1] if more else max(newest_run, cursor.get("run", 0)), "log": newest_log}
         with self.engine.begin() as connection:
             revision = self._stamp(connection, cursor, now)
+            done = self._acts(connection, acted, named)
             # First: SQLite gives the number of a deleted run to the next one, which may have its name, too.
             self._gone(connection, mine - found.keys() - live.keys(), acted, named, revision, now)
             self._write(connection, found, revision, now)
@@ -98,11 +102,22 @@ class Feed:
                 self._purged(connection, there, revision, now)
                 self._forget(connection, now)
             self._late(connection, revision, now)
+        self._logged = {number for number in self._logged | done if number > newest_log - OVERLAP}
         self._seen = {number: print_ for number, print_ in live.items()}
         self._done = {number for number in self._done | set(new[:BATCH]) if number > cursor["run"] - 2 * OVERLAP}
         if not more:
             self._foretell(cursor, now)
         return more
+
+    def _acts(self, connection: Connection, acted: Iterable[Any], named: Mapping[tuple[str, str], Any]) -> set[int]:
+        """Tell what people did in Airflow's own pages; return the entries of the log that were told.
+
+        Numbers of the log are given before they are committed, so the last ones are looked at again and again.
+        """
+        streams = {dag_id for dag_id, _ in self._pictures}
+        new = [one for one in acted if one.id not in self._logged and one.dag_id in streams]
+        keep(connection, acts(new, named))
+        return {one.id for one in new}
 
     def _foretell(self, cursor: Mapping[str, Any], now: datetime) -> None:
         with Session(self.engine) as session:

@@ -22,7 +22,7 @@ from airflow_enterprise_orch.executive_view.airflow_tables import Facts, Questio
 from airflow_enterprise_orch.executive_view.feed_instance import attempts_of, aware, decision_of
 from airflow_enterprise_orch.executive_view.tables import EVENT
 from airflow_enterprise_orch.undoing import HELPER
-from airflow_enterprise_orch.value_stream.airflow_streams import AirflowStreams
+from airflow_enterprise_orch.value_stream.airflow_streams import STARTED_BY, AirflowStreams
 from airflow_enterprise_orch.value_stream.asking import NOBODY
 from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY
 
@@ -72,6 +72,9 @@ def happened(facts: Facts, picture: Mapping[str, Any], row: Mapping[str, Any], n
     for asked in facts.questions:
         yield from _asked(asked, of_task.get(asked.task_id, {}))
     yield from _started(facts)
+    by, made = row["started_by"], facts.run.created_at
+    if by and made is not None and STARTED_BY not in (row["params"] or {}):
+        yield Happened("triggered", aware(made), (aware(made),), actor=by)
     over = row["ended_at"] or now
     if row["due_at"] is not None and row["due_at"] < over and row["state"] != "deleted":
         yield late(row["due_at"])

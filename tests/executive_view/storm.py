@@ -71,6 +71,7 @@ class Storm:
         self.dice = random.Random(seed)
         self.made = 0
         self.deleted: set[tuple[int, str, str]] = set()
+        self.said: dict[str, set[tuple[int, tuple[int, str, str]]]] = {"cleared": set(), "marked": set()}
         dag = compile_stream(ValueStream.load(TEMPLATE))
         with create_session() as session:
             session.merge(DagBundleModel(name="b"))
@@ -115,8 +116,19 @@ class Storm:
             session=session,
         )
 
-    def _say(self, session: Session, event: str, run: DagRun) -> None:
-        session.add(Log(event=event, dag_id=DAG, run_id=run.run_id, owner="ann"))
+    def _say(self, session: Session, event: str, run: DagRun, kind: str = "", **asked: Any) -> None:
+        """Have Airflow log what a person asks for."""
+        entry = Log(event=event, dag_id=DAG, run_id=run.run_id, owner="ann", extra=json.dumps(asked))
+        session.add(entry)
+        session.flush()
+        if kind:
+            self.said[kind].add((entry.id, self._which(session, run)))
+
+    @staticmethod
+    def _which(session: Session, run: DagRun) -> tuple[int, str, str]:
+        """Return what tells a run from each other one, also where numbers and names are given again."""
+        made = session.execute(sa.text("SELECT created_at FROM dag_run WHERE id = :id"), {"id": run.id}).scalar()
+        return run.id, run.run_id, str(made)
 
     def _clear(self, session: Session, run: DagRun) -> None:
         """Clear a task, perhaps with all that comes after it, as Airflow's API does."""
@@ -124,19 +136,19 @@ class Storm:
         after = self.dice.random() < 0.5
         dag = run.dag.partial_subset(name, include_downstream=True, include_upstream=False) if after else run.dag
         names = list(dag.task_dict) if after else [name]
-        self._say(session, "post_clear_task_instances", run)
+        self._say(session, "post_clear_task_instances", run, "cleared", task_ids=names, dry_run=False)
         dag.clear(run_id=run.run_id, task_ids=names, only_failed=self.dice.random() < 0.3, session=session)
 
     def _mark(self, session: Session, run: DagRun) -> None:
         """Mark a run as failed or as a success."""
-        self._say(session, "patch_dag_run", run)
-        session.flush()
-        mark = self.dice.choice([set_dag_run_state_to_failed, set_dag_run_state_to_success])
+        state = self.dice.choice(["failed", "success"])
+        self._say(session, "patch_dag_run", run, "marked", state=state)
+        mark = {"failed": set_dag_run_state_to_failed, "success": set_dag_run_state_to_success}[state]
         mark(dag=run.dag, run_id=run.run_id, commit=True, session=session)
 
     def _mark_task(self, session: Session, run: DagRun) -> None:
         state = self.dice.choice(["success", "failed"])
-        self._say(session, "patch_task_instance", run)
+        self._say(session, "patch_task_instance", run, "marked", new_state=state)
         run.dag.set_task_instance_state(
             task_id=self.dice.choice(["ask", "book", "ship"]), run_id=run.run_id, state=state, session=session
         )
@@ -144,8 +156,7 @@ class Storm:
     def _delete(self, session: Session, run: DagRun) -> None:
         """Delete a run, and perhaps make it again under its name."""
         run_id, again = run.run_id, self.dice.random() < 0.4
-        made = session.execute(sa.text("SELECT created_at FROM dag_run WHERE id = :id"), {"id": run.id}).scalar()
-        self.deleted.add((run.id, run_id, str(made)))
+        self.deleted.add(self._which(session, run))
         self._say(session, "delete_dag_run", run)
         session.delete(run)
         session.commit()

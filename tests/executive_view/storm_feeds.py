@@ -27,6 +27,7 @@ from tests.executive_view.storm import DAG, Storm, truth
 
 I = INSTANCE.c  # noqa: E741 - read as "I.run_id"
 TOLD = ("asked", "answered", "decision", "ended")
+SAID = ("cleared", "marked")
 OLD = timedelta(days=40)
 
 
@@ -68,6 +69,7 @@ def look(feed: Feed) -> None:
 def storm(seed: int) -> dict[str, Any]:
     """Let it blow, look in between, and return what differs."""
     weather, wrong, seen = Storm(seed), [], {kind: set() for kind in (*TOLD, "there")}  # type: ignore[var-annotated]
+    said_of: dict[str, set[int]] = {kind: set() for kind in SAID}
     number, feed = 0, Feed(settings.engine, "server 0")
     for blow in range(14):
         weather.blow(25)
@@ -87,16 +89,18 @@ def storm(seed: int) -> dict[str, Any]:
         said, is_so = ours(), truth()
         for kind in seen:
             seen[kind] |= is_so[kind]
+        for kind in SAID:
+            said_of[kind] |= {entry for entry, run in weather.said[kind] if run in is_so["there"]}
         for what_is in said:
             if said[what_is] != is_so[what_is]:
                 wrong.append([blow, what_is, said[what_is], is_so[what_is]])
     events = Counter(row["kind"] for row in rows(EVENT))
-    told = {"asked": events["asked"] + events["parked"], **{kind: events[kind] for kind in TOLD[1:]}}
+    told = {"asked": events["asked"] + events["parked"], **{kind: events[kind] for kind in (*TOLD[1:], *SAID)}}
     days = rows(ROLLUP_DAY)
     return {
         "wrong": wrong,
         "told": told,
-        "seen": {kind: len(seen[kind]) for kind in TOLD},
+        "seen": {**{kind: len(seen[kind]) for kind in TOLD}, **{kind: len(said_of[kind]) for kind in SAID}},
         # A run that was made and deleted between two looks was never there for anybody who looks.
         "deleted": [events["deleted"], len(seen["there"] & weather.deleted)],
         "ended": [

@@ -22,6 +22,7 @@ from airflow_enterprise_orch.delegation.job import JobHandle
 from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import ledger_cell
 from airflow_enterprise_orch.executive_view.airflow_tables import Facts, Question
+from airflow_enterprise_orch.executive_view.feed_acts import acts
 from airflow_enterprise_orch.executive_view.feed_events import Happened, Whose, deleted, happened, keep, late
 from airflow_enterprise_orch.executive_view.tables import EVENT
 from airflow_enterprise_orch.value_stream.decision_record import (
@@ -41,7 +42,15 @@ PICTURE = {
         {"id": "ship", "kind": "stream", "tasks": {"ship-each": "each"}},
     ]
 }
-ROW = {"due_at": None, "ended_at": None, "state": "running", "health": "on_time", "live": True}
+ROW = {
+    "started_by": None,
+    "params": {},
+    "due_at": None,
+    "ended_at": None,
+    "state": "running",
+    "health": "on_time",
+    "live": True,
+}
 RUN = Whose(7, "orders", "r1")
 
 
@@ -50,7 +59,8 @@ def ago(minutes: float) -> datetime:
 
 
 def facts(cells: dict[tuple[str, int], dict[str, Any]] | None = None, *questions: Question) -> Facts:
-    one = Facts(SimpleNamespace(id=7, dag_id="orders", run_id="r1"), questions=list(questions))
+    run = SimpleNamespace(id=7, dag_id="orders", run_id="r1", created_at=ago(60))
+    one = Facts(run, questions=list(questions))
     one.cells = defaultdict(dict, cells or {})
     return one
 
@@ -138,6 +148,57 @@ def test_a_sub_stream_is_told_with_its_instance_also_one_of_a_list():
     (event,) = told(facts(cells))
     assert (event.kind, event.at, event.task_id, event.map_index) == ("sub_stream", ago(9), "ship-each", 2)
     assert event.after == {"dag_id": "shipping", "run_id": "ship_1"}
+
+
+def test_who_started_an_instance_is_told_once_and_no_step_of_another_stream_is_a_person(engine: Engine):
+    (event,) = told(facts(), started_by="ann")
+    assert (event.kind, event.at, event.actor) == ("triggered", ago(60), "ann")
+    assert len(kept(engine, event, *told(facts(), started_by="ann", state="failed"))) == 1
+    assert told(facts(), started_by="ann", params={"orch.started_by": {"stream": "sales"}}) == []
+
+
+def logged(number: int, event: str, minutes: float, **more: Any) -> Any:
+    extra = more.pop("extra", None)
+    given = {"id": number, "event": event, "dttm": ago(minutes), "dag_id": "orders", "run_id": "r1", "task_id": None,
+             "map_index": None, "owner": "ann", "extra": json.dumps(extra) if extra is not None else None}  # fmt: skip
+    return SimpleNamespace(**{**given, **more})
+
+
+RUNS = {("orders", "r1"): SimpleNamespace(id=7, created_at=ago(60))}
+
+
+def test_what_people_did_in_airflows_own_pages_is_told_from_its_log(engine: Engine):
+    entries = [
+        logged(1, "post_clear_task_instances", 50, extra={
+            "dry_run": False, "task_ids": ["post", "ship"], "include_downstream": True, "only_failed": False}),
+        logged(2, "patch_dag_run", 40, extra={"state": "failed", "note": "the customer withdrew"}),
+        logged(3, "patch_task_instance", 30, task_id="post", map_index=2, extra={"new_state": "success"}),
+        logged(4, "clear_dag_run", 20, extra={"dry_run": False}),
+        logged(5, "patch_dag_run", 10, extra={"note": "only a note"}),
+        logged(6, "post_clear_task_instances", 9, extra={"dry_run": True}),
+        logged(7, "delete_dag_run", 8),
+        logged(8, "enterprise_orch.hold", 7),
+        logged(9, "clear_dag_run", 6, run_id="of another run"),
+        logged(10, "clear_dag_run", 70),
+        logged(11, "patch_dag_run", 5, extra="nonsense"),
+    ]  # fmt: skip
+    rows = kept_of(engine, acts(entries, RUNS))
+    assert [(row.kind, row.actor, row.at.replace(tzinfo=UTC), row.reason) for row in rows] == [
+        ("cleared", "ann", ago(50), None),
+        ("marked", "ann", ago(40), "the customer withdrew"),
+        ("marked", "ann", ago(30), None),
+        ("cleared", "ann", ago(20), None),
+    ]
+    assert rows[0].after == {"task_ids": ["post", "ship"], "include_downstream": True}
+    assert [row.after for row in rows[1:]] == [{"state": "failed"}, {"state": "success"}, None]
+    assert (rows[2].task_id, rows[2].map_index) == ("post", 2)
+    assert kept_of(engine, acts(entries, RUNS)) == rows, "another leader reads the same log"
+
+
+def kept_of(engine: Engine, events: Any) -> list[Any]:
+    with engine.begin() as connection:
+        keep(connection, events)
+        return list(connection.execute(select(EVENT).order_by(EVENT.c.id)))
 
 
 def test_late_is_told_from_the_due_time_on_and_only_then():
