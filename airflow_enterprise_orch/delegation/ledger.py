@@ -16,8 +16,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from airflow_enterprise_orch.delegation.answers import Answered
 from airflow_enterprise_orch.delegation.attempt import REJECTED, Attempt, AttemptState, LedgerBroken, Verdict, closed
-from airflow_enterprise_orch.delegation.parking import Answered
 
 LEDGER_VERSION = 1
 RULE_DELAY = 60.0

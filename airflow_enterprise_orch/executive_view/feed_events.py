@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from airflow_enterprise_orch.delegation.parking import REASON
+from airflow_enterprise_orch.delegation.answers import REASON
 from airflow_enterprise_orch.executive_view.airflow_tables import Facts, Question, chunks
 from airflow_enterprise_orch.executive_view.feed_instance import attempts_of, aware, decision_of
 from airflow_enterprise_orch.executive_view.tables import EVENT

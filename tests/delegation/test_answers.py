@@ -12,9 +12,9 @@ from fakes import START, WORK, World
 from step_life import FAILED, QUESTIONS, Life
 
 from airflow_enterprise_orch.delegation import parking
+from airflow_enterprise_orch.delegation.answers import LONGEST, Answer, Answered
 from airflow_enterprise_orch.delegation.attempt import LedgerBroken
 from airflow_enterprise_orch.delegation.ledger import LEDGER_VERSION, MOST_ANSWERS, Ledger
-from airflow_enterprise_orch.delegation.parking import LONGEST, Answer, Answered
 from airflow_enterprise_orch.delegation.retry import RunAgain
 
 pytestmark = pytest.mark.usefixtures("airflow")
