@@ -52,7 +52,7 @@ TOGETHER = {
     for module in ("instance_list", "instance_page", "overview", "stream_pages", "visibility")
 } | {
     f"tests/executive_view/test_{module}.py": "people who act"
-    for module in ("actions", "actions_on_many", "command_line")
+    for module in ("people_act", "actions_on_many", "command_line")
 }
 """Modules that share a fixture of the session: one tester takes them all."""
 AIRFLOWS = ("tests/e2e/", "tests/faults/airflow_kills/test_airflow_kills", "tests/browser/", "order_on_sqlite", "demo")

@@ -10,12 +10,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 from airflow_enterprise_orch.executive_view.answers import Answer, Forecast, InstanceFilter, StepName
 
 Action = Literal[
-    "hold", "release", "skip", "complete", "cancel", "retry", "restart", "restart_job", "override", "params",
-    "priority", "due", "acknowledge", "unacknowledge", "attach",
+    "hold", "release", "skip", "complete", "cancel", "retry", "restart", "override", "params", "priority", "due",
+    "acknowledge", "unacknowledge",
 ]  # fmt: skip
-"""``restart``: the step and what follows it run again. ``restart_job``: the remote job begins again at one of its own
-steps. ``override``: a branch or a choice goes another way. ``attach``: to the job of a step that does not wait for it
-any more."""
+"""``restart``: the step and what follows it run again. ``override``: a branch or a choice goes another way."""
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
 OF_INSTANCE: frozenset[Action] = frozenset(
@@ -28,7 +26,7 @@ What = Literal[
     "acknowledged",
 ]  # fmt: skip
 
-Need = Literal["outputs", "targets", "point", "params", "due_at", "priority", "until"]
+Need = Literal["outputs", "targets", "params", "due_at", "priority", "until"]
 
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{8,64}$")]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=1000)]
@@ -54,7 +52,6 @@ class ActionAsked(Asked):
     )
     outputs: dict[str, Any] = Field({}, description="Of complete, what the step gives; by name.")
     targets: list[str] = Field([], max_length=100, description="Of override, the steps that are to run.")
-    point: str = Field("", max_length=100, description="Of restart_job, where the job begins again.")
     params: dict[str, Any] = Field({}, description="Of params, the new values; by name.")
     due_at: AwareDatetime | None = Field(None, description="Of due, when the instance must be over.")
     priority: int | None = Field(None, ge=1, le=1_000_000, description="Of priority: more goes first.")
@@ -134,7 +131,6 @@ class Offer(Answer):
     outputs: dict[str, str] = Field({}, description="What must be given to complete it: type by name.")
     optional_outputs: dict[str, str] = Field({}, description="What may be given besides.")
     targets: list[Target] = Field([], description="What an override can choose.")
-    points: list[str] = Field([], description="Where its remote job can begin again; empty: a name of the job's own.")
     confirm: bool = Field(False, description="Whether something must be confirmed by its own.")
 
 

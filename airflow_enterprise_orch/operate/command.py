@@ -28,14 +28,12 @@ COMMANDS: Mapping[str, str] = {
     "cancel": "end a step and its remote job",
     "retry": "try again what failed",
     "restart": "run an instance again from a step on",
-    "restart-job": "begin the remote job of a step again at one of its own steps",
     "override": "send a branch or a choice another way",
     "params": "give params new values, for steps that have not begun",
     "priority": "let an instance go before or after others",
     "due": "move the due time of an instance",
     "acknowledge": "say that somebody looks after an instance",
     "unacknowledge": "say that nobody does any more",
-    "attach": "wait again for the job of a step that does not wait for it",
 }
 WITHOUT_STEP = frozenset({"params", "priority", "due", "acknowledge", "unacknowledge"})
 PAUSE = 1.0
@@ -45,7 +43,7 @@ PAUSE = 1.0
 def main(arguments: Sequence[str], api: ActionsApi | None = None) -> int:
     """Run ``COMMAND ARGUMENTS``; return the exit code."""
     options = _parser(arguments[0]).parse_args(list(arguments[1:]))
-    options.command = arguments[0].replace("-", "_")
+    options.command = arguments[0]
     url = options.url
     if api is None and not url:
         raise OrchestrationError(f"nobody says where Airflow is: give --url, or set {URL}")
@@ -60,7 +58,7 @@ def main(arguments: Sequence[str], api: ActionsApi | None = None) -> int:
 def _parser(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"enterprise-orch {command}", description=COMMANDS[command])
     parser.add_argument("key", metavar="KEY", nargs="?", help="the instance's business key")
-    if command.replace("-", "_") not in WITHOUT_STEP:
+    if command not in WITHOUT_STEP:
         parser.add_argument("step", metavar="STEP", nargs="?", help="the step; without it the instance as a whole")
     parser.add_argument("--reason", required=True, help="why; kept in the audit trail")
     parser.add_argument("--stream", metavar="ID", help="the stream, where several have the key; or to hold all of it")
@@ -88,8 +86,6 @@ def _parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument("--output", metavar="NAME=VALUE", action="append", default=[], help="JSON, or a text")
     if command == "override":
         parser.add_argument("--to", metavar="STEP", action="append", required=True, dest="targets")
-    if command == "restart-job":
-        parser.add_argument("--at", metavar="POINT", required=True, dest="point", help="the job's own step")
     if command == "params":
         parser.add_argument("--set", metavar="NAME=VALUE", action="append", required=True, dest="params")
     if command == "due":
@@ -132,7 +128,7 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
     """Return the action as the API takes it."""
     given = vars(options)
     asked: dict[str, Any] = {"action": options.command, "step": given.get("step"), "reason": options.reason}
-    asked |= {name: given[name] for name in ("targets", "point", "priority", "leave_job") if given.get(name)}
+    asked |= {name: given[name] for name in ("targets", "priority", "leave_job") if given.get(name)}
     asked |= {name: given[name].isoformat() for name in ("until", "due_at") if given.get(name)}
     if given.get("item") is not None:
         asked["map_index"] = given["item"] - 1
@@ -157,7 +153,7 @@ def _hold_many(api: ActionsApi, options: argparse.Namespace, scope: str) -> int:
 
 def _many(api: ActionsApi, options: argparse.Namespace) -> int:
     """Ask of all instances that fit, and wait until it is carried out."""
-    if options.key and options.command.replace("_", "-") not in WITHOUT_STEP and options.step is None:
+    if options.key and options.command not in WITHOUT_STEP and options.step is None:
         options.key, options.step = None, options.key  # with --where, what stands alone is the step
     filters: dict[str, Any] = {}
     for name, value in (_pair(one) for one in options.where):

@@ -14,7 +14,10 @@ from tests.executive_view.served import Served
 RUNS = [("can_read", resource) for resource in ("DAG Runs", "Task Instances", "Task Logs", "XComs", "HITL Detail")]
 ROLES = {
     # Sees and may do all.
-    "boss": [("can_read", "DAGs"), ("can_edit", "DAGs"), ("can_edit", "DAG Runs"), *RUNS, ("can_read", "Audit Logs")],
+    "boss": [
+        *(("can_edit", resource) for resource in ("DAGs", "DAG Runs", "Task Instances")),
+        *(("can_read", "DAGs"), *RUNS, ("can_read", "Audit Logs")),
+    ],
     # One stream of three.
     "clerk": [("can_read", "DAG:orders"), *RUNS, ("can_read", "Audit Logs")],
     # All DAGs, but no runs of them.

@@ -190,7 +190,7 @@ def test_it_is_explained_drawn_and_compared() -> None:
     assert ", can be undone" in draw(STREAM)
     other = ValueStream.load(TEMPLATE.replace("command: /cancel", "command: /storno"))
     assert [change.text for change in diff(STREAM, other)] == [
-        "step book: compensate.unix.script.command changed from '/cancel' to '/storno'"
+        "step book: what undoes it: command changed from '/cancel' to '/storno'"
     ]
 
 
