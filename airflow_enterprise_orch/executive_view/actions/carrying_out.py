@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.models.deadline import Deadline
+from airflow.models.hitl import HITLDetail
 from airflow.models.log import Log
 from airflow.models.task_state_store import TaskStateStoreModel as Cell
 from airflow.models.taskinstance import clear_task_instances
 from airflow.models.taskreschedule import TaskReschedule
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from airflow_enterprise_orch.delegation.control import CONTROL_KEY, with_wish, without_wish
@@ -181,6 +182,7 @@ def _write(session: Session, situation: Situation, plan: Plan, signed: Mapping[s
     if plan.wakes:
         wake(session, [situation.tasks[name].row.id for name in plan.wakes])
     if plan.clears:
+        _withdraw_questions(session, situation, plan.clears)
         clear_task_instances([situation.tasks[name].row for name in plan.clears], session)
     if "due_at" in plan.row:
         _move_deadlines(session, situation, plan.row["due_at"])
@@ -217,6 +219,19 @@ def wake(session: Session, task_instances: Iterable[Any]) -> None:
             session.execute(
                 update(TaskReschedule).where(TaskReschedule.id == found).values(reschedule_date=datetime.now(UTC))
             )
+
+
+def _withdraw_questions(session: Session, situation: Situation, names: Iterable[Name]) -> None:
+    """Take open questions of tasks away that look anew.
+
+    Airflow carries them over into the next try and keeps their words: a person would be asked what is not so any more.
+    """
+    mine = [situation.tasks[name].row.id for name in names]
+    session.execute(
+        delete(HITLDetail)
+        .where(HITLDetail.ti_id.in_(mine), HITLDetail.responded_at.is_(None))
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _move_deadlines(session: Session, situation: Situation, due_at: datetime) -> None:
