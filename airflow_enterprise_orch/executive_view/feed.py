@@ -1,33 +1,27 @@
 """The feed: keeps our tables equal to what Airflow knows, and keeps what Airflow forgets.
 
-One API server leads, by a lease that any of them takes over when its holder is gone; the number of each write is taken
-in the row of the lease, in the same transaction, so a holder that was only slow cannot write any more once another one
-leads. A look at Airflow compares the live runs by what tells that they changed, takes new runs by their number, reads
-what left the live set, and what people did by Airflow's log. Once a day everything is compared anew.
+One API server leads (``lease.py``). A look at Airflow compares the live runs by what tells that they changed, takes new
+runs by their number, reads what left the live set, and what people did by Airflow's log. Once a day everything is
+compared anew.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from airflow_enterprise_orch.executive_view import airflow_tables, feed_instance
 from airflow_enterprise_orch.executive_view.feed_events import Happened, Whose, deleted, happened, is_told, keep, late
 from airflow_enterprise_orch.executive_view.feed_forecast import Forecaster
 from airflow_enterprise_orch.executive_view.feed_rollups import day_of, roll_up
-from airflow_enterprise_orch.executive_view.tables import EVENT, INSTANCE, JOB, LEASE, STREAM
+from airflow_enterprise_orch.executive_view.lease import Lease
+from airflow_enterprise_orch.executive_view.tables import EVENT, INSTANCE, JOB, STREAM
 
-log = logging.getLogger(__name__)
-
-NAME = "feed"
-LEASE_FOR = timedelta(seconds=30)
 BATCH = 500
 """How many runs that are not live one look takes; the others come with the next ones."""
 OVERLAP = 1000
@@ -35,10 +29,6 @@ OVERLAP = 1000
 TAG, REMOVED = "value-stream", "removed"
 _OWN = frozenset({"id", "revision", "changed_at", "acknowledged_by", "acknowledged_at", "first_due_at"})
 _COLUMNS = [column.name for column in INSTANCE.columns if column.name not in _OWN]
-
-
-class LeaseLost(RuntimeError):
-    """Another process leads meanwhile."""
 
 
 @dataclass
@@ -58,12 +48,21 @@ class Feed:
     _leads: bool = False
     _forecaster: Forecaster = field(default_factory=Forecaster)
 
+    def __post_init__(self) -> None:
+        """Have no lease yet."""
+        self._lease = Lease(self.engine, self.holder)
+
     def look(self, now: datetime | None = None) -> bool:
         """Look at Airflow once, if this process leads; return whether there is more to be read at once."""
         now = now or datetime.now(UTC)
-        cursor = self._lead(now)
-        if cursor is None:
+        taken = self._lease.take(now)
+        self._leads = self._leads and taken is not None and not taken.anew
+        if taken is None:
             return False
+        with self._lease.kept(now):
+            return self._look(taken.cursor, now)
+
+    def _look(self, cursor: dict[str, Any], now: datetime) -> bool:
         if not self._leads:
             self._seen, self._done, self._pictures, self._leads = {}, set(), {}, True
             self._forecaster.forget()
@@ -90,7 +89,7 @@ class Feed:
         more = len(new) > BATCH
         cursor |= {"run": new[BATCH - 1] if more else max(newest_run, cursor.get("run", 0)), "log": newest_log}
         with self.engine.begin() as connection:
-            revision = self._stamp(connection, cursor, now)
+            revision = self._lease.stamp(connection, cursor, now)
             # First: SQLite gives the number of a deleted run to the next one, which may have its name, too.
             self._gone(connection, mine - found.keys() - live.keys(), acted, named, revision, now)
             self._write(connection, found, revision, now)
@@ -110,7 +109,7 @@ class Feed:
         if not changes:
             return
         with self.engine.begin() as connection:
-            revision = self._stamp(connection, cursor, now)
+            revision = self._lease.stamp(connection, cursor, now)
             for number, values in changes.items():
                 live = (INSTANCE.c.id == number, INSTANCE.c.live.is_(True))
                 connection.execute(update(INSTANCE).where(*live).values(**values, revision=revision, changed_at=now))
@@ -118,12 +117,7 @@ class Feed:
 
     def rebuild(self) -> int:
         """Read all of Airflow's runs anew, whoever leads; return how many instances there are then."""
-        with self.engine.begin() as connection:
-            self._row(connection)
-            cursor = connection.scalar(select(LEASE.c.cursor).where(LEASE.c.name == NAME)) or {}
-            again = {**cursor, "run": 0, "compared": None}
-            values = {"holder": self.holder, "until": datetime.now(UTC) + LEASE_FOR, "cursor": again}
-            connection.execute(update(LEASE).where(LEASE.c.name == NAME).values(**values))
+        self._lease.seize({"run": 0, "compared": None})
         self._leads = False
         while self.look():
             pass
@@ -132,51 +126,8 @@ class Feed:
 
     def release(self) -> None:
         """Let another process lead at once."""
-        with self.engine.begin() as connection:
-            mine = (LEASE.c.name == NAME, LEASE.c.holder == self.holder)
-            connection.execute(update(LEASE).where(*mine).values(holder="", until=datetime.now(UTC)))
+        self._lease.release()
         self._leads = False
-
-    @staticmethod
-    def _row(connection: Connection) -> None:
-        if connection.scalar(select(LEASE.c.name).where(LEASE.c.name == NAME)) is None:
-            values = {
-                "name": NAME,
-                "holder": "",
-                "until": datetime(2000, 1, 1, tzinfo=UTC),
-                "revision": 0,
-                "cursor": {},
-            }
-            connection.execute(insert(LEASE).values(**values))
-
-    def _lead(self, now: datetime) -> dict[str, Any] | None:
-        """Take or keep the lease; return how far was read, None when another process leads."""
-        try:
-            with self.engine.begin() as connection:
-                self._row(connection)
-        except IntegrityError:
-            log.debug("another process made the lease at the same moment")
-        with self.engine.begin() as connection:
-            free = (LEASE.c.holder == self.holder) | (LEASE.c.until < now)
-            taken = connection.execute(
-                update(LEASE).where(LEASE.c.name == NAME, free).values(holder=self.holder, until=now + LEASE_FOR)
-            ).rowcount
-            if not taken:
-                self._leads = False
-                return None
-            return dict(connection.scalar(select(LEASE.c.cursor).where(LEASE.c.name == NAME)) or {})
-
-    def _stamp(self, connection: Connection, cursor: Mapping[str, Any], now: datetime) -> int:
-        """Begin a write; :raises LeaseLost: when another process leads."""
-        done = connection.execute(
-            update(LEASE)
-            .where(LEASE.c.name == NAME, LEASE.c.holder == self.holder)
-            .values(revision=LEASE.c.revision + 1, cursor=dict(cursor), as_of=now, until=now + LEASE_FOR)
-        )
-        if not done.rowcount:
-            self._leads = False
-            raise LeaseLost("another API server feeds the executive view meanwhile")
-        return int(connection.scalar(select(LEASE.c.revision).where(LEASE.c.name == NAME)) or 0)
 
     def _streams(self, connection: Connection, now: datetime) -> None:
         """Take in new versions of streams, and which are paused or gone."""
@@ -207,7 +158,7 @@ class Feed:
         if not new and not changes:
             return
         with self.engine.begin() as writing:
-            self._stamp(writing, self._cursor(writing), now)
+            self._lease.stamp(writing, self._lease.cursor(writing), now)
             for (dag_id, number), values in changes.items():
                 mine = (STREAM.c.dag_id == dag_id, STREAM.c.version == number)
                 writing.execute(update(STREAM).where(*mine).values(**values))
@@ -219,10 +170,6 @@ class Feed:
                 first = feed_instance.aware(one.made)
                 writing.execute(insert(STREAM).values(**told, first_seen=first, **flags(one.dag_id, one.number)))
         self._pictures = pictures
-
-    @staticmethod
-    def _cursor(connection: Connection) -> dict[str, Any]:
-        return dict(connection.scalar(select(LEASE.c.cursor).where(LEASE.c.name == NAME)) or {})
 
     def _write(
         self, connection: Connection, found: Mapping[int, airflow_tables.Facts], revision: int, now: datetime

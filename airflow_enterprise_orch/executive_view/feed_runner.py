@@ -19,7 +19,8 @@ from airflow.utils.session import create_session
 from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_enterprise_orch.executive_view.actions.bulk_runner import BulkRunner, run_bulk
-from airflow_enterprise_orch.executive_view.feed import Feed, LeaseLost
+from airflow_enterprise_orch.executive_view.feed import Feed
+from airflow_enterprise_orch.executive_view.lease import LeaseLost
 from airflow_enterprise_orch.settings import BULK_RATE, FEED_INTERVAL, HISTORY_DAYS, setting
 
 log = logging.getLogger(__name__)

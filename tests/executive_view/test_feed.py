@@ -38,7 +38,8 @@ from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState
 from airflow_enterprise_orch.delegation.job import JobHandle
 from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import ledger_cell
-from airflow_enterprise_orch.executive_view.feed import Feed, LeaseLost
+from airflow_enterprise_orch.executive_view.feed import Feed
+from airflow_enterprise_orch.executive_view.lease import LeaseLost
 from airflow_enterprise_orch.executive_view.tables import EVENT, INSTANCE, JOB, LEASE, ROLLUP_DAY, STREAM
 from airflow_enterprise_orch.value_stream.compile import compile_stream
 from airflow_enterprise_orch.value_stream.model import ValueStream
@@ -195,7 +196,7 @@ with settings.engine.connect() as c:
     answer["leader"] = c.scalar(sa.select(LEASE.c.holder))
 try:
     with settings.engine.begin() as c:
-        feed._stamp(c, {}, later)
+        feed._lease.stamp(c, {}, later)
     answer["fenced"] = False
 except LeaseLost:
     answer["fenced"] = True

@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 
 from airflow_enterprise_orch.executive_view import feed_forecast, past, tables
-from airflow_enterprise_orch.executive_view.feed import NAME, Feed, LeaseLost
+from airflow_enterprise_orch.executive_view.feed import Feed
+from airflow_enterprise_orch.executive_view.lease import NAME, LeaseLost
 from tests.executive_view.seed import NOW, ORDERS, ended, gone_well, instance, picture, stamp
 
 OF = tables.INSTANCE.c

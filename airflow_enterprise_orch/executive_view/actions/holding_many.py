@@ -30,7 +30,7 @@ from airflow_enterprise_orch.delegation.control import (
 )
 from airflow_enterprise_orch.executive_view.actions.carrying_out import LOGGED, Refused
 from airflow_enterprise_orch.executive_view.answers_actions import Hold, HoldAsked, Holds, ReleaseAsked, Scope
-from airflow_enterprise_orch.executive_view.feed import NAME
+from airflow_enterprise_orch.executive_view.lease import NAME
 from airflow_enterprise_orch.executive_view.pictures import Picture, Pictures
 from airflow_enterprise_orch.executive_view.saying import number
 from airflow_enterprise_orch.executive_view.tables import EVENT, LEASE, STREAM
