@@ -38,12 +38,11 @@ class Version:
 class Question:
     """What a task asked in Airflow's Required Actions.
 
-    :param id: of the try that asked; another one for each.
+    :param asked: when it was asked first: a step that is cleared takes its question along, as if it had asked it.
     :param by: ``id`` and ``name`` of who answered; None where nobody has, or a time limit did.
     :param given: what was filled in beside the answer.
     """
 
-    id: str
     task_id: str
     map_index: int
     subject: str
@@ -252,7 +251,7 @@ def _questions(connection: Connection, numbers: Sequence[int]) -> Iterator[tuple
     ):
         rows = connection.execute(
             select(
-                *(run.id.label("number"), try_id.label("try_id"), task.task_id, task.map_index, asked.subject),
+                *(run.id.label("number"), task.task_id, task.map_index, asked.subject),
                 asked.body,
                 *(asked.options, asked.created_at, asked.responded_at, asked.responded_by, asked.chosen_options),
                 asked.params_input,
@@ -267,7 +266,7 @@ def _questions(connection: Connection, numbers: Sequence[int]) -> Iterator[tuple
             yield (
                 row.number,
                 Question(
-                    str(row.try_id), row.task_id, row.map_index, row.subject, row.body, row.options,
-                    row.created_at, row.responded_at, row.responded_by, row.chosen_options, row.params_input,
+                    row.task_id, row.map_index, row.subject, row.body, row.options, row.created_at,
+                    row.responded_at, row.responded_by, row.chosen_options, row.params_input,
                 ),
             )  # fmt: skip

@@ -115,7 +115,9 @@ def _asked(asked: Question, step: Mapping[str, Any]) -> Iterator[Happened]:
 
     A delegated step asks only what nobody can prove: it is parked. All others ask because their template says so.
     """
-    mark, where = (asked.id, aware(asked.asked)), (asked.task_id, asked.map_index)
+    where = (asked.task_id, asked.map_index)
+    # Not by the try: when Airflow tries a step again, it keeps the question for the one before and takes it along.
+    mark = (*where, aware(asked.asked))
     options = {"options": list(asked.options or ())}
     parked = "." in step.get("kind", ".") or HELPER in asked.task_id
     why = (asked.body or asked.subject)[:LONGEST_QUESTION] if parked else asked.subject
@@ -129,7 +131,7 @@ def _asked(asked: Question, step: Mapping[str, Any]) -> Iterator[Happened]:
     told = {"answer": list(asked.chosen or ()), **{name: value for name, value in given.items() if value is not None}}
     who = str(by.get("name") or by.get("id") or NOBODY)
     answered = aware(asked.answered)
-    yield Happened("answered", answered, (asked.id, answered), *where, who, reason, {"question": asked.subject}, told)
+    yield Happened("answered", answered, (*mark, answered), *where, who, reason, {"question": asked.subject}, told)
 
 
 def _started(facts: Facts) -> Iterator[Happened]:

@@ -276,8 +276,14 @@ def truth() -> dict[str, Any]:
         tasks: dict[str, list[Any]] = {run_id: [] for _, run_id, *_ in runs}
         for row in ask("SELECT run_id, task_id, map_index, state, try_number FROM task_instance"):
             tasks[row[0]].append(row[1:])
-        asked = ask("SELECT ti_id, responded_at FROM hitl_detail")
-        asked += ask("SELECT ti_history_id, responded_at FROM hitl_detail_history")
+        # When a step is tried again, its question stands in both tables: it is one all the same.
+        which = "t.run_id, t.task_id, t.map_index, h.created_at, h.responded_at"
+        asked = ask(f"SELECT {which} FROM hitl_detail h JOIN task_instance t ON t.id = h.ti_id")
+        asked += ask(
+            f"SELECT {which} FROM hitl_detail_history h "
+            "JOIN task_instance_history t ON t.task_instance_id = h.ti_history_id"
+        )
+        number = {run_id: number for number, run_id, *_ in runs}
         decided = ask(f"SELECT dag_run_id, value FROM task_state_store WHERE key = '{DECISION_KEY}'")
     states = Counter(state for _, _, state, *_ in runs)
     return {
@@ -285,8 +291,8 @@ def truth() -> dict[str, Any]:
         "live": states["queued"] + states["running"],
         "runs": {run_id: _of_run(tasks[run_id]) for _, run_id, *_ in runs},
         # What must be told: each of these once, however often it was there to be seen.
-        "answered": {(str(one), str(at)) for one, at in asked if at is not None},
-        "asked": {str(one) for one, _ in asked},
+        "answered": {(number[run], *map(str, one), str(at)) for run, *one, at in asked if at is not None},
+        "asked": {(number[run], *map(str, one)) for run, *one, _ in asked},
         "decision": {(number, json.loads(value)["at"]) for number, value in decided},
         "there": {(number, run_id, str(made)) for number, run_id, _, _, made in runs},
         "ended": {(number, name, how, str(end)) for number, name, how, end, _ in runs if how in ("success", "failed")},

@@ -62,7 +62,6 @@ def told(one: Facts, **row: Any) -> list[Happened]:
 def asked(task: str, **more: Any) -> Question:
     empty: dict[str, Any] = {"answered": None, "by": None, "chosen": None, "given": {}}
     values = {
-        "id": "t1",
         "map_index": -1,
         "subject": "Did it run?",
         "body": None,
@@ -165,12 +164,24 @@ def test_what_was_seen_twice_is_kept_once(engine: Engine):
 
 def test_what_happened_again_is_kept_again(engine: Engine):
     """A step that was cleared decides as before, asks as before, and the instance ends as before."""
-    for minutes, try_id in ((20, "t1"), (10, "t2")):
-        one = facts(
-            {("route", -1): {DECISION_KEY: decided(ago(minutes))}}, asked("approve", id=try_id, asked=ago(minutes))
-        )
+    for minutes in (20, 10):
+        one = facts({("route", -1): {DECISION_KEY: decided(ago(minutes))}}, asked("approve", asked=ago(minutes)))
         kept(engine, *told(one, ended_at=ago(minutes - 5), live=False, state="success", health="no_due"))
     assert [row.kind for row in kept(engine)] == ["decision", "asked", "ended"] * 2
+
+
+def test_a_question_that_airflow_takes_along_into_the_next_try_is_told_once_and_each_answer_to_it(engine: Engine):
+    first = asked("approve", answered=ago(5), chosen=["Reject"])
+    kept(engine, *told(facts(None, first)))
+    # The step was cleared: the try before has the question, and so has the one that is to come.
+    kept(engine, *told(facts(None, first, first)))
+    kept(engine, *told(facts(None, first, asked("approve"))))
+    rows = kept(engine, *told(facts(None, first, asked("approve", answered=ago(1), chosen=["Approve"]))))
+    assert [(row.kind, row.after and row.after.get("answer")) for row in rows] == [
+        ("asked", None),
+        ("answered", ["Reject"]),
+        ("answered", ["Approve"]),
+    ]
 
 
 def test_a_run_made_again_under_its_name_is_another(engine: Engine):
