@@ -161,11 +161,11 @@ def newest(connection: Connection) -> tuple[int, int]:
     )
 
 
-def run_ids(connection: Connection, above: int) -> list[int]:
-    """Return the numbers of all runs above one."""
+def run_ids(connection: Connection, above: int, most: int | None = None) -> list[int]:
+    """Return the numbers of runs above one, in their order."""
     from airflow.models.dagrun import DagRun
 
-    return list(connection.scalars(select(DagRun.id).where(DagRun.id > above)))
+    return list(connection.scalars(select(DagRun.id).where(DagRun.id > above).order_by(DagRun.id).limit(most)))
 
 
 def acted_on(connection: Connection, above: int) -> Sequence[Any]:

@@ -2,28 +2,33 @@
 
 One API server leads (``lease.py``). A look at Airflow compares the live runs by what tells that they changed, takes new
 runs by their number, reads what left the live set, and what people did by Airflow's log. Once a day everything is
-compared anew.
+compared anew, a little with each look.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.orm import Session
 
 from airflow_enterprise_orch.executive_view import airflow_tables, feed_instance
-from airflow_enterprise_orch.executive_view.feed_events import Happened, Whose, deleted, happened, is_told, keep, late
+from airflow_enterprise_orch.executive_view.feed_deleted import keep_deleted
+from airflow_enterprise_orch.executive_view.feed_events import Happened, Whose, happened, keep, late, whose
 from airflow_enterprise_orch.executive_view.feed_forecast import Forecaster
-from airflow_enterprise_orch.executive_view.feed_rollups import day_of, roll_up
+from airflow_enterprise_orch.executive_view.feed_rollups import Day, days_of, roll_up
 from airflow_enterprise_orch.executive_view.lease import Lease
 from airflow_enterprise_orch.executive_view.tables import EVENT, INSTANCE, JOB, STREAM
 
 BATCH = 500
 """How many runs that are not live one look takes; the others come with the next ones."""
+COMPARED = 100
+"""How many runs one look compares anew that nothing happened to: that takes an hour a day rather than a processor."""
+DAYS = 200
+"""How many days one look makes anew."""
 OVERLAP = 1000
 """Numbers of runs are given before they are committed: so many below the newest may still come."""
 TAG, REMOVED = "value-stream", "removed"
@@ -68,8 +73,9 @@ class Feed:
             self._forecaster.forget()
         comparing = now.date().isoformat() != cursor.get("compared")
         if comparing:
-            cursor |= {"compared": now.date().isoformat(), "run": 0}
-            self._seen, self._done = {}, set()
+            # Whoever begins reads all anyway.
+            cursor |= {"compared": now.date().isoformat(), "compare": 0 if cursor.get("run") else None}
+            self._seen = {}
         with self.engine.connect() as connection:
             self._streams(connection, now)
             live = airflow_tables.live_runs(connection)
@@ -79,29 +85,44 @@ class Feed:
             acted = airflow_tables.acted_on(connection, read - OVERLAP // 2)
             of = INSTANCE.c
             mine = set(connection.scalars(select(of.airflow_id).where(of.live.is_(True), of.in_airflow.is_(True))))
-            there = set(airflow_tables.run_ids(connection, cursor.get("run", 0) - OVERLAP))
-            new = sorted(there - self._done)
+            new = sorted(set(airflow_tables.run_ids(connection, cursor.get("run", 0) - OVERLAP)) - self._done)
+            compared = self._to_compare(connection, cursor)
             named = airflow_tables.runs_named(connection, {(one.dag_id, one.run_id) for one in acted})
-            touched = {named[one.dag_id, one.run_id].id for one in acted if one.id > read and _named(one) in named}
+            lately = {(one.dag_id, one.run_id) for one in acted if one.id > read}
+            touched = {named[name].id for name in lately & named.keys()}
             wanted = {number for number, print_ in live.items() if self._seen.get(number) != print_}
-            wanted |= (mine - live.keys()) | touched | set(new[:BATCH])
+            wanted |= (mine - live.keys()) | touched | set(new[:BATCH]) | set(compared)
             found = airflow_tables.facts(connection, wanted)
         more = len(new) > BATCH
         cursor |= {"run": new[BATCH - 1] if more else max(newest_run, cursor.get("run", 0)), "log": newest_log}
         with self.engine.begin() as connection:
             revision = self._lease.stamp(connection, cursor, now)
             # First: SQLite gives the number of a deleted run to the next one, which may have its name, too.
-            self._gone(connection, mine - found.keys() - live.keys(), acted, named, revision, now)
-            self._write(connection, found, revision, now)
+            gone = mine - found.keys() - live.keys()
+            days = keep_deleted(connection, gone, acted, named, self._pictures, revision, now)
+            days |= self._write(connection, found, revision, now)
             if comparing:
-                self._purged(connection, there, revision, now)
+                self._purged(connection, revision, now)
                 self._forget(connection, now)
             self._late(connection, revision, now)
+            left = self._roll_up(connection, days | _read_days(cursor), now, most=0 if more else DAYS)
+            if left or cursor.get("days"):
+                cursor |= {"days": [[dag_id, day.isoformat(), zone] for dag_id, day, zone in left]}
+                self._lease.reached(connection, cursor)
         self._seen = {number: print_ for number, print_ in live.items()}
         self._done = {number for number in self._done | set(new[:BATCH]) if number > cursor["run"] - 2 * OVERLAP}
         if not more:
             self._foretell(cursor, now)
-        return more
+        return more or bool(left)
+
+    @staticmethod
+    def _to_compare(connection: Connection, cursor: dict[str, Any]) -> list[int]:
+        """Return what is compared anew with this look, and note in the cursor where the next one goes on."""
+        if cursor.get("compare") is None:
+            return []
+        found = airflow_tables.run_ids(connection, cursor["compare"], COMPARED)
+        cursor["compare"] = found[-1] if len(found) == COMPARED else None
+        return found
 
     def _foretell(self, cursor: Mapping[str, Any], now: datetime) -> None:
         with Session(self.engine) as session:
@@ -173,14 +194,17 @@ class Feed:
 
     def _write(
         self, connection: Connection, found: Mapping[int, airflow_tables.Facts], revision: int, now: datetime
-    ) -> None:
+    ) -> set[Day]:
+        """Write what was found; return the days that this changes."""
         ours = {number: one for number, one in found.items() if self._is_instance(one)}
         kept: dict[int, Mapping[str, Any]] = {}
         for some in airflow_tables.chunks({one.run.run_id for one in ours.values()}):
             rows = connection.execute(select(INSTANCE).where(INSTANCE.c.run_id.in_(some))).mappings()
             kept.update({row["airflow_id"]: dict(row) for row in rows if _is_of(row, ours)})
-        days: set[tuple[str, Any, str]] = set()
+        days: set[Day] = set()
         told: list[tuple[Whose, Happened]] = []
+        fresh: list[tuple[airflow_tables.Facts, Mapping[str, Any], dict[str, Any]]] = []
+        with_jobs: dict[int, tuple[airflow_tables.Facts, Mapping[str, Any]]] = {}
         for number, one in ours.items():
             before = kept.get(number)
             version = self._version(one, before["version"] if before else None) or 0
@@ -190,32 +214,35 @@ class Feed:
             if before is None:
                 if self._too_old(row, now):
                     continue
-                values = {**row, "revision": revision, "changed_at": now}
-                made = connection.execute(insert(INSTANCE).values(**values)).inserted_primary_key
-                instance_id = int(made[0]) if made else 0
+                fresh.append((one, picture, {**row, "revision": revision, "changed_at": now}))
             else:
-                instance_id = int(before["id"])
                 # A forecast counts for the health as long as there is one.
                 row |= feed_instance.healthy({**row, "forecast_p90": before["forecast_p90"]}, now)
                 change = feed_instance.changed(before, row, _COLUMNS)
                 if change:
                     values = {**change, "revision": revision, "changed_at": now}
-                    connection.execute(update(INSTANCE).where(INSTANCE.c.id == instance_id).values(**values))
-            self._jobs(connection, instance_id, one, picture)
-            told += [(_whose(row), event) for event in happened(one, picture, row, now)]
+                    connection.execute(update(INSTANCE).where(INSTANCE.c.id == before["id"]).values(**values))
+                with_jobs[before["id"]] = one, picture
+            told += [(whose(row), event) for event in happened(one, picture, row, now)]
             zone = picture["timezone"]
-            for moment in (row["started_at"], row["ended_at"], *_moments(before)):
-                if moment is not None and (before is None or feed_instance.changed(before, row, _COLUMNS)):
-                    days.add((one.run.dag_id, day_of(moment, zone), zone))
+            if before is None or feed_instance.changed(before, row, _COLUMNS):
+                days |= days_of(row, zone) | (days_of(before, zone) if before else set())
+        new = _insert(connection, [values for *_, values in fresh])
+        with_jobs |= {instance_id: (one, picture) for instance_id, (one, picture, _) in zip(new, fresh, strict=True)}
+        self._jobs(connection, with_jobs, set(new))
         keep(connection, told)
-        self._roll_up(connection, days, now)
+        return days
 
-    def _roll_up(self, connection: Connection, days: Iterable[tuple[str, Any, str]], now: datetime) -> None:
-        """Make days anew; those whose instances are not all kept any more stay as they are."""
+    def _roll_up(self, connection: Connection, days: Iterable[Day], now: datetime, most: int) -> list[Day]:
+        """Make days anew, at most so many; return those that are left.
+
+        Those whose instances are not all kept any more stay as they are.
+        """
         first = (now - timedelta(days=self.keep_days - 1)).date() if self.keep_days else None
-        for dag_id, day, zone in sorted(days):
-            if first is None or day > first:
-                roll_up(connection, dag_id, day, zone, self._pictures)
+        every = sorted(one for one in days if first is None or one[1] > first)
+        for dag_id, day, zone in every[:most]:
+            roll_up(connection, dag_id, day, zone, self._pictures)
+        return every[most:]
 
     def _is_instance(self, one: airflow_tables.Facts) -> bool:
         """Tell whether a run is an instance of a value stream.
@@ -243,71 +270,28 @@ class Feed:
         later = [number for number in known if wanted is not None and number >= wanted]
         return min(later, default=max(known, default=None))
 
+    @staticmethod
     def _jobs(
-        self, connection: Connection, instance_id: int, one: airflow_tables.Facts, picture: Mapping[str, Any]
+        connection: Connection, of: Mapping[int, tuple[airflow_tables.Facts, Mapping[str, Any]]], new: set[int]
     ) -> None:
-        keys = ("task_id", "map_index", "attempt")
-        rows = connection.execute(select(JOB).where(JOB.c.instance_id == instance_id)).mappings()
-        kept = {tuple(row[name] for name in keys): dict(row) for row in rows}
-        for job in feed_instance.jobs(one, picture):
-            before = kept.get(tuple(job[name] for name in keys))
-            if before is None:
-                connection.execute(insert(JOB).values(instance_id=instance_id, **job))
-            elif change := feed_instance.changed(before, job, job):
-                mine = [JOB.c.instance_id == instance_id, *(JOB.c[name] == job[name] for name in keys)]
-                connection.execute(update(JOB).where(*mine).values(**change))
-
-    def _gone(
-        self,
-        connection: Connection,
-        gone: set[int],
-        acted: Iterable[Any],
-        named: Mapping[tuple[str, str], Any],
-        revision: int,
-        now: datetime,
-    ) -> None:
-        """Keep what Airflow has no more: what was live, or what somebody deleted, is ``deleted`` from now on.
-
-        :param named: by name the runs that Airflow has.
-        """
-        by_log = {_named(one): one for one in acted if one.event == airflow_tables.DELETED}
-        of = INSTANCE.c
-        rows: dict[int, Any] = {}
-        for some in airflow_tables.chunks(gone):
-            query = select(INSTANCE).where(of.airflow_id.in_(some), of.in_airflow.is_(True), of.live.is_(True))
-            rows.update({row["id"]: row for row in connection.execute(query).mappings()})
-        for some in airflow_tables.chunks(by_log):
-            its = (of.dag_id.in_({one for one, _ in some}), of.run_id.in_([one for _, one in some]))
-            query = select(INSTANCE).where(*its, of.in_airflow.is_(True))
-            for row in connection.execute(query).mappings():
-                name = row["dag_id"], row["run_id"]
-                if name not in by_log:
-                    continue
-                at = feed_instance.aware(by_log[name].dttm)
-                reused = connection.dialect.name == "sqlite"
-                if _was_deleted(row, at, named.get(name), reused=reused) and not is_told(connection, *name, at):
-                    rows[row["id"]] = row
-        days = set()
-        for row in rows.values():
-            by = by_log.get((row["dag_id"], row["run_id"]))
-            values = {
-                "state": "deleted",
-                "live": False,
-                "in_airflow": False,
-                "airflow_id": -row["id"],  # its number is free
-                "health": "unknown",
-                "waits_for": "nothing",
-            }
-            values |= {"waiting_people": 0, "parked": 0, "current_step": None, "current_stack": None}
-            values |= {"ended_at": row["ended_at"] or now, "revision": revision, "changed_at": now}
-            connection.execute(update(INSTANCE).where(of.id == row["id"]).values(**values))
-            open_jobs = (JOB.c.instance_id == row["id"], JOB.c.state != "closed")
-            connection.execute(update(JOB).where(*open_jobs).values(orphan=True))
-            at = feed_instance.aware(by.dttm) if by else now
-            keep(connection, [(_whose(row), deleted(row, at, by.owner if by else None))])
-            zone = self._pictures[row["dag_id"], row["version"]]["timezone"]
-            days |= {(row["dag_id"], day_of(one, zone), zone) for one in _moments(row) if one is not None}
-        self._roll_up(connection, days, now)
+        """Write the remote jobs of instances; what is ``new`` has none yet."""
+        names = ("instance_id", "task_id", "map_index", "attempt")
+        kept: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+        for some in airflow_tables.chunks(of.keys() - new):
+            rows = connection.execute(select(JOB).where(JOB.c.instance_id.in_(some))).mappings()
+            kept.update({tuple(row[name] for name in names): dict(row) for row in rows})
+        fresh = []
+        for instance_id, (one, picture) in of.items():
+            for told in feed_instance.jobs(one, picture):
+                job = {"instance_id": instance_id, **told}
+                key = tuple(job[name] for name in names)
+                if key not in kept:
+                    fresh.append(job)
+                elif change := feed_instance.changed(kept[key], job, job):
+                    mine = [JOB.c[name] == value for name, value in zip(names, key, strict=True)]
+                    connection.execute(update(JOB).where(*mine).values(**change))
+        if fresh:
+            connection.execute(insert(JOB), fresh)
 
     @staticmethod
     def _late(connection: Connection, revision: int, now: datetime) -> None:
@@ -315,7 +299,7 @@ class Feed:
         of = INSTANCE.c
         past = (of.live.is_(True), of.due_at < now, of.health.not_in(["late", "failed"]))
         rows = connection.execute(select(of.airflow_id, of.dag_id, of.run_id, of.due_at).where(*past)).mappings()
-        keep(connection, [(_whose(dict(row)), late(row["due_at"])) for row in rows])
+        keep(connection, [(whose(dict(row)), late(row["due_at"])) for row in rows])
         connection.execute(update(INSTANCE).where(*past).values(health="late", revision=revision, changed_at=now))
 
     def _too_old(self, row: Mapping[str, Any], now: datetime) -> bool:
@@ -323,12 +307,9 @@ class Feed:
         return bool(self.keep_days and ended and ended < now - timedelta(days=self.keep_days))
 
     @staticmethod
-    def _purged(connection: Connection, there: set[int], revision: int, now: datetime) -> None:
-        """See which runs Airflow has purged.
-
-        :param there: the numbers of all that it has.
-        """
-        of = INSTANCE.c
+    def _purged(connection: Connection, revision: int, now: datetime) -> None:
+        """See which runs Airflow has purged."""
+        of, there = INSTANCE.c, set(airflow_tables.run_ids(connection, 0))
         query = select(of.id, of.airflow_id).where(of.in_airflow.is_(True), of.live.is_(False))
         purged = [row.id for row in connection.execute(query) if row.airflow_id not in there]
         for some in airflow_tables.chunks(purged):
@@ -349,36 +330,21 @@ class Feed:
         connection.execute(delete(EVENT).where(EVENT.c.at < limit, EVENT.c.run_id.is_not(None), ~its))
 
 
-def _named(acted: Any) -> tuple[str, str]:
-    return acted.dag_id, acted.run_id
+def _insert(connection: Connection, rows: list[dict[str, Any]]) -> list[int]:
+    """Insert instances, and return their numbers in the order of the rows."""
+    if rows and connection.dialect.insert_executemany_returning_sort_by_parameter_order:
+        at_once = insert(INSTANCE).returning(INSTANCE.c.id, sort_by_parameter_order=True)
+        return list(connection.scalars(at_once, rows))
+    made = (connection.execute(insert(INSTANCE).values(**row)).inserted_primary_key for row in rows)
+    return [int(key[0]) for key in made if key is not None]
 
 
-def _was_deleted(row: Mapping[Any, Any], at: datetime, there: Any, *, reused: bool) -> bool:
-    """Tell whether the run of a row is gone by the deletion that was logged at a moment.
-
-    Airflow logs a deletion before it deletes, also one that it then refuses; and a name can be given again.
-
-    :param there: the run of that name that Airflow has.
-    :param reused: the database may give a number twice.
-    """
-    if row["queued_at"] is not None and row["queued_at"] > at:
-        return False  # it was made after that, or cleared, so it was there still
-    if there is None or there.id != row["airflow_id"]:
-        return True
-    # Only SQLite gives the number of a deleted run again; it has one clock, so what was written before the run of that
-    # number was made is about another.
-    return reused and bool(there.created_at) and row["changed_at"] < feed_instance.aware(there.created_at)
-
-
-def _whose(row: Mapping[str, Any]) -> Whose:
-    return Whose(row["airflow_id"], row["dag_id"], row["run_id"])
+def _read_days(cursor: Mapping[str, Any]) -> set[Day]:
+    """Return the days that are to be made anew still."""
+    return {(dag_id, date.fromisoformat(day), zone) for dag_id, day, zone in cursor.get("days", ())}
 
 
 def _is_of(row: Mapping[Any, Any], runs: Mapping[int, airflow_tables.Facts]) -> bool:
     """Tell whether a row is of one of these runs; SQLite gives a number anew when its run was deleted."""
     one = runs.get(row["airflow_id"])
     return one is not None and (one.run.dag_id, one.run.run_id) == (row["dag_id"], row["run_id"])
-
-
-def _moments(row: Mapping[str, Any] | None) -> tuple[datetime | None, ...]:
-    return (row["started_at"], row["ended_at"]) if row is not None else ()

@@ -62,6 +62,11 @@ class Whose:
     run_id: str
 
 
+def whose(row: Mapping[str, Any]) -> Whose:
+    """Return whose events those of a row of ``orch_instance`` are."""
+    return Whose(row["airflow_id"], row["dag_id"], row["run_id"])
+
+
 def happened(facts: Facts, picture: Mapping[str, Any], row: Mapping[str, Any], now: datetime) -> Iterator[Happened]:
     """Yield what a run shows to have happened.
 

@@ -16,13 +16,16 @@ from airflow_enterprise_orch.executive_view.lost_time import lateness
 from airflow_enterprise_orch.executive_view.statistics import PastRun, statistics
 from airflow_enterprise_orch.executive_view.tables import INSTANCE, ROLLUP_DAY
 
+Day = tuple[str, date, str]
+"""A day of a stream: its DAG id, the day, its time zone."""
 USUAL_FOR = timedelta(days=30)
 """From how long before a day's end it is told what is usual."""
 
 
-def day_of(moment: datetime | None, zone: str) -> date | None:
-    """Return the day of a moment in a time zone."""
-    return moment.astimezone(ZoneInfo(zone)).date() if moment is not None else None
+def days_of(row: Mapping[Any, Any], zone: str) -> set[Day]:
+    """Return the days on which an instance began and ended, in the time zone of its stream."""
+    moments = (moment for moment in (row["started_at"], row["ended_at"]) if moment is not None)
+    return {(row["dag_id"], moment.astimezone(ZoneInfo(zone)).date(), zone) for moment in moments}
 
 
 def roll_up(connection: Connection, dag_id: str, day: date, zone: str, pictures: Mapping[tuple[str, int], Any]) -> None:
