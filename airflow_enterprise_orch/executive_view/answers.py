@@ -6,10 +6,13 @@ links and filters. ``None`` means "not known" or "does not apply", never zero.
 
 from __future__ import annotations
 
+import gzip
+from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PrivateAttr
 
 Health = Literal["on_time", "at_risk", "late", "failed", "waiting", "no_due", "deleted", "unknown"]
 """``waiting``: for a person or a hold. ``no_due``: it has no due time, and nothing is wrong."""
@@ -34,10 +37,38 @@ WaitsFor = Literal["nothing", "remote_job", "resource", "person", "calendar", "h
 Criticality = str
 
 
+@dataclass(frozen=True)
+class Written:
+    """An answer as it goes out.
+
+    :param tag: its ETag.
+    :param body: JSON in UTF-8.
+    """
+
+    tag: str
+    body: bytes
+
+    @cached_property
+    def packed(self) -> bytes:
+        """The body in gzip."""
+        return gzip.compress(self.body, compresslevel=1, mtime=0)
+
+
 class Answer(BaseModel):
     """What all answers have in common: nothing that is not declared here gets out."""
 
     model_config = ConfigDict(extra="forbid")
+
+    _written: Written | None = PrivateAttr(None)
+
+    @property
+    def written(self) -> Written | None:
+        """How it goes out, once it has: an answer that many get is written once."""
+        return self._written
+
+    @written.setter
+    def written(self, written: Written) -> None:
+        self._written = written
 
 
 class Problem(Answer):

@@ -155,6 +155,16 @@ def test_nothing_is_sent_again_that_did_not_change(view: Served) -> None:
     view.do("change", run_id="run-104", given='{"current_step": "book"}')
 
 
+def test_a_large_answer_goes_out_packed_to_who_can_unpack_it(view: Served) -> None:
+    plain = view.get("clerk", "instances", headers={"Accept-Encoding": "identity"})
+    packed = view.get("clerk", "instances", headers={"Accept-Encoding": "gzip, br"})
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) < int(plain.headers["content-length"]) / 2
+    assert (packed.text, packed.headers["etag"]) == (plain.text, plain.headers["etag"])
+    assert "Accept-Encoding" in packed.headers["vary"]
+
+
 def test_the_total_follows_what_is_written(view: Served) -> None:
     before = view.get("boss", "instances", stream="claims").json["total"]
     view.do("many", count=3)
