@@ -24,8 +24,8 @@ from airflow_enterprise_orch.executive_view.actions.plan import Plan
 from airflow_enterprise_orch.executive_view.actions.planning import plan_of
 from airflow_enterprise_orch.executive_view.actions.situation import Name, Situation, read_situation
 from airflow_enterprise_orch.executive_view.answers_actions import ActionDone, ActionRequest, Effect
-from airflow_enterprise_orch.executive_view.lease import NAME
 from airflow_enterprise_orch.executive_view.feed_instance import healthy
+from airflow_enterprise_orch.executive_view.lease import NAME
 from airflow_enterprise_orch.executive_view.tables import EVENT, INSTANCE, LEASE
 
 if TYPE_CHECKING:
