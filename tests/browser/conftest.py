@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
-from stage import CHROMIUM, ApiServer, FakeApi, samples
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from stage import FakeApi, samples, server
+
+from tests.api_server import ApiServer
+from tests.chromium import chromium as launched
 
 # The host is 7 MB of JavaScript, and the machine may be busy.
 expect.set_options(timeout=30_000)
@@ -18,22 +20,14 @@ expect.set_options(timeout=30_000)
 
 @pytest.fixture(scope="session")
 def api_server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    server = ApiServer(tmp_path_factory.mktemp("api-server"), migrated)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
+    with server(tmp_path_factory.mktemp("api-server"), migrated) as up:
+        yield up
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.skip("no Chromium is installed (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
@@ -93,16 +87,3 @@ def visit(chromium: Browser, api_server: ApiServer, fake: FakeApi) -> Iterator[O
     for context in contexts:
         context.close()
     assert errors == []
-
-
-@pytest.fixture
-def shoot(request: pytest.FixtureRequest) -> Callable[[Page, str], None]:
-    """Return what keeps a picture of a page where a person wants to look: in ``SCREENSHOTS``, if that is set."""
-    folder = os.environ.get("SCREENSHOTS")
-
-    def keep(page: Page, name: str) -> None:
-        if folder:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            page.screenshot(path=str(Path(folder, f"{name}.png")))
-
-    return keep

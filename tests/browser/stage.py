@@ -3,95 +3,38 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import shutil
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Page, Route
+from playwright.sync_api import Route
 
-from airflow_enterprise_orch.demo.processes import free_ports
+from tests.api_server import ApiServer
+from tests.chromium import UI
 
-CHROMIUM = Path("/usr/bin/chromium")
-UI = Path(__file__).parents[2] / "plugins" / "executive_view_ui"
-START_TIMEOUT = 120.0
 SEEDED = ("order_to_certificate", "manual__42")
 """The stream and the run that Airflow knows."""
 
 
-@dataclass
-class ApiServer:
-    """One Airflow API server: whoever comes is its administrator; there is no scheduler, and nothing runs.
-
-    :param database: a migrated SQLite file; it is copied.
-    """
-
-    home: Path
-    database: Path
-    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
-
-    def __post_init__(self) -> None:
-        (self.port,) = free_ports(1)
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.log = self.home / "api-server.log"
-
-    def start(self) -> None:
-        self.home.mkdir(parents=True, exist_ok=True)
-        shutil.copy(self.database, self.home / "airflow.db")
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
-            "AIRFLOW_HOME": str(self.home),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-            "AIRFLOW__API__SECRET_KEY": secrets.token_urlsafe(32),
-            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home / 'airflow.db'}?timeout=60",
-            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-            "NO_COLOR": "1",
-        }
-        seed = [sys.executable, str(Path(__file__).with_name("seed.py")), *SEEDED]
-        done = subprocess.run(seed, capture_output=True, text=True, env=environment, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        command = [sys.executable, "-m", "airflow", "api-server", "--host", "127.0.0.1", "--workers", "1"]
-        with self.log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [*command, "--port", str(self.port), "--apps", "core"],
-                stdout=output,
-                stderr=output,
-                env=environment,
-                start_new_session=True,
-            )
-        self._wait()
-
-    def _wait(self) -> None:
-        assert self.process is not None
-        deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline:
-            assert self.process.poll() is None, f"the API server ended:\n{self.log.read_text()[-3000:]}"
-            try:
-                with urllib.request.urlopen(f"{self.url}/api/v2/version", timeout=5):
-                    return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.3)
-        raise AssertionError(f"the API server is not up:\n{self.log.read_text()[-3000:]}")
-
-    def stop(self) -> None:
-        if self.process is not None:
-            os.killpg(self.process.pid, 15)
-            try:
-                self.process.wait(15)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, 9)
-                self.process.wait()
+def server(home: Path, migrated: Path) -> ApiServer:
+    """Return an API server whose every visitor is its administrator, on a copy of a migrated SQLite file."""
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copy(migrated, home / "airflow.db")
+    everybody = {
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": None,
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": None,
+    }
+    made = ApiServer(home, f"sqlite:///{home / 'airflow.db'}?timeout=60", everybody)
+    seed = [sys.executable, str(Path(__file__).with_name("seed.py")), *SEEDED]
+    done = subprocess.run(seed, capture_output=True, text=True, env=made.environment, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return made
 
 
 def samples(node: Path) -> Any:
@@ -169,9 +112,3 @@ class FakeApi:
             for number in range(before + 1, last + 1)
         ]
         return {**self.data["page"], "items": items, "next_cursor": str(last) if last < 100_000 else None}
-
-
-def settle(page: Page) -> None:
-    """Wait until nothing of ours is being loaded."""
-    page.wait_for_selector(".eo", timeout=60_000)
-    page.wait_for_function("!document.querySelector('.eo [aria-busy]')")

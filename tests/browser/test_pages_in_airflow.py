@@ -11,7 +11,9 @@ from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
-from stage import UI, FakeApi, settle
+from stage import FakeApi
+
+from tests.chromium import go, serious, settle, shoot
 
 pytestmark = pytest.mark.e2e
 
@@ -35,28 +37,19 @@ EVERY = {
     "audit": f"{STREAMS}/audit",
     "print": f"{STREAMS}/print",
 }
-AXE = """async () => (await axe.run('.eo', {resultTypes: ['violations']})).violations
-  .filter(({impact}) => impact === 'serious' || impact === 'critical')
-  .flatMap(({id, nodes}) => nodes.map(({html, failureSummary}) => `${id}: ${html.slice(0, 150)} ${failureSummary}`))"""
 Visit = Callable[..., Page]
-Shoot = Callable[[Page, str], None]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_page_shows_and_can_be_used_by_everybody(visit: Visit, shoot: Shoot, theme: str):
+def test_every_page_shows_and_can_be_used_by_everybody(visit: Visit, theme: str):
     page = visit(STREAMS, theme=theme)
-    page.add_script_tag(path=str(UI / "node_modules" / "axe-core" / "axe.min.js"))
     found: dict[str, list[str]] = {}
     for name, path in EVERY.items():
-        # Within the host, as a link does: what is loaded stays.
-        page.evaluate(
-            "path => { history.pushState({}, '', path); dispatchEvent(new PopStateEvent('popstate')); }", path
-        )
-        page.wait_for_load_state("networkidle")  # the page before must be gone, and its code be there
+        go(page, path)
         expect(page.locator(".eo h1").first).to_be_visible()
         settle(page)
         assert page.get_by_role("alert").count() == 0, name
-        findings = page.evaluate(AXE)
+        findings = serious(page)
         if findings:
             found[name] = findings
         shoot(page, f"{name}-{theme}")
@@ -94,7 +87,7 @@ def test_a_link_shows_whoever_opens_it_the_same(visit: Visit, fake: FakeApi):
     expect(page.get_by_role("button", name="Stream Bank end of day")).to_be_visible()
 
 
-def test_a_run_in_airflow_has_a_tab_with_the_instance(visit: Visit, shoot: Shoot):
+def test_a_run_in_airflow_has_a_tab_with_the_instance(visit: Visit):
     page = visit("/dags/order_to_certificate/runs/manual__42")
     page.get_by_role("link", name="Stream instance").click()
     expect(page.get_by_role("heading", name="ORD-000042")).to_be_visible()
@@ -105,7 +98,7 @@ def test_a_run_in_airflow_has_a_tab_with_the_instance(visit: Visit, shoot: Shoot
     shoot(page, "tab-in-a-run")
 
 
-def test_a_dag_in_airflow_has_a_tab_with_the_stream(visit: Visit, shoot: Shoot):
+def test_a_dag_in_airflow_has_a_tab_with_the_stream(visit: Visit):
     page = visit("/dags/order_to_certificate")
     page.get_by_role("link", name="Value stream").click()
     expect(page.get_by_role("button", name="Post the invoice")).to_be_visible()
@@ -171,7 +164,7 @@ def test_a_hundred_thousand_rows_are_scrolled_with_a_few_in_the_page(visit: Visi
     assert not [line for line in _rows_asked_for(fake) if "row=" in line], "who only scrolls goes by cursor"
 
 
-def test_the_scrollbar_and_the_keys_lead_anywhere_in_the_list(visit: Visit, fake: FakeApi, shoot: Shoot):
+def test_the_scrollbar_and_the_keys_lead_anywhere_in_the_list(visit: Visit, fake: FakeApi):
     page = visit(f"{STREAMS}/instances")
     settle(page)
     grid = page.get_by_role("grid")
@@ -206,7 +199,7 @@ def test_a_list_is_renewed_wherever_one_is_in_it(visit: Visit, fake: FakeApi):
 
 
 @pytest.mark.parametrize("name", ["overview", "instances", "instance", "statistics"])
-def test_a_narrow_window_scrolls_in_one_direction(visit: Visit, shoot: Shoot, name: str):
+def test_a_narrow_window_scrolls_in_one_direction(visit: Visit, name: str):
     page = visit(EVERY[name], width=420)
     settle(page)
     room = page.locator(".eo-page")
@@ -214,7 +207,7 @@ def test_a_narrow_window_scrolls_in_one_direction(visit: Visit, shoot: Shoot, na
     shoot(page, f"{name}-narrow")
 
 
-def test_a_language_from_right_to_left_turns_the_page_round(visit: Visit, shoot: Shoot):
+def test_a_language_from_right_to_left_turns_the_page_round(visit: Visit):
     page = visit(STREAMS, language="ar")
     settle(page)
     heading, printing = page.locator(".eo h1").bounding_box(), page.locator(".eo-head .eo-button").last.bounding_box()
@@ -235,14 +228,14 @@ def test_the_board_gets_one_page(visit: Visit, fake: FakeApi, size: str):
     expect(page.get_by_text("The 14 that need most attention, of 30.")).to_be_visible()
 
 
-def test_nothing_yet_says_what_will_be_there(visit: Visit, fake: FakeApi, shoot: Shoot):
+def test_nothing_yet_says_what_will_be_there(visit: Visit, fake: FakeApi):
     fake.override["overview"] = {**fake.data["overview"], "streams": []}
     page = visit(STREAMS)
     expect(page.get_by_role("heading", name="There is no stream yet")).to_be_visible()
     shoot(page, "overview-empty")
 
 
-def test_an_error_is_told_and_never_a_zero(visit: Visit, fake: FakeApi, shoot: Shoot):
+def test_an_error_is_told_and_never_a_zero(visit: Visit, fake: FakeApi):
     fake.override["overview"] = 503
     page = visit(STREAMS)
     expect(page.get_by_text("The database does not answer.")).to_be_visible(timeout=30_000)
@@ -253,7 +246,7 @@ def test_an_error_is_told_and_never_a_zero(visit: Visit, fake: FakeApi, shoot: S
     expect(page.locator(".eo-tile")).to_have_count(5)
 
 
-def test_who_may_not_see_an_instance_is_told_so(visit: Visit, fake: FakeApi, shoot: Shoot):
+def test_who_may_not_see_an_instance_is_told_so(visit: Visit, fake: FakeApi):
     fake.override["instance"] = 403
     page = visit(INSTANCE)
     expect(page.get_by_role("heading", name="You may not see this")).to_be_visible()

@@ -1,0 +1,57 @@
+"""A real Chromium for tests of the pages, and what they all do with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM = Path("/usr/bin/chromium")
+UI = Path(__file__).parents[1] / "plugins" / "executive_view_ui"
+_AXE = """async () => (await axe.run('.eo', {resultTypes: ['violations']})).violations
+  .filter(({impact}) => impact === 'serious' || impact === 'critical')
+  .flatMap(({id, nodes}) => nodes.map(({html, failureSummary}) => `${id}: ${html.slice(0, 150)} ${failureSummary}`))"""
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start the browser."""
+    if not CHROMIUM.exists():
+        pytest.skip("no Chromium is installed (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def settle(page: Page) -> None:
+    """Wait until nothing of ours is being loaded."""
+    page.wait_for_selector(".eo", timeout=60_000)
+    page.wait_for_function("!document.querySelector('.eo [aria-busy]')")
+
+
+def go(page: Page, path: str) -> None:
+    """Go to a page of ours within the host, as a link does: what is loaded stays."""
+    page.evaluate("path => { history.pushState({}, '', path); dispatchEvent(new PopStateEvent('popstate')); }", path)
+    page.wait_for_load_state("networkidle")  # the page before must be gone, and its code be there
+
+
+def serious(page: Page) -> list[Any]:
+    """Return what keeps somebody from using what is ours on a page, as axe finds it."""
+    if not page.evaluate("'axe' in window"):
+        page.add_script_tag(path=str(UI / "node_modules" / "axe-core" / "axe.min.js"))
+    return list(page.evaluate(_AXE))
+
+
+def shoot(page: Page, name: str) -> None:
+    """Keep a picture of a page where a person wants to look: in ``SCREENSHOTS``, if that is set."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=str(Path(folder, f"{name}.png")))
