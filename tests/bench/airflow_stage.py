@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from airflow_enterprise_orch.demo.lab import LabProcess
 from airflow_enterprise_orch.demo.processes import ProcessGroup
 from airflow_enterprise_orch.demo.run import template_bundle
 from tests.bench import cpu
+from tests.faults.airflow_kills.database import PostgresServer
 
 ROOT = Path(__file__).parents[2]
 STEPS_PER_RUN = 10
@@ -118,11 +118,9 @@ def staged(
     :param templates: more of them, by file name without its suffix.
     :param settings: more of them, as environment variables.
     """
-    from tests.e2e.conftest import postgresql
-
     with ExitStack() as stack:
         before = {child.pid for child in psutil.Process().children()}
-        database = stack.enter_context(contextmanager(inspect.unwrap(_function(postgresql)))())
+        database = stack.enter_context(PostgresServer()).url
         (database_pid,) = {child.pid for child in psutil.Process().children()} - before
         folder = home / "jobs"
         folder.mkdir(parents=True)
@@ -150,12 +148,6 @@ def staged(
         )
         stack.enter_context(airflow)
         yield Stage(airflow, lab, folder, database_pid, lab_pid)
-
-
-def _function(fixture: object) -> object:
-    """Return the generator function below a pytest fixture."""
-    getter = getattr(fixture, "_get_wrapped_function", None)
-    return getter() if getter else fixture
 
 
 def _templates(home: Path, system: str, seconds: float, more: Mapping[str, str]) -> Path:
