@@ -38,11 +38,13 @@ def make(cluster: Cluster, *, number_of_streams: int, instances: int, live: int,
     made = cluster.made()
     if made is not None and {name: made[name] for name in wanted} != wanted:
         raise SystemExit(f"{cluster.folder} holds {made}: name another folder, or remove it")
+    # What was made with an earlier version gets the tables of this one.
+    change = ["reset", "--yes"] if made is None else ["migrate"]
+    command = [sys.executable, "-m", "airflow", "db", *change]
+    migrated = subprocess.run(command, capture_output=True, text=True, env=cluster.environment(), check=False)
+    if migrated.returncode:
+        raise SystemExit(f"airflow db {change[0]} failed:\n{migrated.stdout[-2000:]}{migrated.stderr[-2000:]}")
     if made is None:
-        command = [sys.executable, "-m", "airflow", "db", "reset", "--yes"]
-        migrated = subprocess.run(command, capture_output=True, text=True, env=cluster.environment(), check=False)
-        if migrated.returncode:
-            raise SystemExit(f"airflow db reset failed:\n{migrated.stdout[-2000:]}{migrated.stderr[-2000:]}")
         made = wanted | _inside(cluster, "airflow", wanted)
         cluster.ready.write_text(json.dumps(made, indent=1))
     if anew or "ours" not in made:
