@@ -7,6 +7,7 @@ release, or knows nothing of how the job ended.
 from __future__ import annotations
 
 import json
+import ssl
 from typing import Any
 
 import httpx
@@ -16,20 +17,21 @@ HELD = """
 value_stream: held_up
 title: Held up
 business: {domain: Tests, owner: tests, criticality: normal}
-params: {order: {type: string}}
 steps:
   book:
     mainframe.job:
       connection: zos_prod
-      dataset: PROD.JCL(CREDCHK)
-      symbols: {ORDER: "{{ params.order }}", CLASS: A}
+      jcl: |
+        //HELDUP   JOB (ACCT),CLASS=A
+        //* HELD-UP-1
+        //STEP1    EXEC PGM=IEFBR14
 """
 
 
 @scenario({"held_up": HELD})
 def test_a_job_that_does_not_get_on_is_told_with_the_systems_own_words(here: Stage) -> None:
     here.lab.fault("zosmf", {"on": "submit", "do": "hold", "times": 1, "match": "HELD-UP-1"})
-    here.api.trigger("held_up", "one", {"order": "HELD-UP-1"})
+    here.api.trigger("held_up", "one", {})
 
     def page() -> dict[str, Any]:
         told: dict[str, Any] = here.api._send("GET", "/enterprise-orch/api/v1/dags/held_up/dagRuns/one")
@@ -47,7 +49,7 @@ def test_a_job_that_does_not_get_on_is_told_with_the_systems_own_words(here: Sta
         at = here.lab.endpoints["zosmf"]
         answer = httpx.put(
             f"{at['url']}/zosmf/restjobs/jobs/{name}", json={"request": request, "version": "2.0"},
-            auth=(at["user"], at["password"]), verify=at["ca_file"], trust_env=False,
+            auth=(at["user"], at["password"]), verify=ssl.create_default_context(cafile=at["ca_file"]), trust_env=False,
             headers={"X-CSRF-ZOSMF-HEADER": "operator"},
         )  # fmt: skip
         assert answer.is_success, answer.text

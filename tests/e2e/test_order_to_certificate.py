@@ -262,9 +262,14 @@ def as_in_containers(root: Path, place: Path) -> tuple[dict[str, str], list[str]
     )
 
 
+def below() -> set[int]:
+    """Return the processes below this one by their numbers: what psutil thinks of when they began moves with the clock."""
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
 def test_two_orders_on_sqlite(tmp_path: Path, root: Path):
     """No connection is in the environment or the database: all come from the lab's file, as they do in containers."""
-    known = set(psutil.Process().children(recursive=True))
+    known = below()
     settings, words = as_in_containers(root, tmp_path)
     home, templates = tmp_path / "home", story.templates()
     with (
@@ -278,6 +283,6 @@ def test_two_orders_on_sqlite(tmp_path: Path, root: Path):
         check(play, SMALL, POST)
         assert violations(play.attempts, lab.jobs()) == []
         assert lab.open_faults() == []
-        started = set(psutil.Process().children(recursive=True)) - known
+        started = below() - known
     assert started
-    assert not set(psutil.Process().children(recursive=True)) & started
+    assert not below() & started
