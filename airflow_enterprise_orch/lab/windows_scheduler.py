@@ -142,9 +142,14 @@ class TaskScheduler:
     """The service.
 
     :ivar boot: when the machine was booted.
+    :ivar names_the_running_one: what a start returns that the policy ignores is not documented: the instance that runs
+        already, instead of an error.
+    :ivar before_run: called once, at the very moment of the next start: somebody else's chance to be faster.
     """
 
     def __init__(self) -> None:
+        self.names_the_running_one = False
+        self.before_run: Callable[[], object] | None = None
         self.log = EventLog()
         self.tasks: dict[str, Task] = {}
         self.boot = datetime.now(UTC) - timedelta(days=3)
@@ -185,9 +190,14 @@ class TaskScheduler:
             raise SchedulerError(DISABLED, "The task is disabled.")
         if not task.allow_demand:
             return None
+        others, self.before_run = self.before_run, None
+        if others is not None:
+            others()
         guid = str(uuid.uuid4())
         if task.instances and task.policy == IGNORE_NEW:
             self.log.write(322, task.path, task.instances[0].guid)
+            if self.names_the_running_one:
+                return task.instances[0]
             raise SchedulerError(ALREADY_RUNNING, "An instance of this task is already running.")
         if task.policy == STOP_EXISTING:
             for other in list(task.instances):

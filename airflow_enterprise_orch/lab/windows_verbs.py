@@ -164,6 +164,7 @@ class Verbs:
                 "at": stamp(),
                 "user": USER,
                 "boot": scheduler.boot.isoformat(),
+                "policy": task.policy,
             }
         )
         dies, self.start_dies = self.start_dies, ""
@@ -293,7 +294,19 @@ class Verbs:
         begun = host.words(f"{directory}\\started.json")
         if begun is not None:
             guid = str(begun["guid"]).strip("{}").lower()
+            us = str((host.words(f"{directory}\\intent.json") or {}).get("user"))
+            starters = [
+                event.user
+                for event in host.scheduler.log.records
+                if not begun["adopted"]
+                and host.scheduler.log.enabled
+                and event.id == 110
+                and event.activity == guid
+                and event.user
+            ]
             for instance in host.scheduler.running():
+                if instance.guid == guid and starters and us.lower() not in (user.lower() for user in starters):
+                    return {**answer, "state": "unknown", "message": f"{starters[-1]} started the instance"}
                 if instance.guid == guid:
                     host.files[f"{directory}\\cancel.json"] = words
                     host.scheduler.stop(instance, USER)

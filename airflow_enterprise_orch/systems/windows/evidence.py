@@ -19,6 +19,8 @@ from airflow_enterprise_orch.systems.windows import codes
 
 RUNNING, QUEUED = 4, 2
 """TASK_STATE of the Task Scheduler reference."""
+IGNORES_NEW = 2
+"""TASK_INSTANCES_IGNORE_NEW: a second start is ignored while an instance runs."""
 SAME_BOOT = timedelta(seconds=120)
 """Two readings of a machine's boot time differ when its clock was set in between."""
 START_SETTLES = timedelta(seconds=30)
@@ -38,7 +40,8 @@ _Number = Annotated[int | None, BeforeValidator(lambda value: None if value == "
 class Intent(_Words):
     """``intent.json``: somebody was about to start an existing task.
 
-    ``record`` is the newest event record at that time, and ``anchor`` when that was written.
+    ``record`` is the newest event record at that time, and ``anchor`` when that was written; ``policy`` is the task's
+    TASK_INSTANCES_POLICY.
     """
 
     path: str
@@ -47,15 +50,17 @@ class Intent(_Words):
     log: bool
     user: str
     boot: str
+    policy: int | None = None
 
 
 class Begun(_Words):
-    """``started.json``."""
+    """``started.json``; ``adopted`` says why an instance was taken for ours later, by its one record or by a person."""
 
     at: str = ""
     boot: str = ""
     pid: int = 0
     guid: _Guid = ""
+    adopted: str = ""
 
 
 class Asked(_Words):
@@ -222,6 +227,10 @@ def _existing(job: Job, look: Look) -> Verdict:
     if job.started is None:
         return _unknown("started.json cannot be read")
     guid, began = job.started.guid, _when(job.started.at)
+    # What RunEx names when a second instance is ignored is not documented: it may be the one that somebody else began.
+    foreign = _not_ours(job, intent)
+    if foreign:
+        return _unknown(f"{foreign} (instance {guid} of {intent.path})", began, guid)
     if job.live is not None:
         word = Word.WAITING if job.live == QUEUED else Word.RUNNING
         return Verdict(word, "queued behind another instance of its task" if job.live == QUEUED else "", guid)
@@ -235,6 +244,26 @@ def _existing(job: Job, look: Look) -> Verdict:
     else:
         reason = "the instance is gone, and the event log has no end of it"
     return _unknown(f"{reason} (instance {guid} of {intent.path})", began, guid)
+
+
+def _not_ours(job: Job, intent: Intent) -> str:
+    """Return why the instance that Task Scheduler named is not, or not provably, ours; empty when it is.
+
+    Record 110 says who triggered an instance. Only where a second start is ignored could the GUID of another user's
+    instance have been named, so only there its absence counts: long runs outlive their first records.
+    """
+    if not job.events or job.started is None or job.started.adopted:
+        return ""
+    starts = [record for record in job.events if record.id == 110 and record.user]
+    if any((record.user or "").casefold() == intent.user.casefold() for record in starts):
+        return ""
+    if starts:
+        return f"event record {starts[-1].record} says that {starts[-1].user} started it: our start was ignored"
+    if intent.policy == IGNORES_NEW:
+        return (
+            f"its task ignores a second instance, and the event log does not show that {intent.user} started this one"
+        )
+    return ""
 
 
 def _without_instance(job: Job, intent: Intent, whole: str) -> Verdict:

@@ -66,6 +66,27 @@ def test_what_the_records_of_an_instance_prove(events, ending, code):
     assert (found.word, found.result.ending, found.result.code) == (Word.ENDED, ending, code)
 
 
+@pytest.mark.parametrize(
+    ("policy", "user", "ending"),
+    [
+        (2, r"d\U", Ending.COMPLETED),
+        (2, r"D\somebody", Ending.UNKNOWN),
+        (2, "", Ending.UNKNOWN),
+        (0, r"D\somebody", Ending.UNKNOWN),
+        (0, "", Ending.COMPLETED),  # an instance of its own, whose first records have rolled away
+    ],
+)
+def test_the_instance_that_another_user_started_proves_nothing_of_ours(policy, user, ending):
+    begin = [{**record(11, 110), "user": user}] if user else []
+    found = verdict(
+        intent={**INTENT, "policy": policy},
+        begun=True,
+        started=STARTED,
+        events=[*begin, record(12, 201, "0"), record(13, 102)],
+    )
+    assert found.result.ending is ending
+
+
 def test_a_result_code_without_an_end_is_no_end():
     # The action has ended; the task may have a second one.
     found = ended(record(11, 200), record(12, 201, "0"))

@@ -17,7 +17,14 @@ import pytest
 from airflow_enterprise_orch.delegation.job import Ending, JobHandle, Phase
 from airflow_enterprise_orch.delegation.system import Absent, Found, Unknown
 from airflow_enterprise_orch.errors import AnswerLost, OutputMissing, RequestRejected, SystemBusy, SystemUnreachable
-from airflow_enterprise_orch.lab.windows_scheduler import IGNORE_NEW, PARALLEL, QUEUE, STOP_EXISTING, State
+from airflow_enterprise_orch.lab.windows_scheduler import (
+    IGNORE_NEW,
+    IS_RUNNING,
+    PARALLEL,
+    QUEUE,
+    STOP_EXISTING,
+    State,
+)
 from airflow_enterprise_orch.systems.windows.steps import WindowsTask
 
 IMPORT = r"\Dynamics\ImportOrders"
@@ -149,6 +156,33 @@ def test_a_task_that_ignores_a_second_instance_is_busy_and_nothing_is_left(host,
     assert host.run(lambda tasks: tasks.find(key)) == Absent()
     idle(host, path)
     assert ended(host, submitted(host, existing(path), key), until).rc == 0
+
+
+@pytest.mark.parametrize("names", [False, True])
+def test_a_second_user_who_is_faster_under_a_task_that_ignores_ours_gives_no_success(host, key, add, names):
+    # She starts it after we have looked whether it runs, and before our own start, which is ignored.
+    path = add("Work", "SLEEP=0.5", policy=IGNORE_NEW)
+    scheduler = scheduler_of(host)
+    task = host.there(lambda: scheduler.task(path))
+
+    def race():
+        scheduler.names_the_running_one = names
+        scheduler.before_run = lambda: scheduler.run(task, MARIA)
+
+    host.there(race)
+    if not names:
+        with pytest.raises(RequestRejected, match="did not start"):
+            submitted(host, existing(path), key)
+    else:
+        handle = submitted(host, existing(path), key)
+        with pytest.raises(RequestRejected, match="maria started the instance"):
+            host.run(lambda tasks: tasks.cancel(handle))
+        idle(host, path)
+        result = state_of(host, handle)[1]
+        assert (result.ending, result.rc) == (Ending.UNKNOWN, None)
+        assert "maria started it: our start was ignored" in result.detail
+    assert host.there(lambda: task.starts) == 1, "hers, and it was not ended by us"
+    assert host.there(lambda: task.last_result) in (0, IS_RUNNING)
 
 
 def test_a_queued_instance_waits_and_says_why(host, key, add):

@@ -1,4 +1,4 @@
-# enterprise-orch, verb "cancel", version 1
+# enterprise-orch, verb "cancel", version 2
 # Ends exactly the instance that belongs to a key. What never began is sealed: it can never begin after that.
 param(
     [Parameter(Mandatory = $true)] [string] $Token,
@@ -11,12 +11,36 @@ Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
 $ProgressPreference = 'SilentlyContinue'
 
+$logName = 'Microsoft-Windows-TaskScheduler/Operational'
 $directory = [IO.Path]::Combine($Root, $Key)
 $utf8 = New-Object Text.UTF8Encoding($false)
 $answer = @{ v = 1; key = $Key; state = 'asked'; message = '' }
 $words = ConvertTo-Json -InputObject @{ v = 1; at = [DateTime]::UtcNow.ToString('o') } -Compress
 $result = @{ v = 1; ending = $Ending; code = $null; message = $Message; cancelled = ($Ending -eq 'cancelled')
     at = [DateTime]::UtcNow.ToString('o') }
+
+function Get-OtherStarter([Guid] $Guid) {
+    # Where a second instance was ignored, the GUID may be that of a colleague's run: event 110 names who started it.
+    $intent = Get-Content -LiteralPath ([IO.Path]::Combine($directory, 'intent.json')) -Raw -Encoding UTF8 |
+        ConvertFrom-Json
+    $log = Get-WinEvent -ListLog $logName
+    if (-not $log.IsEnabled) { return '' }
+    $query = "*[System[EventID=110 and Correlation[@ActivityID='{$($Guid.ToString().ToUpperInvariant())}']]]"
+    try { $found = @(Get-WinEvent -LogName $logName -FilterXPath $query -Oldest) }
+    catch {
+        if ($_.FullyQualifiedErrorId -like 'NoMatchingEventsFound*') { return '' }
+        throw
+    }
+    $other = ''
+    foreach ($record in $found) {
+        foreach ($entry in ([xml]$record.ToXml()).Event.EventData.Data) {
+            if ($entry.GetAttribute('Name') -ne 'UserContext' -or $entry.InnerText -eq '') { continue }
+            if ($entry.InnerText -eq $intent.user) { return '' }
+            $other = $entry.InnerText
+        }
+    }
+    return $other
+}
 
 try {
     if ([IO.File]::Exists([IO.Path]::Combine($directory, 'result.json'))) { $answer.state = 'ended' }
@@ -45,8 +69,13 @@ try {
         $service = New-Object -ComObject 'Schedule.Service'
         $service.Connect()
         $answer.state = 'gone'
+        $others = ''
+        if ($begun.adopted -eq '') { $others = Get-OtherStarter ([Guid]$begun.guid) }
         foreach ($instance in $service.GetRunningTasks(1)) {
-            if ([Guid]$instance.InstanceGuid -eq [Guid]$begun.guid) {
+            if ([Guid]$instance.InstanceGuid -eq [Guid]$begun.guid -and $others -ne '') {
+                $answer.state = 'unknown'
+                $answer.message = "$others started the instance that Task Scheduler named; it is not ours to end"
+            } elseif ([Guid]$instance.InstanceGuid -eq [Guid]$begun.guid) {
                 [IO.File]::WriteAllText([IO.Path]::Combine($directory, 'cancel.json'), $words, $utf8)
                 $instance.Stop()
                 $answer.state = 'asked'

@@ -1,4 +1,4 @@
-# enterprise-orch, verb "start_existing", version 1
+# enterprise-orch, verb "start_existing", version 2
 # Starts a task that is on this machine already, once for a key, and writes down which instance is ours. The task itself
 # is not changed. Whoever creates intent.json is the only one who ever starts the task for this key.
 param(
@@ -66,6 +66,7 @@ try {
         }
         $words = @{
             v = 1; path = $Path; record = $record; anchor = $anchor; log = [bool]$log.IsEnabled
+            policy = [int]$settings.MultipleInstances
             at = [DateTime]::UtcNow.ToString('o')
             user = [Security.Principal.WindowsIdentity]::GetCurrent().Name
             boot = (Get-CimInstance -ClassName Win32_OperatingSystem).LastBootUpTime.ToUniversalTime().ToString('o')
