@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.absent import pytest_terminal_summary as pytest_terminal_summary  # pytest looks for it here
+from tests.absent import pytest_sessionfinish as pytest_sessionfinish  # pytest looks for them here
+from tests.absent import pytest_terminal_summary as pytest_terminal_summary
 
 # Airflow reads its configuration when it is first imported, so this comes before any test module.
 _home = tempfile.mkdtemp(prefix="enterprise-orch-tests-")

@@ -20,15 +20,30 @@ def test_without():
 """
 
 
+def run(place: Path, root: Path, testers: str, **more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-n", testers, "-p", "tests.absent", "-rfE", str(place)]
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(root), **more}
+    return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("testers", ["0", "1"])
+def test_a_run_where_all_must_be_there_fails_for_what_it_skipped(tmp_path: Path, root: Path, testers: str):
+    (tmp_path / "test_one.py").write_text("def test_without():\n    pass\n")
+    assert run(tmp_path, root, testers, REQUIRE_ALL_SERVERS="1").returncode == 0
+    (tmp_path / "test_one.py").write_text(MODULE)
+    done = run(tmp_path, root, testers, REQUIRE_ALL_SERVERS="1")
+    assert done.returncode == 1
+    assert "nothing may be skipped: the run has failed" in done.stdout
+
+
 @pytest.mark.parametrize("testers", ["0", "1"])
 def test_the_end_says_once_what_was_absent(tmp_path: Path, root: Path, testers: str):
     (tmp_path / "test_one.py").write_text(MODULE)
     (tmp_path / "test_two.py").write_text(
         "import pytest\npytest.importorskip('no_such_module_here', reason='no client')\n"
     )
-    command = [sys.executable, "-m", "pytest", "-n", testers, "-p", "tests.absent", "-rfE", str(tmp_path)]
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(root)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    done = run(tmp_path, root, testers)
+    assert done.returncode == 0
     told = [line for line in done.stdout.splitlines() if " skipped: " in line]
     assert told == ["1 skipped: no client", "2 skipped: no server here (apt-get install server)"]
 

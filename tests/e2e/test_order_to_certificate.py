@@ -263,7 +263,7 @@ def as_in_containers(root: Path, place: Path) -> tuple[dict[str, str], list[str]
 
 
 def below() -> set[int]:
-    """Return the processes below this one by their numbers: what psutil thinks of when they began moves with the clock."""
+    """Return the numbers of the processes below this one: when they began moves for psutil when the clock is set."""
     return {child.pid for child in psutil.Process().children(recursive=True)}
 
 

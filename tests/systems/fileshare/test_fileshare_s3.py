@@ -18,6 +18,7 @@ import time
 import urllib.error
 import urllib.request
 
+import asyncssh
 import boto3
 import pytest
 from airflow.models import Connection
@@ -165,7 +166,7 @@ def test_a_store_that_ignores_if_none_match_gets_nothing(s3, key):
 
 def test_a_real_store_that_ignores_it_is_found_out(tmp_path, announce, key):
     rclone = shutil.which("rclone")
-    if rclone is None or "s3" not in subprocess.run([rclone, "help", "serve"], capture_output=True, text=True).stdout:
+    if rclone is None or "s3" not in subprocess.run([rclone, "serve", "--help"], capture_output=True, text=True).stdout:
         pytest.skip("no rclone here that serves S3 (1.65 or newer; Debian 12 has 1.60)")
     (tmp_path / "drop").mkdir()
     port = free_port()
@@ -392,10 +393,13 @@ def test_the_doctor_tries_each_kind_of_share_as_deliveries_will_use_it(share):
     assert "share_root" in str(tried)
 
 
-def test_a_wrong_password_is_tried_once_on_every_share(share, announce, key):
+def test_a_wrong_password_or_key_is_refused_on_every_share_and_not_told(share, announce, key, tmp_path):
     extra = {
         name: value for name, value in share.connection["extra"].items() if not name.startswith(("private", "key_"))
     }
+    if share.kind == "OpenSSH":  # it takes keys only
+        asyncssh.generate_private_key("ssh-ed25519").write_private_key(tmp_path / "another_key")
+        extra["key_file"] = str(tmp_path / "another_key")
     announce({**share.connection, "password": "not-the-password", "extra": extra})
 
     async def twice(client):
@@ -404,8 +408,6 @@ def test_a_wrong_password_is_tried_once_on_every_share(share, announce, key):
                 await client.find(key)
             assert "not-the-password" not in str(refused.value)
 
-    if share.kind == "OpenSSH":
-        pytest.skip("this server takes keys only")
     share.run(twice)
 
 
