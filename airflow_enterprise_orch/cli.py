@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verify = commands.add_parser("verify", help="check a certificate of completion", description=_verify.__doc__)
     verify.add_argument("file", metavar="FILE", type=Path, help="the certificate, a PDF")
-    verify.add_argument("--connection", required=True, help="the Airflow connection of the share it was delivered to")
+    verify.add_argument("--connection", help="the Airflow connection it must be sealed with; default: the one it names")
     verify.set_defaults(run=_verify)
 
     for name, text in {**{name: text for name, (_, text) in OTHERS.items()}, **ACTIONS}.items():
@@ -208,7 +208,11 @@ def _reference(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    """Check that a certificate of completion is genuine: sealed with the connection's secret, and never changed."""
+    """Check that a certificate of completion is genuine: sealed with a connection's secret, and never changed.
+
+    Without --connection the one is taken that the certificate names, and the answer says which. Exit 0; 1 when it is
+    not genuine; 2 when that cannot be told.
+    """
     # Only this one command needs the share's package and a running Airflow.
     certificate = import_module("airflow_enterprise_orch.systems.fileshare.certificate")
     hook = import_module("airflow_enterprise_orch.systems.fileshare.hook")
@@ -216,8 +220,15 @@ def _verify(options: argparse.Namespace) -> int:
         data = options.file.read_bytes()
     except OSError as error:
         raise OrchestrationError(f"{options.file} cannot be read: {error.strerror}") from error
-    verdict = certificate.verify(data, asyncio.run(hook.seal_of(options.connection)))
-    print(f"{options.file}: {'genuine' if verdict.genuine else 'NOT GENUINE'}: {verdict.reason}")
+    connection = options.connection or certificate.about_itself(data).get("connection")
+    if not connection:
+        print(
+            f"{options.file}: NOT GENUINE: it names no connection that it was sealed with; name one with --connection"
+        )
+        return 1
+    verdict = certificate.verify(data, asyncio.run(hook.seal_of(connection)))
+    genuine = f"genuine, sealed with connection {connection!r}" if verdict.genuine else "NOT GENUINE"
+    print(f"{options.file}: {genuine}: {verdict.reason}")
     if verdict.genuine:
         print("".join(f"  {name}: {value}\n" for name, value in verdict.about.items()), end="")
     return 0 if verdict.genuine else 1

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from airflow_enterprise_orch.demo.api import AirflowApi
     from airflow_enterprise_orch.demo.lab import LabProcess
 
-SHARE = "customer_share"
-"""The Airflow connection of the share."""
-
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
@@ -82,7 +79,7 @@ def _fetched(s3: Any, bucket: str, order: str, told: Any) -> Delivered:
 
 def verify(airflow: LocalAirflow, file: Path) -> tuple[bool, str]:
     """Check a certificate with ``enterprise-orch verify``; return whether it is genuine, and what that said."""
-    command = [sys.executable, "-m", "airflow_enterprise_orch", "verify", str(file), "--connection", SHARE]
+    command = [sys.executable, "-m", "airflow_enterprise_orch", "verify", str(file)]
     done = subprocess.run(  # noqa: S603 - our own command, no shell
         command, env=airflow.environment, capture_output=True, text=True, check=False
     )

@@ -42,10 +42,12 @@ class Seal:
 
     :param secret: at least 16 characters; never shown.
     :param font: path of a TrueType font; "" for the default.
+    :param connection: whose secret it is, which a certificate says of itself; "" for nobody's.
     """
 
     secret: str
     font: str = ""
+    connection: str = ""
 
     def __repr__(self) -> str:
         return f"Seal(font={self.font!r})"
@@ -83,6 +85,8 @@ def render(work: FileshareCertificate, key: str, moment: datetime, seal: Seal) -
     issued = moment.astimezone(UTC).isoformat(timespec="seconds")
     blank = _draw(work, key, issued, seal.font)
     about = {"instance": work.instance, "issued": issued, "key": key}
+    if seal.connection:
+        about["connection"] = seal.connection
     blank += TRAILER + json.dumps(about).encode() + b"\n"  # ASCII, so that it is one PDF comment
     if len(CODE.findall(blank)) != 1:
         raise RequestRejected("the certificate's texts hold a verification code; leave it out, it is added by itself")
@@ -96,14 +100,15 @@ def verify(data: bytes, seal: Seal) -> Verdict:
     if not data.startswith(b"%PDF-") or len(codes) != 1:
         return Verdict(genuine=False, reason="it is no certificate with exactly one verification code", about={})
     code = codes.pop()
-    about = _about(data)
+    about = about_itself(data)
     if not hmac.compare_digest(seal.code(data.replace(code, BLANK)), code.decode()):
         reason = f"its code {code.decode()} is not right: it was changed, or was sealed with another secret"
         return Verdict(genuine=False, reason=reason, about=about)
     return Verdict(genuine=True, reason=f"its code {code.decode()} is right", about=about)
 
 
-def _about(data: bytes) -> Mapping[str, str]:
+def about_itself(data: bytes) -> Mapping[str, str]:
+    """Return what a file says of itself: ``instance``, ``issued``, ``key``, ``connection``. Nothing of it is proven."""
     try:
         said = json.loads(data.rpartition(TRAILER)[2])
         return {str(name): str(value) for name, value in said.items()}
@@ -193,7 +198,7 @@ class _Page:
         self._canvas.setFont("Courier-Bold", 14)
         self._canvas.drawString(MARGIN, self._y, BLANK.decode())
         self._y -= 6
-        self.write(f"Job {key}. To check this file: enterprise-orch verify FILE --connection CONNECTION", 8)
+        self.write(f"Job {key}. To check this file: enterprise-orch verify FILE", 8)
 
     def _down(self, height: float) -> None:
         if self._y - height < MARGIN:

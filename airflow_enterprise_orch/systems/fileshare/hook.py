@@ -82,7 +82,7 @@ def read_seal(connection_id: str, extra: Extra) -> Seal:
             "its extra holds no certificate_secret of at least 16 characters",
             "make one (for instance with `openssl rand -hex 32`), keep it: older certificates are checked with it",
         )
-    return Seal(secret, str(extra.get("certificate_font") or ""))
+    return Seal(secret, str(extra.get("certificate_font") or ""), connection_id)
 
 
 async def _read(connection_id: str) -> tuple[Connection, Extra]:

@@ -202,7 +202,12 @@ class WindowsTasks:
         return JobResult(Ending.UNKNOWN, detail=f"{self.identity} says that it has not ended: {verdict.word}")
 
     async def read_output(self, handle: JobHandle, cursor: str = "", *, limit: int = 65536) -> Output:
-        """Return what a program wrote, standard output before errors; the cursor is ``OUT,ERR`` in bytes."""
+        """Return what a program wrote, standard output before errors; the cursor is ``OUT,ERR`` in bytes.
+
+        An existing task keeps its output to itself, and costs no call.
+        """
+        if handle.job_id != handle.key:
+            return Output("", cursor)
         out, err = _offsets(cursor)
         first, second = await self._read(handle.key, out, err, max(limit // 2, 4))
         first, second = first[: _whole_characters(first)], second[: _whole_characters(second)]
@@ -210,6 +215,8 @@ class WindowsTasks:
 
     async def read_tail(self, handle: JobHandle, *, lines: int = 20) -> str:
         """Return the last lines of what a program wrote, its errors last."""
+        if handle.job_id != handle.key:
+            return ""
         out, err = await self._read(handle.key, 0, 0, TAIL, tail=True)
         kept = [_text(piece).splitlines(keepends=True)[-lines:] for piece in (out, err)]
         return "".join(kept[0] + kept[1])

@@ -119,14 +119,32 @@ def test_the_delivered_certificate_passes_the_command_and_a_forged_one_does_not(
     assert manifest["code"] == code
     file = tmp_path / "certificate.pdf"
     file.write_bytes(share.files()["orders/42/certificate.pdf"])
-    assert main(["verify", str(file), "--connection", NAME]) == 0
+    assert main(["verify", str(file)]) == 0
     said = capsys.readouterr().out
-    assert "genuine" in said
+    assert f"genuine, sealed with connection {NAME!r}" in said
     assert code in said
     assert "ORD-000042" in said
+    assert main(["verify", str(file), "--connection", NAME]) == 0
+    capsys.readouterr()
     file.write_bytes(file.read_bytes().replace(b"ORD-000042", b"ORD-000043"))
-    assert main(["verify", str(file), "--connection", NAME]) == 1
+    assert main(["verify", str(file)]) == 1
     assert "NOT GENUINE" in capsys.readouterr().out
+
+
+def test_whose_secret_it_is_can_be_demanded_and_must_be_said(s3, announce, tmp_path, capsys, monkeypatch):
+    # Somebody has a connection of their own, and has made a certificate with it that names it.
+    theirs = {**s3.connection, "extra": {**s3.connection["extra"], "certificate_secret": "their own long secret"}}
+    monkeypatch.setenv("AIRFLOW_CONN_THEIRS", json.dumps(theirs))
+    file = tmp_path / "theirs.pdf"
+    file.write_bytes(render(work(), KEY, MOMENT, Seal("their own long secret", connection="theirs")).pdf)
+    assert main(["verify", str(file)]) == 0
+    assert "sealed with connection 'theirs'" in capsys.readouterr().out
+    assert main(["verify", str(file), "--connection", NAME]) == 1
+    file.write_bytes(file.read_bytes().replace(b'"connection": "theirs"', b'"connection": "' + NAME.encode() + b'"'))
+    assert main(["verify", str(file)]) == 1
+    file.write_bytes(render(work(), KEY, MOMENT, SEAL).pdf)
+    assert main(["verify", str(file)]) == 1
+    assert "names no connection" in capsys.readouterr().out
 
 
 def test_an_unreadable_file_is_told_in_one_line(s3, capsys):

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from airflow_enterprise_orch.delegation.job import Ending, JobHandle, Phase
+from airflow_enterprise_orch.delegation.job import Ending, JobHandle, Output, Phase
 from airflow_enterprise_orch.delegation.system import Absent, Found, Unknown
 from airflow_enterprise_orch.errors import AnswerLost, OutputMissing, RequestRejected, SystemBusy, SystemUnreachable
 from airflow_enterprise_orch.lab.windows_scheduler import (
@@ -451,9 +451,11 @@ def test_an_existing_task_has_no_log_and_says_so(host, key, until):
     handle = submitted(host, existing(), key)
 
     async def read(tasks):
-        return await tasks.read_tail(handle), (await tasks.read_output(handle)).text
+        return await tasks.read_tail(handle), await tasks.read_output(handle, "7,0")
 
-    assert host.run(read) == ("", "")
+    calls = dict(host.stand_in.calls)
+    assert host.run(read) == ("", Output("", "7,0"))
+    assert dict(host.stand_in.calls) == calls, "nothing is there to be asked for"
     with pytest.raises(OutputMissing, match="keeps its output to itself"):
         host.run(lambda tasks: tasks.read_source(handle, "log"))
 
