@@ -6,7 +6,6 @@ How a user would notice that it is fake: a job that is gone, or done twice, afte
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 import os
 import shutil
@@ -15,7 +14,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 from dockerd_for_tests import PATH, unmount_below
 from engine_for_tests import sh, until_final, until_running
@@ -28,6 +26,7 @@ from airflow_enterprise_orch.systems.container.engine import EngineSystem
 from airflow_enterprise_orch.systems.container.hook import open_engine
 from airflow_enterprise_orch.systems.container.settings import EngineSettings, Way
 from airflow_enterprise_orch.systems.container.steps import ContainerProvision, ContainerRemove, ContainerRun
+from tests import openssh
 
 
 @pytest.fixture
@@ -282,47 +281,18 @@ def free_port() -> int:
 
 
 def test_the_engine_behind_a_real_sshd_survives_its_kill(dockerd, key, tmp_path, monkeypatch):
-    sshd = shutil.which("sshd", path=PATH)
-    if sshd is None or shutil.which("ssh-keygen") is None:
-        pytest.skip("no OpenSSH server here (apt-get install openssh-server)")
-    for name in ("host_key", "user_key"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / name], check=True)
-    port = free_port()
-    (tmp_path / "config").write_text(
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {tmp_path}/host_key\nPidFile none\nUsePAM no\n"
-        f"AuthorizedKeysFile {tmp_path}/user_key.pub\nStrictModes no\nPermitRootLogin prohibit-password\n"
-    )
-    Path("/run/sshd").mkdir(exist_ok=True)
-
-    def start():
-        server = subprocess.Popen([sshd, "-D", "-f", tmp_path / "config", "-E", tmp_path / "log"])
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return server
-            assert server.poll() is None, (tmp_path / "log").read_text()
-            time.sleep(0.05)
-
-    extra = {
-        "transport": "ssh",
-        "socket": str(dockerd.socket),
-        "key_file": str(tmp_path / "user_key"),
-        "host_key": " ".join((tmp_path / "host_key.pub").read_text().split()[:2]),
-    }
-    connection = {"conn_type": "container_engine", "host": "127.0.0.1", "port": port, "login": getpass.getuser()}
-    monkeypatch.setenv("AIRFLOW_CONN_VSERVER", json.dumps({**connection, "extra": extra}))
-    server = start()
+    if not openssh.HERE:
+        pytest.skip(openssh.ABSENT)
+    server = openssh.OpenSsh(tmp_path)
+    connection = server.connection("container_engine", transport="ssh", socket=str(dockerd.socket))
+    monkeypatch.setenv("AIRFLOW_CONN_VSERVER", json.dumps(connection))
 
     async def steps():
-        nonlocal server
         async with open_engine("vserver") as system:
             handle = await system.submit(job("echo before; sleep 4; echo after; exit 7"), key)
             await until_running(system, handle, "before")
-            for process in psutil.Process(server.pid).children(recursive=True):
-                process.kill()  # the one that serves our connection has a session of its own
             server.kill()
-            server.wait()
-            server = start()
+            server.start()
             while True:
                 try:
                     await until_final(system, handle)
@@ -334,8 +304,7 @@ def test_the_engine_behind_a_real_sshd_survives_its_kill(dockerd, key, tmp_path,
     try:
         result, log = asyncio.run(steps())
     finally:
-        server.kill()
-        server.wait()
+        server.stop()
     assert result.rc == 7
     assert log == "before\nafter\n"
 

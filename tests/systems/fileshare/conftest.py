@@ -18,6 +18,7 @@ from shares_for_tests import NAME, Share, free_port, until_it_answers
 
 from airflow_enterprise_orch.lab.s3 import S3StandIn
 from airflow_enterprise_orch.lab.server import LabThread
+from tests import openssh
 
 PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"
 
@@ -29,29 +30,12 @@ def lab() -> Iterator[LabThread]:
 
 
 @pytest.fixture(scope="session")
-def openssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    sshd = shutil.which("sshd", path=PATH)
-    if sshd is None:
-        pytest.skip("no OpenSSH server here (apt-get install openssh-server)")
-    place = tmp_path_factory.mktemp("sshd")
-    for name in ("host_key", "user_key"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", place / name], check=True)
-    port = free_port()
-    settings = (
-        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {place}/host_key\nPidFile {place}/sshd.pid\n"
-        f"AuthorizedKeysFile {place}/user_key.pub\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n"
-        f"PermitRootLogin prohibit-password\nSubsystem sftp internal-sftp\n"
-    )
-    (place / "config").write_text(settings)
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # sshd(8): its privilege separation directory
-    server = subprocess.Popen([sshd, "-D", "-E", place / "log", "-f", place / "config"])
-    until_it_answers(server, port, place / "log")
-    host_key = " ".join((place / "host_key.pub").read_text().split()[:2])
-    extra = {"key_file": str(place / "user_key"), "host_key": host_key}
-    yield {"conn_type": "sftp", "host": "127.0.0.1", "port": port, "login": getpass.getuser(), "extra": extra}
-    server.terminate()
-    server.wait()
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openssh.OpenSsh]:
+    if not openssh.HERE:
+        pytest.skip(openssh.ABSENT)
+    server = openssh.OpenSsh(tmp_path_factory.mktemp("sshd"))
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -136,7 +120,7 @@ def share(
         connection = dict(lab.endpoints["ssh"]["connection"])
         made = Share(request.param, connection, cast("Any", lab.stand_in("ssh")).home)
     elif request.param == "OpenSSH":
-        connection = dict(request.getfixturevalue("openssh"))
+        connection = cast("openssh.OpenSsh", request.getfixturevalue("sshd")).connection("sftp")
         root = tmp_path / "share"
         root.mkdir()
         connection["extra"] = {**connection["extra"], "share_root": str(root)}

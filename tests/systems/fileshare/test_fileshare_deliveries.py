@@ -15,7 +15,7 @@ import pytest
 
 from airflow_enterprise_orch.delegation.job import Ending, Phase
 from airflow_enterprise_orch.delegation.system import Absent, Found
-from airflow_enterprise_orch.errors import OutputMissing, RequestRejected, SystemUnreachable
+from airflow_enterprise_orch.errors import AnswerLost, OutputMissing, RequestRejected, SystemUnreachable
 from airflow_enterprise_orch.systems.fileshare.steps import FileshareDeliver
 
 TO = "orders/42/größe & Co.txt"
@@ -136,6 +136,44 @@ def test_a_death_at_any_point_leaves_one_delivery(share, key, tmp_path, method, 
         return await _delivered(client, key, work)
 
     assert share.run(second).code == "delivered"
+    files = share.files()
+    assert files.pop("drop/big.bin") == data
+    assert list(files) == ["drop/big.bin.manifest.json"], "a stage was left behind"
+
+
+@pytest.mark.parametrize("share", ["OpenSSH"], indirect=True)
+@pytest.mark.parametrize("after", [False, True])
+def test_killing_sshd_in_mid_delivery_leaves_one_delivery(share, sshd, key, tmp_path, after):
+    # ``kill -9`` of the server and of its processes, right before or right after the file gets its name.
+    file = tmp_path / "big.bin"
+    data = b"x" * (9 << 20)
+    file.write_bytes(data)
+    work = FileshareDeliver(to="drop/big.bin", file=str(file))
+
+    async def deliver(client):
+        real = client._store.publish
+
+        async def publish(*arguments):
+            if after:
+                await real(*arguments)
+            sshd.kill()
+            client._store.publish = real
+            return await real(*arguments)
+
+        client._store.publish = publish
+        with pytest.raises((SystemUnreachable, AnswerLost)):
+            await client.submit(work, key)
+        with pytest.raises(SystemUnreachable):
+            await client.find(key)
+        sshd.start()
+
+    try:
+        share.run(deliver)
+    finally:
+        if sshd.process.poll() is not None:
+            sshd.start()
+    assert ("drop/big.bin" in share.files()) is after
+    assert share.run(lambda client: _delivered(client, key, work)).code == "delivered"
     files = share.files()
     assert files.pop("drop/big.bin") == data
     assert list(files) == ["drop/big.bin.manifest.json"], "a stage was left behind"

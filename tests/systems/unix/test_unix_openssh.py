@@ -3,69 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
-import time
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from airflow_enterprise_orch.delegation.job import Ending, Phase
 from airflow_enterprise_orch.delegation.system import Absent, Found
-from airflow_enterprise_orch.errors import AnswerLost, ConnectionUntrusted, LoginRefused
+from airflow_enterprise_orch.errors import AnswerLost, ConnectionUntrusted, LoginRefused, SystemUnreachable
 from airflow_enterprise_orch.systems.unix.hook import open_unix
 from airflow_enterprise_orch.systems.unix.ssh_jobs import SshJobs
 from airflow_enterprise_orch.systems.unix.steps import UnixScript
+from tests import openssh
 
-SSHD = shutil.which("sshd", path=os.environ["PATH"] + ":/usr/sbin:/sbin")
-pytestmark = pytest.mark.skipif(
-    SSHD is None or shutil.which("ssh-keygen") is None, reason="no OpenSSH server here (apt-get install openssh-server)"
-)
-
-CONFIG = """
-Port {port}
-ListenAddress 127.0.0.1
-HostKey {place}/host_key
-AuthorizedKeysFile {place}/user_key.pub
-PidFile {place}/sshd.pid
-UsePAM no
-StrictModes no
-PasswordAuthentication no
-PermitRootLogin prohibit-password
-Subsystem sftp internal-sftp
-"""
+pytestmark = pytest.mark.skipif(not openssh.HERE, reason=openssh.ABSENT)
 
 
 @pytest.fixture(scope="module")
-def sshd(tmp_path_factory):
-    """Start sshd with keys of its own; return its Airflow connection's fields and its place."""
-    place = tmp_path_factory.mktemp("sshd")
-    for name in ("host_key", "user_key"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", place / name], check=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (place / "config").write_text(CONFIG.format(port=port, place=place))
-    if os.geteuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # sshd(8): its privilege separation directory
-    server = subprocess.Popen([SSHD, "-D", "-E", place / "log", "-f", place / "config"])
-    while True:
-        assert server.poll() is None, (place / "log").read_text()
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.05)
-    host_key = " ".join((place / "host_key.pub").read_text().split()[:2])
-    extra = {"key_file": str(place / "user_key"), "host_key": host_key, "job_root": str(place / "jobs")}
-    yield {"conn_type": "ssh", "host": "127.0.0.1", "port": port, "login": getpass.getuser(), "extra": extra}, place
-    server.terminate()
-    server.wait()
+def server(tmp_path_factory):
+    running = openssh.OpenSsh(tmp_path_factory.mktemp("sshd"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def sshd(server):
+    """Return the Airflow connection's fields, and the server's place."""
+    return server.connection("ssh", job_root=str(server.place / "jobs")), server.place
 
 
 @pytest.fixture
@@ -118,6 +85,40 @@ def test_a_submit_whose_connection_dies_is_found_and_ran_once(run, sshd, key, un
     found, result = run(steps)
     assert isinstance(found, Found)
     assert result.code == "exit 0"
+    assert marks.read_text() == "ran\n"
+
+
+def test_killing_sshd_in_mid_run_loses_nothing(run, sshd, server, key, new_key, until):
+    """``kill -9`` takes the server and all connections; the scripts go on, one of them to its end, while it is dead."""
+    marks = sshd[1] / f"{key}.ran"
+    brief_key = new_key()
+
+    async def steps(jobs):
+        long = await jobs.submit(
+            UnixScript(script=f"echo ran >>{marks}; echo before; sleep 3; echo after; exit 7"), key
+        )
+        brief = await jobs.submit(UnixScript(script="sleep 0.5; echo brief; exit 3"), brief_key)
+        while (await jobs.poll([long]))[key].phase is not Phase.RUNNING:
+            await asyncio.sleep(0.05)
+        server.kill()
+        with pytest.raises(SystemUnreachable):
+            await jobs.poll([long])
+        while not (sshd[1] / "jobs" / brief_key / "exit").exists():
+            await asyncio.sleep(0.05)
+        server.start()
+        again = await jobs.submit(UnixScript(script=f"echo ran >>{marks}; exit 7"), key)
+        await until(jobs, again)
+        return (
+            [(await jobs.result(each)).code for each in (long, brief)],
+            await jobs.read_source(long, "log"),
+            again,
+            long,
+        )
+
+    codes, log, again, long = run(steps)
+    assert codes == ["exit 7", "exit 3"]
+    assert log == "before\nafter\n"
+    assert again.job_id == long.job_id
     assert marks.read_text() == "ran\n"
 
 
