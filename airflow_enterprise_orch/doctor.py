@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,11 @@ SMALLEST_VALUE = 16_384
 SPARE_FILES = 256
 """Open files that a triggerer needs beside one log file per waiting step."""
 BUNDLE = "airflow_enterprise_orch.value_stream.bundle.TemplateBundle"
+LOCAL_BUNDLE = "airflow.dag_processing.bundles.local.LocalDagBundle"
+LOADER = b"load_value_streams("
+"""What stands in a loader file."""
+MOST_FILES = 5_000
+"""How many Python files of a bundle are looked into."""
 
 
 class Level(StrEnum):
@@ -192,10 +198,10 @@ def check_bundles(configured: str) -> tuple[list[Finding], list[Path]]:
     except (ValueError, TypeError, KeyError) as error:
         remedy = "correct [dag_processor] dag_bundle_config_list"
         return [Finding(Level.FAIL, f"the list of DAG bundles cannot be read: {error!r}", remedy)], []
-    if not ours:
+    findings, folders = list(check_loaders(bundles)), []
+    if not ours and not findings:
         remedy = "add one to [dag_processor] dag_bundle_config_list, or put a loader file into a bundle of your own"
         return [Finding(Level.WARN, "no bundle serves templates", remedy)], []
-    findings, folders = [], []
     for bundle in ours:
         path = (bundle.get("kwargs") or {}).get("path")
         if path is None:
@@ -207,6 +213,21 @@ def check_bundles(configured: str) -> tuple[list[Finding], list[Path]]:
             findings.append(Finding(Level.OK, f"bundle {bundle.get('name')!r} serves templates from {path}"))
             folders.append(Path(path))
     return findings, folders
+
+
+def check_loaders(bundles: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Say which loader files lie in bundles of folders on this machine: these keep no instance's template."""
+    from airflow.configuration import conf
+
+    for bundle in bundles:
+        if bundle["classpath"] != LOCAL_BUNDLE:
+            continue
+        folder = Path((bundle.get("kwargs") or {}).get("path") or str(conf.get("core", "dags_folder")))
+        for file in islice(folder.rglob("*.py"), MOST_FILES):
+            if file.is_file() and LOADER in file.read_bytes():
+                what = f"loader file {file}: its instances are not pinned to the template that they began with"
+                remedy = "serve the templates by a TemplateBundle, or keep these files in a bundle with versions (Git)"
+                yield Finding(Level.WARN, what, remedy)
 
 
 def streams_of(folder: Path) -> tuple[list[ValueStream], list[Finding]]:

@@ -121,6 +121,19 @@ def test_bundles(tmp_path: Path):
     assert bad(findings)[0].startswith("fail the list of DAG bundles cannot be read")
 
 
+def test_a_loader_file_is_told_to_pin_nothing(tmp_path: Path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "plain.py").write_text("from airflow.sdk import DAG\n")
+    file = tmp_path / "sub" / "value_streams.py"
+    file.write_text("load_value_streams(Path(__file__).parent, globals())\n")
+    local = {"name": "own", "classpath": doctor.LOCAL_BUNDLE, "kwargs": {"path": str(tmp_path)}}
+    findings, _ = doctor.check_bundles(json.dumps([local]))
+    assert bad(findings) == [
+        f"warn loader file {file}: its instances are not pinned to the template that they began with; "
+        "serve the templates by a TemplateBundle, or keep these files in a bundle with versions (Git)"
+    ]
+
+
 TEMPLATE = """
 value_stream: small
 title: Small

@@ -45,9 +45,9 @@ class LazyTimetables(list[type]):
 
     def __iter__(self) -> Iterator[type]:
         """Yield each."""
-        from airflow_enterprise_orch.value_stream.timetable import WorkingDayTimetable
+        from airflow_enterprise_orch.value_stream.timetable import NoMoreRuns, WorkingDayTimetable
 
-        yield WorkingDayTimetable
+        yield from (WorkingDayTimetable, NoMoreRuns)
 
 
 class EnterpriseOrchPlugin(AirflowPlugin):

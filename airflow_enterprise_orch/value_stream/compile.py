@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 PICTURE = "doc_json"
 """The argument of the first task that carries the stream's picture."""
 TAG = "value-stream"
-TAG_REMOVED = "removed"
 MAX_TAG = 100
 
 ADMIT_STEP = "airflow_enterprise_orch.value_stream.admission:AdmitStep"
@@ -60,27 +59,25 @@ OWN_RETRY_DELAY = 15.0
 nothing outside, and what is wrong with a template or an answer fails them for good."""
 
 
-def compile_stream(stream: ValueStream, *, source_hash: str = "", source: str = "", removed: str = "") -> DAG:
+def compile_stream(stream: ValueStream, *, source_hash: str = "", source: str = "") -> DAG:
     """Turn a stream into its DAG; see :func:`plan_stream`."""
-    return plan_stream(stream, source_hash=source_hash, source=source, removed=removed).build()
+    return plan_stream(stream, source_hash=source_hash, source=source).build()
 
 
-def plan_stream(stream: ValueStream, *, source_hash: str = "", source: str = "", removed: str = "") -> StreamPlan:
+def plan_stream(stream: ValueStream, *, source_hash: str = "", source: str = "") -> StreamPlan:
     """Turn a stream into the plan of its DAG.
 
     :param source_hash: stands in the documentation for the stream's digest, where a test wants a fixed one.
     :param source: the template's file, for its documentation.
-    :param removed: the day on which the template was taken away: the DAG then has no schedule, and says so.
     """
-    scheduled = stream.schedule if not removed else None
     dag = {
         "dag_id": stream.id,
-        "dag_display_name": f"{stream.title} (removed)" if removed else stream.title,
+        "dag_display_name": stream.title,
         "description": " ".join(stream.description.split())[:500] if stream.description else stream.title,
-        "doc_md": documentation(stream, source_hash or stream.digest(), source, removed),
+        "doc_md": documentation(stream, source_hash or stream.digest(), source),
         "max_active_runs": stream.limits.instances,
         "max_active_tasks": stream.limits.steps,
-        "tags": sorted({TAG, stream.business.domain[:MAX_TAG], *stream.tags, *([TAG_REMOVED] if removed else [])}),
+        "tags": sorted({TAG, stream.business.domain[:MAX_TAG], *stream.tags}),
         # Airflow's own rule adds up what comes later, so that beginning a new run goes before finishing an old one.
         "default_args": {
             "owner": stream.business.owner,
@@ -93,12 +90,12 @@ def plan_stream(stream: ValueStream, *, source_hash: str = "", source: str = "",
     undone = tuple(one.id for one in stream.ordered() if one.compensation is not None)
     tasks = [_guarded(stream, task, _task(stream, paths, task), undone) for task in paths.tasks]
     # The first one is never mapped, and Airflow serializes this of any operator.
-    drawn = {**tasks[0].arguments, PICTURE: picture_text(stream, paths, removed=removed)}
+    drawn = {**tasks[0].arguments, PICTURE: picture_text(stream, paths)}
     tasks[0] = replace(tasks[0], arguments=drawn)
     return StreamPlan(
         dag,
         {name: param_arguments(param) for name, param in stream.params.items()},
-        planned(scheduled, stream.calendars) if scheduled is not None else None,
+        planned(stream.schedule, stream.calendars) if stream.schedule is not None else None,
         tuple(_grouped(stream, task, made) for made, task in zip(tasks, paths.tasks, strict=True)),
         stream.seen,
         tuple(_groups(stream)),

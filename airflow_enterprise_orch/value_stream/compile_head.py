@@ -30,14 +30,12 @@ def param_arguments(param: Param) -> dict[str, Any]:
     return {**default, "description": param.description, **schema}
 
 
-def documentation(stream: ValueStream, source_hash: str, source: str, removed: str) -> str:
+def documentation(stream: ValueStream, source_hash: str, source: str) -> str:
     """Return what Airflow shows of the stream (Markdown)."""
     business = stream.business
     zone = stream.schedule.timezone if stream.schedule is not None else "UTC"
     due = stream.due.to_plan(zone) if stream.due is not None else None
     lines = [f"# {stream.title}", ""]
-    if removed:
-        lines += [f"**The template was taken away on {removed}.** It is here for its running instances only.", ""]
     if stream.description:
         lines += [stream.description.rstrip(), ""]
     lines += [
@@ -49,6 +47,5 @@ def documentation(stream: ValueStream, source_hash: str, source: str, removed: s
         *([f"- due: {in_words(due)}"] if due is not None else []),
         f"- template: {f'`{source}`, ' if source else ''}version `{source_hash}`",
     ]
-    if not removed:
-        lines += [f"- calendar: `{name}`, known to {days.last}" for name, days in sorted(stream.calendars.items())]
+    lines += [f"- calendar: `{name}`, known to {days.last}" for name, days in sorted(stream.calendars.items())]
     return "\n".join(lines) + "\n"

@@ -50,7 +50,6 @@ class Draft:
 
     :param params: name to CEL type; ``dyn`` when it cannot be told.
     :param beside: the files beside it; None for a text that lies nowhere.
-    :param resolving: calendars are looked up; not for a template that was taken away, whose calendar may be gone.
     :ivar calendars: the working days of the calendars that it names, as far as they were found.
     :ivar effort: how much has been looked at in decision tables so far.
     :ivar cells: how many cells the tables in files held so far.
@@ -60,7 +59,6 @@ class Draft:
     params: Mapping[str, str]
     steps: Mapping[str, DraftStep]
     beside: Beside | None = None
-    resolving: bool = True
     calendars: dict[str, WorkingDays] = field(default_factory=dict)
     effort: int = 0
     cells: int = 0

@@ -13,6 +13,10 @@ file, and a second one says what is wrong with the others::
     # value_streams_errors.py
     from airflow_enterprise_orch.value_stream.loader import report_template_errors  # no Airflow DAG is made here
     report_template_errors(Path(__file__).parent / "value_streams", globals())
+
+**This door pins nothing.** Each task that starts reads the template as it is at that moment: an instance that began
+before an edit goes on with the edited template, and one whose template is gone stops. Only where the bundle that holds
+the files has versions, as a Git bundle has, a run keeps what it began with. Each DAG that is made this way says so.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from __future__ import annotations
 import gc
 import logging
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -46,6 +51,12 @@ if TYPE_CHECKING:
 
     from airflow_enterprise_orch.value_stream.surroundings import Surroundings
 
+NOT_PINNED = (
+    "**not pinned**: it comes through a loader file, so an instance goes on with the template as it is when its next "
+    "step starts; only a bundle with versions, such as Git, keeps what an instance began with"
+)
+"""What the documentation of a DAG says that comes through this door."""
+
 log = logging.getLogger(__name__)
 
 
@@ -61,32 +72,19 @@ class RejectedTemplate(DAG):
         raise TemplateError(self.description or self.dag_id)
 
 
-def build(
-    text: bytes,
-    name: str,
-    *,
-    removed: str = "",
-    beside: Beside | None = None,
-    surroundings: Surroundings | None = None,
-) -> DAG:
+def build(text: bytes, name: str, *, beside: Beside | None = None, surroundings: Surroundings | None = None) -> DAG:
     """Turn a template's text into its DAG.
 
     :param name: the file's name in messages.
     :param beside: the files that it may refer to.
-    :param removed: the day on which the template was taken away, when only runs in flight still need it.
     :param surroundings: the profiles and shared files that it may use; without it there are none.
     :raises TemplateError: with every problem found.
     """
-    return plan(text, name, removed=removed, beside=beside, surroundings=surroundings).build()
+    return plan(text, name, beside=beside, surroundings=surroundings).build()
 
 
 def plan(
-    text: bytes,
-    name: str,
-    *,
-    removed: str = "",
-    beside: Beside | None = None,
-    surroundings: Surroundings | None = None,
+    text: bytes, name: str, *, beside: Beside | None = None, surroundings: Surroundings | None = None
 ) -> StreamPlan:
     """Turn a template's text into the plan of its DAG; as :func:`build`."""
     with ours_if_unforeseen(name):
@@ -95,10 +93,8 @@ def plan(
         from airflow_enterprise_orch.value_stream.model import ValueStream
         from airflow_enterprise_orch.value_stream.yaml_source import decode
 
-        model = ValueStream.load(
-            decode(text, name), name=name, beside=beside, surroundings=surroundings, removed=bool(removed)
-        )
-        return plan_stream(model, source=one_line(name), removed=removed)
+        model = ValueStream.load(decode(text, name), name=name, beside=beside, surroundings=surroundings)
+        return plan_stream(model, source=one_line(name))
 
 
 def load_template(
@@ -112,16 +108,51 @@ def load_template(
 ) -> None:
     """Put the DAG of one template into ``namespace``, or its problems, as the file's import error.
 
+    Of a template in a snapshot that is wrong, the last one that was right is served for its running instances, and
+    :func:`~.served_on.report_broken_edits` has the problems.
+
     :param path: the template.
     :param namespace: ``globals()`` of the DAG file.
     :param name: its name in messages; by default the file's own.
-    :param removed: the day on which the template was taken away.
+    :param removed: the day on which the template was taken away; only its running instances need it.
     :param profile: the environment whose values count; by default that of the setting.
     :param beside: in a snapshot the profiles and shared files that it may use: path below the root to the file's name
         in the snapshot. By default those in the template's own folder.
     """
     path = Path(path)
-    name, text = name or path.name, b""
+    try:
+        dag = template_dag(path, name or path.name, profile, beside, _stopped_since(removed) if removed else None)
+    except TemplateError as error:
+        if removed or not _served_as_before(path, namespace):
+            reject_template(str(error), namespace, stream=path.stem)
+    else:
+        namespace[dag.dag_id] = dag
+
+
+def _stopped_since(day: str) -> Callable[[StreamPlan], StreamPlan]:
+    from airflow_enterprise_orch.value_stream.served_on import Why, stop
+
+    return stop(Why.REMOVED, day)
+
+
+def _served_as_before(template: Path, namespace: MutableMapping[str, Any]) -> bool:
+    from airflow_enterprise_orch.value_stream.served_on import serve_last_good
+
+    return serve_last_good(template, namespace)
+
+
+def template_dag(
+    path: Path,
+    name: str,
+    profile: str | None,
+    beside: Mapping[str, str] | None,
+    change: Callable[[StreamPlan], StreamPlan] | None = None,
+) -> DAG:
+    """Return the DAG of a template in a snapshot, or of one that lies alone; see :func:`load_template`.
+
+    :param change: what is made of its plan before it is built.
+    :raises TemplateError: whatever goes wrong.
+    """
 
     def surroundings() -> Surroundings:
         from airflow_enterprise_orch.value_stream.surroundings import Surroundings
@@ -130,20 +161,16 @@ def load_template(
             return Surroundings.on_disk(path, profile=profile)
         return Surroundings.given(name, {key: path.with_name(file) for key, file in beside.items()}, profile or "")
 
-    try:
-        text = read_file(path, name)
-        dag = _planned(beside_template(path), path.parent, text, name, removed, surroundings)
-    except TemplateError as error:
-        if removed:
-            log.info("left out: %s", error)  # its file is gone: there is nothing left to correct
-        else:
-            reject_template(str(error), namespace, stream=declared_stream(text) or path.stem)
-    else:
-        namespace[dag.dag_id] = dag
+    return _dag(beside_template(path), path.parent, read_file(path, name), name, surroundings, change)
 
 
-def _planned(
-    place: Path | None, folder: Path, text: bytes, name: str, removed: str, surroundings: Callable[[], Surroundings]
+def _dag(
+    place: Path | None,
+    folder: Path,
+    text: bytes,
+    name: str,
+    surroundings: Callable[[], Surroundings],
+    change: Callable[[StreamPlan], StreamPlan] | None = None,
 ) -> DAG:
     """Return the DAG: where a task starts, from the plan that was kept when the DAG was last read here.
 
@@ -151,25 +178,19 @@ def _planned(
     :param folder: the folder of all templates, or the snapshot.
     :raises TemplateError: whatever goes wrong: no template's DAG file ends with anything else.
     """
-    with ours_if_unforeseen(name):
-        return _planned_unguarded(place, folder, text, name, removed, surroundings)
-
-
-def _planned_unguarded(
-    place: Path | None, folder: Path, text: bytes, name: str, removed: str, surroundings: Callable[[], Surroundings]
-) -> DAG:
-    if get_parsing_context().dag_id is not None:
-        ready = kept(place, text, name=name, removed=removed, folder=folder, surroundings=surroundings)
-        if ready is not None:
-            return ready.build()
-        log.info("no plan of %s is kept here: it is compiled", name)
-    with _collector_paused():
-        around = surroundings()
-        made = plan(text, name, removed=removed, beside=Beside.named(folder, name), surroundings=around)
-        dag = made.build()
-    if not keep(made, place, text, name=name, removed=removed, surroundings=around):
-        log.info("no plan of %s can be kept here: each task start compiles it", name)
-    return dag
+    with ours_if_unforeseen(name), _collector_paused():
+        ready = None
+        if get_parsing_context().dag_id is not None:
+            ready = kept(place, text, name=name, folder=folder, surroundings=surroundings)
+            if ready is None:
+                log.info("no plan of %s is kept here: it is compiled", name)
+        around = None if ready is not None else surroundings()
+        made = ready or plan(text, name, beside=Beside.named(folder, name), surroundings=around)
+        dag = (change(made) if change is not None else made).build()
+        # Only now: that a plan is kept says that its template is right.
+        if ready is None and not keep(made, place, text, name=name, surroundings=around):
+            log.info("no plan of %s can be kept here: each task start compiles it", name)
+        return dag
 
 
 @contextmanager
@@ -274,7 +295,12 @@ def _surroundings(folder: Path, name: str, profile: str | None) -> Surroundings:
 def _stored(folder: Path, name: str, text: bytes, profile: str | None) -> DAG:
     """Return the DAG of a template that lies in a folder which is not ours to write."""
     place = stored_plan(folder / name)
-    return _planned(place, folder, text, name, "", lambda: _surroundings(folder, name, profile))
+    return _dag(place, folder, text, name, lambda: _surroundings(folder, name, profile), _not_pinned)
+
+
+def _not_pinned(made: StreamPlan) -> StreamPlan:
+    """Let the documentation of a stream say that its instances are not pinned to the template that they began with."""
+    return replace(made, dag={**made.dag, "doc_md": made.dag["doc_md"] + f"- {NOT_PINNED}\n"})
 
 
 def _existing(folder: Path | str) -> Path:

@@ -168,7 +168,6 @@ class ValueStream(Header):
         name: str | None = None,
         beside: Beside | None = None,
         surroundings: Surroundings | None = None,
-        removed: bool = False,
     ) -> ValueStream:
         """Read and check a template.
 
@@ -177,12 +176,11 @@ class ValueStream(Header):
         :param beside: the files that it may refer to; by default, for a path, those beside it.
         :param surroundings: the profiles and shared files that it may use; by default those beside the file, and none
             for a text.
-        :param removed: it is served without its schedule, whose calendar may be gone.
         :raises TemplateError: with every problem found, sorted by position.
         """
         from airflow_enterprise_orch.value_stream.reading import load
 
-        return load(source, name=name, beside=beside, surroundings=surroundings, removed=removed)
+        return load(source, name=name, beside=beside, surroundings=surroundings)
 
     @cached_property
     def upstream(self) -> Mapping[str, tuple[str, ...]]:

@@ -6,7 +6,7 @@ starts reads it over as one text and does nothing with it.
 
 What it holds; what is empty is left out, except in ``steps``' ``id``, ``title``, ``kind``, ``stack`` and ``after``::
 
-    {"version": 1, "digest": hash of the template, "id", "title", "description", "removed": day,
+    {"version": 1, "digest": hash of the template, "id", "title", "description", "removed": day (see served_on.py),
      "business": {"domain", "owner", "criticality", "key": text or null, "duplicates"},
      "defaults": {param of the key: value},        what the key is made of when a run says nothing
      "params": {name: {"title", "type"}},
@@ -63,19 +63,23 @@ _KINDS: tuple[tuple[type[Any], str, str], ...] = (
 )
 
 
-def picture_text(stream: ValueStream, paths: Paths, *, removed: str = "") -> str:
+def picture_text(stream: ValueStream, paths: Paths) -> str:
     """Return the picture as its text: the same for the same template."""
-    return json.dumps(picture(stream, paths, removed=removed), sort_keys=True, separators=(",", ":"))
+    return as_text(picture(stream, paths))
 
 
-def picture(stream: ValueStream, paths: Paths, *, removed: str = "") -> dict[str, Any]:
+def as_text(picture: Mapping[str, Any]) -> str:
+    """Return a picture as its text."""
+    return json.dumps(picture, sort_keys=True, separators=(",", ":"))
+
+
+def picture(stream: ValueStream, paths: Paths) -> dict[str, Any]:
     """Return the picture of a stream; see above."""
     business, zone = stream.business, stream.schedule.timezone if stream.schedule is not None else "UTC"
     shown = [_step(stream, paths, step) for step in stream.ordered()]
     stacks = {_slug(one["stack"]): one["stack"] for one in shown}
     for one in (*shown, *(one["undo"] for one in shown if "undo" in one)):
         one["stack"] = _slug(one["stack"])
-    scheduled = stream.schedule if not removed else None
     return {
         "version": PICTURE_VERSION,
         "digest": stream.digest(),
@@ -83,11 +87,10 @@ def picture(stream: ValueStream, paths: Paths, *, removed: str = "") -> dict[str
         "title": stream.title,
         **_told(
             description=stream.description,
-            removed=removed,
             params={name: _told(title=one.title, type=one.type) for name, one in sorted(stream.params.items())},
             defaults=_defaults(stream),
             due=stream.due.to_plan(zone) if stream.due is not None else None,
-            schedule=planned(scheduled, stream.calendars) if scheduled is not None else None,
+            schedule=planned(stream.schedule, stream.calendars) if stream.schedule is not None else None,
             groups=[
                 {"id": name, "title": one.title or name, **_told(group=one.group)}
                 for name, one in sorted(stream.groups.items())

@@ -35,11 +35,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PLAN_VERSION = 6
+PLAN_VERSION = 7
 EMPTY = "airflow.providers.standard.operators.empty:EmptyOperator"
 
 SCHEDULED_SINCE = datetime(2024, 1, 1, tzinfo=UTC)
 """Airflow wants a first day for a schedule; with ``catchup`` off, no day before the present is made up for."""
+
+
+STOPPED_RUNS = ("scheduled", "operator_triggered")
+"""What may still start a stream that is served for its running instances: nothing but a step of another one, which
+began when it was there; its timetable starts nothing. Airflow refuses all else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +124,7 @@ class StreamPlan:
 
     :param dag: arguments of the DAG; JSON.
     :param params: by name the arguments of each ``Param``; JSON.
-    :param schedule: see ``schedule.planned``; None without.
+    :param schedule: see ``schedule.planned``; None without; ``{"stopped": why}`` where nothing is started any more.
     :param tasks: each after those that it waits for.
     :param seen: the files beside the template that it was made of too, see ``beside.unchanged``.
     :param groups: each after the one that it stands in.
@@ -193,6 +198,11 @@ def _scheduled(schedule: Mapping[str, Any] | None, stream: str) -> dict[str, Any
     """Return the DAG's arguments that say when it runs by itself."""
     if schedule is None:
         return {"schedule": None, "start_date": None, "catchup": False}
+    if "stopped" in schedule:
+        from airflow_enterprise_orch.value_stream.timetable import NoMoreRuns
+
+        nothing: Any = NoMoreRuns(schedule["stopped"])
+        return {"schedule": nothing, "start_date": None, "catchup": False, "allowed_run_types": STOPPED_RUNS}
     if "assets" in schedule:
         # References: whose DAG defines the asset, and with which URI, is its own affair.
         named = [Asset.ref(uri=one) if "://" in one else Asset.ref(name=one) for one in schedule["assets"]]
@@ -228,7 +238,6 @@ def keep(
     text: bytes,
     *,
     name: str,
-    removed: str,
     surroundings: Surroundings | None = None,
 ) -> bool:
     """Write the plan for those who build the DAG after us, unless it is there; return whether it is there now.
@@ -237,7 +246,7 @@ def keep(
     :param text: what was compiled.
     :param surroundings: the profiles and shared files that the template could use; what was looked at is written down.
     """
-    made = {**_origin(text, name, removed), "plan": plan.to_json()}
+    made = {**_origin(text, name), "plan": plan.to_json()}
     if surroundings is not None and surroundings.looked_at:
         made["used"] = {
             "files": dict(sorted(surroundings.looked_at.items())),
@@ -294,7 +303,6 @@ def kept(
     text: bytes,
     *,
     name: str,
-    removed: str,
     folder: Path,
     surroundings: Callable[[], Surroundings] | None = None,
 ) -> StreamPlan | None:
@@ -305,9 +313,7 @@ def kept(
     :param surroundings: returns what the template can use now; asked only when the plan was made from such files.
     """
     data = _read(place) if place is not None else None
-    if data is None or {key: value for key, value in data.items() if key not in ("plan", "used")} != _origin(
-        text, name, removed
-    ):
+    if data is None or {key: data[key] for key in data if key not in ("plan", "used")} != _origin(text, name):
         return None
     used = data.get("used")
     if used is not None and (surroundings is None or not surroundings().unchanged(used["files"], used["profile"])):
@@ -323,6 +329,12 @@ def seen_by(place: Path) -> Mapping[str, str] | None:
     return seen
 
 
+def is_right(place: Path) -> bool:
+    """Tell whether a plan is kept that this version of the package made: then its template is right."""
+    data = _read(place)
+    return data is not None and (data.get("version"), data.get("package")) == (PLAN_VERSION, __version__)
+
+
 def _read(place: Path) -> dict[str, Any] | None:
     """Return what a file of a plan holds; None where there is no plan, or what a full disk left of one."""
     try:
@@ -335,12 +347,11 @@ def _read(place: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) and isinstance(data.get("plan"), dict) else None
 
 
-def _origin(text: bytes, name: str, removed: str) -> dict[str, Any]:
+def _origin(text: bytes, name: str) -> dict[str, Any]:
     """Return what a plan is made from; it counts as long as this is the same."""
     return {
         "version": PLAN_VERSION,
         "package": __version__,
         "text": hashlib.sha256(text).hexdigest(),
         "name": name,
-        "removed": removed,
     }

@@ -50,7 +50,6 @@ def load(
     name: str | None = None,
     beside: Beside | None = None,
     surroundings: Surroundings | None = None,
-    removed: bool = False,
 ) -> ValueStream:
     """Read and check a template; see :meth:`ValueStream.load`."""
     if isinstance(source, FilePath):
@@ -64,25 +63,24 @@ def load(
     with ours_if_unforeseen(file):
         if surroundings is None:
             surroundings = Surroundings.on_disk(source) if isinstance(source, FilePath) else Surroundings()
-        return _read(text, file, beside, surroundings, resolving=not removed)
+        return _read(text, file, beside, surroundings)
 
 
-def _read(text: str, file: str, beside: Beside | None, surroundings: Surroundings, *, resolving: bool) -> ValueStream:
+def _read(text: str, file: str, beside: Beside | None, surroundings: Surroundings) -> ValueStream:
     document = read_yaml(text, file)
     if not isinstance(document.data, dict):
         what = f"a template must hold keys, not {kind_of(document.data)}"
         problem = document.problem((), what, "begin with value_stream: and a name")
         raise template_error([*document.problems, problem])
-    return _Reader(compose(document, surroundings), beside, resolving=resolving).read()
+    return _Reader(compose(document, surroundings), beside).read()
 
 
 class _Reader(Notes):
     """Reads one document."""
 
-    def __init__(self, document: Document, beside: Beside | None, *, resolving: bool) -> None:
+    def __init__(self, document: Document, beside: Beside | None) -> None:
         super().__init__(document)
         self.beside = beside
-        self.resolving = resolving
         self.data: dict[str, Any] = document.data
 
     def read(self) -> ValueStream:
@@ -104,7 +102,7 @@ class _Reader(Notes):
         header = {key: value for key, value in self.data.items() if key != "steps"}
         self.validate(Header, header, {}, (), extra_keys=("steps",))
         params = self._params()
-        draft = Draft(self.document, self._param_types(), self._steps(), self.beside, self.resolving)
+        draft = Draft(self.document, self._param_types(), self._steps(), self.beside)
         for check in (
             checks.check_params(draft, params),
             checks.check_business(draft),

@@ -150,7 +150,7 @@ def _check_calendar(draft: Draft, schedule: Mapping[str, Any]) -> Iterator[Probl
 
 def resolve_calendar(draft: Draft, name: str, path: Path) -> Iterator[Problem]:
     """Find a calendar by the name that stands at ``path``; in ``draft.calendars`` it is known then."""
-    if name in draft.calendars or not draft.resolving:
+    if name in draft.calendars:
         return
     if draft.beside is None:
         what = "a template that is no file has no calendars beside it"
@@ -180,7 +180,7 @@ def _check_runs(draft: Draft, raw: Mapping[str, Any]) -> Iterator[Problem]:
     elif schedule.days is not None and not 1 <= abs(schedule.days.nth) <= LONGEST[schedule.days.of]:
         what = f"a {schedule.days.of} has no working day number {schedule.days.nth}"
         yield document.problem((*HERE, "days", "nth"), what, "count from 1, or from -1 at its end")
-    elif draft.resolving:
+    else:
         found = recurrence(schedule, draft.calendars)
         if found is not None and found.after(found.start) is None:
             yield document.problem(HERE, "it never starts a run", "correct it, its calendar, or since", key=True)

@@ -1,4 +1,4 @@
-"""A schedule by working days, as a timetable of Airflow's.
+"""A schedule by working days, and none any more, as timetables of Airflow's.
 
 Registered by the plugin, so that the scheduler, the DAG processor and the API server can read it. It is written into
 the DAG whole: the working days are dates, and no file and no library is needed where it is read. A run's logical date
@@ -30,7 +30,20 @@ LATE = timedelta(hours=1)
 """How late a run may begin and yet be no missed one: Airflow asks again for runs that are due already."""
 
 
-class WorkingDayTimetable(Timetable):
+class _OfMoments(Timetable):
+    """A run is for a moment, and the schedule is told in words of ours."""
+
+    @property
+    def summary(self) -> str:
+        """What Airflow's UI shows as the schedule."""
+        return self.description
+
+    def infer_manual_data_interval(self, *, run_after: DateTime) -> DataInterval:
+        """Return the moment itself: a run that a person starts is for the moment at which it may begin."""
+        return DataInterval.exact(run_after)
+
+
+class WorkingDayTimetable(_OfMoments):
     """Runs by cron, by interval or by the nth working day, on the days that a calendar has open.
 
     :param recurrence: when it runs.
@@ -62,15 +75,6 @@ class WorkingDayTimetable(Timetable):
 
     def __hash__(self) -> int:
         return hash((self.recurrence, self.catch_up))
-
-    @property
-    def summary(self) -> str:
-        """What Airflow's UI shows as the schedule."""
-        return self.description
-
-    def infer_manual_data_interval(self, *, run_after: DateTime) -> DataInterval:
-        """Return the moment itself: a run that a person starts is for the moment at which it may begin."""
-        return DataInterval.exact(run_after)
 
     def next_dagrun_info(
         self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
@@ -118,6 +122,41 @@ class WorkingDayTimetable(Timetable):
         oldest = floor if last is not None and catch_up == "latest" else max(floor, now - LATE)
         missed = self.recurrence.newest(now, oldest)
         return missed if missed is not None else self.recurrence.after(now)
+
+
+class NoMoreRuns(_OfMoments):
+    """Starts nothing: of a stream that is served for its running instances only.
+
+    Airflow lets a DAG refuse runs by hand only where it has a schedule.
+
+    :param why: in one line, shown where a schedule would be.
+    """
+
+    periodic = False
+
+    def __init__(self, why: str) -> None:
+        self.description = why
+
+    def serialize(self) -> dict[str, Any]:
+        """Return all that it is, as JSON."""
+        return {"version": TIMETABLE_VERSION, "why": self.description}
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> NoMoreRuns:
+        """Read what :meth:`serialize` returned, in whatever process."""
+        return cls(data["why"])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NoMoreRuns) and self.serialize() == other.serialize()
+
+    def __hash__(self) -> int:
+        return hash(self.description)
+
+    def next_dagrun_info(
+        self, *, last_automated_data_interval: DataInterval | None, restriction: TimeRestriction
+    ) -> DagRunInfo | None:
+        """Return None: there is none."""
+        return None
 
 
 def _plain(moment: datetime) -> datetime:

@@ -28,7 +28,7 @@ from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import newest_ledger
 from airflow_enterprise_orch.demo import story
 from airflow_enterprise_orch.demo.airflow import LocalAirflow
-from airflow_enterprise_orch.demo.api import AirflowApi
+from airflow_enterprise_orch.demo.api import AirflowApi, ApiFailed
 from airflow_enterprise_orch.demo.lab import LabProcess
 from airflow_enterprise_orch.demo.proof import StepAttempt, violations
 from airflow_enterprise_orch.demo.run import stage, template_bundle
@@ -91,12 +91,14 @@ class Stage:
     """The company's lab and Airflow as one scenario sees them, and small ways to look at them.
 
     :param place: an empty folder of its own.
+    :param templates: the folder of the templates, all scenarios' together.
     """
 
     lab: LabProcess
     airflow: LocalAirflow
     api: AirflowApi
     place: Path
+    templates: Path
     streams: Sequence[str] = ()
 
     def until(self, holds: Callable[[], bool]) -> None:
@@ -118,10 +120,16 @@ class Stage:
                     told.append(json.dumps(task))
                     if task["map_index"] < 0:
                         told.append(json.dumps(self.api.state_store(stream, run, name), default=str))
-                        told += [f"--- {stream} {run} {name} {n}\n{self.api.log(stream, run, name, n)}" for n in tries]
+                        told += [f"--- {stream} {run} {name} {n}\n{self._log(stream, run, name, n)}" for n in tries]
         for log in sorted((self.airflow.home / "process-logs").glob("*.log")):
             told.append(f"--- {log.name}\n{log.read_text()[-4000:]}")
         return "\n".join(told)
+
+    def _log(self, stream: str, run: str, name: str, attempt: int) -> str:
+        try:
+            return self.api.log(stream, run, name, attempt)
+        except ApiFailed as error:  # what is told otherwise is worth more than this
+            return str(error)
 
     def state(self, stream: str, run: str) -> str:
         """Return the state of an instance."""
@@ -249,13 +257,13 @@ class Company:
         place.mkdir(parents=True)
         with self.airflow.api() as api:
             streams = [*one.templates, *one.dags]
-            here = Stage(self.lab, self.airflow, api, place, streams)
+            here = Stage(self.lab, self.airflow, api, place, self.root / "templates", streams)
             here.until(lambda: {name for name in streams if name not in BROKEN} <= api.dag_ids())
             one.play(here)
 
     def _all_that_is_wrong(self) -> list[str]:
         with self.airflow.api() as api:
-            here = Stage(self.lab, self.airflow, api, self.root)
+            here = Stage(self.lab, self.airflow, api, self.root, self.root / "templates")
             attempts = [one for stream in sorted(api.dag_ids()) for one in _attempts(here, stream)]
         found = [f"a fault was never met: {fault}" for fault in self.lab.open_faults()]
         return found + violations(attempts, self.lab.jobs())

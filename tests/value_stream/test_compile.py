@@ -151,13 +151,6 @@ def test_without_a_key_or_with_duplicates_allowed_there_is_no_admission(test_sys
     assert list(compile_stream(stream("a: J}", head=", key: '{{ params.n }}'"), source_hash="x").task_dict) == ["a"]
 
 
-def test_a_removed_template_has_no_schedule_and_says_so(test_system: None) -> None:  # noqa: F811
-    dag = compile_stream(ValueStream.load(WHOLE), source_hash="x", removed="2026-03-01")
-    assert dag.schedule is None
-    assert "removed" in dag.tags
-    assert "taken away on 2026-03-01" in dag.doc_md
-
-
 def test_the_params_are_serialized_once_not_with_every_task(whole: Any) -> None:
     data = DagSerialization.to_dict(whole)["dag"]
     assert [name for name, _ in data["params"]] == ["order", "amount", "size", "fast"]

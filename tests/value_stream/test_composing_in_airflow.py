@@ -157,7 +157,6 @@ def test_a_worker_takes_the_plan_only_while_all_that_was_looked_at_is_the_same(
             place,
             template.read_bytes(),
             name="uses.yaml",
-            removed="",
             folder=template.parent,
             surroundings=lambda: around,
         )

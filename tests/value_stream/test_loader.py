@@ -131,6 +131,14 @@ class TestLoadValueStreams:
         load_value_streams(folder, namespace)
         assert list(namespace) == ["orders"]
 
+    def test_the_documentation_says_that_nothing_is_pinned(self, folder: Path, asked: Any) -> None:
+        (folder / "orders.yaml").write_text(good("orders"))
+        for _ in range(2):  # compiled, and then from the plan that was kept
+            namespace: dict[str, Any] = {}
+            load_value_streams(folder, namespace)
+            assert f"\n- {loader.NOT_PINNED}\n" in namespace["orders"].doc_md
+            asked("orders")
+
     def test_a_folder_that_is_not_there_is_said(self, folder: Path) -> None:
         with pytest.raises(TemplateError, match="there is no such folder"):
             load_value_streams(folder / "x", {})

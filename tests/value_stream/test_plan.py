@@ -75,10 +75,8 @@ def loaded(template: Path, storage: Path, task: str = "") -> dict[str, object]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def kept_for(template: Path, *, name: str = TEMPLATE.name, removed: str = "") -> plan.StreamPlan | None:
-    return plan.kept(
-        plan.beside_template(template), template.read_bytes(), name=name, removed=removed, folder=template.parent
-    )
+def kept_for(template: Path, *, name: str = TEMPLATE.name) -> plan.StreamPlan | None:
+    return plan.kept(plan.beside_template(template), template.read_bytes(), name=name, folder=template.parent)
 
 
 def test_a_worker_builds_the_same_dag_without_the_templates_schema_and_compiler(template: Path) -> None:
@@ -98,7 +96,6 @@ def test_a_plan_counts_for_its_own_template_and_package_only(template: Path, mon
     loader.load_template(template, {})
     assert kept_for(template) is not None
     assert kept_for(template, name="another.yaml") is None
-    assert kept_for(template, removed="2026-03-01") is None
     with monkeypatch.context() as patched:
         patched.setattr(plan, "__version__", "99")
         assert kept_for(template) is None

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,7 +30,7 @@ from airflow_enterprise_orch.value_stream.beside import Beside
 from airflow_enterprise_orch.value_stream.bundle import TemplateBundle
 from airflow_enterprise_orch.value_stream.loader import build, find_problems, load_template
 from airflow_enterprise_orch.value_stream.recurrence import Recurrence
-from airflow_enterprise_orch.value_stream.timetable import CatchUp, WorkingDayTimetable
+from airflow_enterprise_orch.value_stream.timetable import CatchUp, NoMoreRuns, WorkingDayTimetable
 from airflow_enterprise_orch.working_days import WorkingDays
 
 CALENDAR = "calendar: banking\nfrom: 2026\nto: 2027\nholidays: {country: DE, subdivision: BY}\nclosed: [2026-12-24]\n"
@@ -118,7 +120,7 @@ class TestInAirflow:
 
 def kept(template: Path) -> plan.StreamPlan | None:
     place, folder = plan.beside_template(template), template.parent
-    return plan.kept(place, template.read_bytes(), name=template.name, removed="", folder=folder)
+    return plan.kept(place, template.read_bytes(), name=template.name, folder=folder)
 
 
 class TestPlanAndSnapshot:
@@ -149,12 +151,17 @@ class TestPlanAndSnapshot:
         assert bundle.path != first
         assert (first / "calendars" / "banking.yaml").read_text() == CALENDAR
 
-    def test_a_template_that_was_taken_away_with_its_calendar_still_serves_its_runs(self, tmp_path: Path) -> None:
-        path = tmp_path / "month_end.yaml"
-        path.write_text(TEMPLATE)
-        namespace: dict[str, Any] = {}
-        load_template(path, namespace, removed="2026-03-01")
-        assert namespace["month_end"].schedule is None
+    def test_a_template_that_was_taken_away_with_its_calendar_still_serves_its_runs(
+        self, folder: Path, tmp_path: Path
+    ) -> None:
+        bundle = TemplateBundle(name="templates", path=str(folder), store=str(tmp_path / "store"))
+        bundle.refresh()
+        shutil.rmtree(folder / "calendars")
+        (folder / "month_end.yaml").unlink()
+        bundle.refresh()
+        dag = runpy.run_path(str(bundle.path / "month_end.py"))["month_end"]
+        assert isinstance(dag.timetable, NoMoreRuns)
+        assert dag.timetable.summary.startswith("Starts nothing: its template was taken away on ")
 
     def test_a_broken_calendar_hurts_only_the_streams_that_use_it(self, folder: Path) -> None:
         (folder / "other.yaml").write_text(
