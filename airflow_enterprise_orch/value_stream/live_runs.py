@@ -1,4 +1,4 @@
-"""Which instances are live, and with which version they began: all that a bundle asks of Airflow's own tables.
+"""Which instances are live, with which version they began, and what is new: all that a bundle asks of Airflow's tables.
 
 They are no public interface: what changes there is met here alone. The questions ride on the partial indexes of live
 runs and take a bounded list of keys. Where nobody can say - a worker may not ask, the database does not answer - the
@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sqlalchemy.orm import Session
 
 LIVE = ("running", "queued")
@@ -35,6 +37,22 @@ def live_streams(streams: Collection[str]) -> frozenset[str] | None:
             for state in LIVE:
                 where = (DagRun.state == state, DagRun.dag_id.in_(some))
                 found.update(session.scalars(select(DagRun.dag_id).where(*where).distinct()))
+        return frozenset(found)
+
+    return _asked(ask) if streams else frozenset()
+
+
+def written_since(streams: Collection[str], moment: datetime) -> frozenset[str] | None:
+    """Return those of some streams of which Airflow wrote a version after a moment; None where nobody can say."""
+
+    def ask(session: Session) -> frozenset[str]:
+        from airflow.models.serialized_dag import SerializedDagModel as Written
+        from sqlalchemy import select
+
+        found: set[str] = set()
+        for some in _chunks(sorted(streams)):
+            where = (Written.dag_id.in_(some), Written.last_updated > moment)
+            found.update(session.scalars(select(Written.dag_id).where(*where).distinct()))
         return frozenset(found)
 
     return _asked(ask) if streams else frozenset()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -20,6 +21,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from airflow.configuration import conf
 
 from airflow_enterprise_orch.errors import TemplateError
 from airflow_enterprise_orch.value_stream import live_runs
@@ -38,6 +41,8 @@ CURRENT = "current.json"
 NEW = ".new-"
 """How the name of what is only being written begins."""
 VERSION = re.compile(r"[0-9a-f]{20}(\.[A-Za-z0-9_\-]{1,200})?")
+
+log = logging.getLogger(__name__)
 
 # Airflow skips a DAG file that does not hold the words "airflow" and "dag" (its safe mode).
 _STUB = """# Written by TemplateBundle for {name!r}: an airflow dag. Change the template, not this file.
@@ -133,7 +138,9 @@ class Snapshots:
         self._serve_removed = serve_removed
 
     def take(self, content: Content, origin: str, before: Index | None = None) -> str:
-        """Write the snapshot of ``content`` unless it is there, and return its name.
+        """Write the snapshot of ``content`` unless it is there, and return the name of the one that is served now.
+
+        That is still the one before while Airflow would not write down all that changes, see :meth:`_too_early`.
 
         :param origin: the version of the bundle that brings the content; "" for none.
         :param before: what is known of the time before where the store holds no snapshot yet.
@@ -147,6 +154,8 @@ class Snapshots:
         elif before is not None and before.version != version:
             _touch_changed(target, self.store / before.version)
         if before is None or before.version != version:
+            if before is not None and before.version and self._too_early(target, self.store / before.version):
+                return before.version
             self._note_last(target, before)
             _replace(self.store / CURRENT, {"version": version})
         os.utime(target)
@@ -189,6 +198,21 @@ class Snapshots:
         for entry in unneeded:
             if live is not None and entry.name not in live:
                 _remove(entry)
+
+    def _too_early(self, target: Path, old: Path) -> bool:
+        """Tell whether Airflow wrote a version of a stream that changes so lately that it would not write the next one.
+
+        It then takes title and snapshot of the changed stream, but not its steps (``write_dag`` of its
+        ``SerializedDagModel``). An instance that began meanwhile would have the steps of the version before, and look
+        for them in the snapshot of the new one, where they need not be: it would never end.
+        """
+        interval = conf.getint("core", "min_serialized_dag_update_interval")
+        changed = [file.stem for file in target.glob("*.py") if file.name != EDITS_FILE and not _as_before(file, old)]
+        lately = live_runs.written_since(changed, datetime.now(UTC) - timedelta(seconds=interval))
+        if lately:
+            what = "snapshot %s is served later: Airflow wrote a version of %s within the last %d s"
+            log.info(what, target.name, ", ".join(sorted(lately)), interval)
+        return bool(lately)
 
     def _gone(self, content: Content, before: Index | None) -> dict[str, Gone]:
         """Return the streams that are served on although no template gives them."""

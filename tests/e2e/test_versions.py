@@ -13,6 +13,7 @@ import pytest
 from company import Stage, scenario
 
 from airflow_enterprise_orch.demo.api import ApiFailed
+from airflow_enterprise_orch.demo.run import READING_TIME, seconds_since
 
 STREAM = """
 value_stream: {name}
@@ -75,10 +76,10 @@ def test_instances_end_with_the_template_that_they_began_with(here: Stage) -> No
     for name in NAMES:
         ran = {task["task_id"] for task in api.task_instances(name, "waiting")}
         assert ran == {"ask", "old_step"}, name
-        assert api.xcoms(name, "waiting", "old_step")["word"] == "first"
+        assert _word(here, name, "waiting", "old_step") == "first"
         assert _version(here, name, "waiting") == began[name], "the version that is shown changed under the instance"
     assert {task["task_id"] for task in api.task_instances("v_edited", "new")} == {"ask", "new_step"}
-    assert api.xcoms("v_edited", "new", "new_step")["word"] == "second"
+    assert _word(here, "v_edited", "new", "new_step") == "second"
     assert _version(here, "v_edited", "new")[0] == began["v_edited"][0] + 1
     assert _version(here, "v_edited", "new")[1] != began["v_edited"][1]
 
@@ -91,7 +92,7 @@ def test_instances_end_with_the_template_that_they_began_with(here: Stage) -> No
     api.answer("v_broken", "new", "ask", "Approve")
     api.answer("v_renamed", "new", "ask", "Approve")
     here.until(lambda: {here.state(name, "new") for name in ("v_broken", "v_renamed")} == {"success"})
-    assert api.xcoms("v_broken", "new", "old_step")["word"] == "mended"
+    assert _word(here, "v_broken", "new", "old_step") == "mended"
 
 
 def _replace(path: Path, content: str) -> None:
@@ -102,8 +103,16 @@ def _replace(path: Path, content: str) -> None:
 
 
 def _asks(here: Stage, name: str, run: str) -> bool:
-    tasks = here.api.task_instances(name, run) if run in here.api.runs(name) else []
-    return any(task["task_id"] == "ask" and task["state"] == "awaiting_input" for task in tasks)
+    """Tell whether the question stands, and stood for as long as somebody reads."""
+    asked = [one for one in here.api.questions(name) if one["task_instance"]["dag_run_id"] == run]
+    return any(
+        one["task_instance"]["state"] == "awaiting_input" and seconds_since(one["created_at"]) > READING_TIME
+        for one in asked
+    )
+
+
+def _word(here: Stage, name: str, run: str, step: str) -> str:
+    return str(here.api.xcoms(name, run, step)["return_value"]["word"])
 
 
 def _titles(here: Stage) -> dict[str, str]:

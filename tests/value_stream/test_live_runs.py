@@ -16,7 +16,8 @@ from tests.executive_view.databases import KINDS, database, run
 
 PROGRAM = """
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 import sqlalchemy as sa
 from airflow import settings
 from airflow.utils.db import initdb
@@ -26,6 +27,7 @@ from airflow.models.dag import DagModel
 from airflow.models.dag_version import DagVersion
 from airflow.models.dagbundle import DagBundleModel
 from airflow.models.dagrun import DagRun
+from airflow.models.serialized_dag import SerializedDagModel
 from airflow.utils.session import create_session
 from airflow.utils.types import DagRunTriggeredByType
 from airflow_enterprise_orch.value_stream import live_runs
@@ -51,6 +53,10 @@ with create_session() as session:
         )
         one.created_dag_version_id = made[name]
         session.add(one)
+    for name, minutes in (("orders", 1), ("claims", 3)):
+        moment = now - timedelta(minutes=minutes)
+        row = {"id": uuid4(), "dag_id": name, "dag_version_id": made[name], "dag_hash": name, "data": {}}
+        session.execute(sa.insert(SerializedDagModel.__table__).values(**row, created_at=moment, last_updated=moment))
 
 asked = []
 @sa.event.listens_for(settings.engine, "before_cursor_execute")
@@ -64,6 +70,7 @@ told = {
     "versions": sorted(live_runs.live_versions()),
     "in_use": dict(live_runs.versions_in_use("streams")),
     "others": dict(live_runs.versions_in_use("others")),
+    "written": sorted(live_runs.written_since(["orders", "claims", "ended", *many], now - timedelta(minutes=2))),
     "asked": len(asked),
 }
 print(json.dumps(told))
@@ -77,9 +84,10 @@ def test_the_questions_on_airflows_own_tables(kind: str, tmp_path: Path, migrate
     assert told["streams"] == ["claims", "orders"]
     assert told["none"] == []
     assert told["versions"] == ["claims-seen-last", "orders-seen-last", "v1", "v2", "v3"]
+    assert told["written"] == ["orders"]
     assert told["in_use"] == {"orders": "v3", "claims": "v2"}
     assert told["others"] == {}, "an instance without a version is served from what is there"
-    assert told["asked"] <= 2 * 3 + 2 + 3 + 2, "a bounded number of questions, however many streams"
+    assert told["asked"] <= 2 * 3 + 2 + 3 + 2 + 3, "a bounded number of questions, however many streams"
 
 
 def test_a_process_that_may_not_ask_is_told_that_nobody_can_say(monkeypatch: pytest.MonkeyPatch) -> None:

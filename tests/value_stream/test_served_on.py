@@ -12,6 +12,7 @@ import os
 import runpy
 import shutil
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def live(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     monkeypatch.setattr(live_runs, "live_streams", lambda streams: frozenset(streams) & found.keys())
     monkeypatch.setattr(live_runs, "live_versions", lambda: frozenset(found.values()))
     monkeypatch.setattr(live_runs, "versions_in_use", lambda bundle: dict(found))
+    monkeypatch.setattr(live_runs, "written_since", lambda streams, moment: frozenset())
     return found
 
 
@@ -383,6 +385,46 @@ def test_the_database_is_asked_only_when_there_is_something_to_decide(
     bundle.refresh()
     (folder / "orders.yaml").unlink()
     bundle.refresh()
+
+
+def test_a_change_waits_as_long_as_airflow_would_not_write_its_steps_down(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a new instance gets the steps of the version before, and looks for them where they need not be."""
+    monkeypatch.setenv("AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL", "40")
+    first = take(folder)
+    read(first)
+    asked: list[datetime] = []
+    written = {"orders"}
+
+    def lately(streams: list[str], moment: datetime) -> frozenset[str]:
+        asked.append(moment)
+        return frozenset(written.intersection(streams))
+
+    monkeypatch.setattr(live_runs, "written_since", lately)
+    assert take(folder).path == first.path and not asked  # nothing has changed: nothing is asked
+    (folder / "orders.yaml").write_text(template("orders", title="Edited"))
+    began = datetime.now(UTC)
+    assert take(folder).path == first.path
+    assert began - timedelta(seconds=40) <= asked[0] <= datetime.now(UTC) - timedelta(seconds=40)
+
+    written.clear()
+    for file in first.path.parent.glob("*/*.py"):
+        os.utime(file, (LONG_AGO, LONG_AGO))
+    second = take(folder)
+    assert second.path != first.path
+    assert read(second)["orders.py"].dag_display_name == "Edited"
+    # It was on disk before its time came; Airflow looks only at what is newer than its last look.
+    assert (second.path / "orders.py").stat().st_mtime > LONG_AGO + 1
+    assert (second.path / "invoices.py").stat().st_mtime < LONG_AGO + 1
+
+
+def test_a_change_does_not_wait_for_other_streams(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = take(folder)
+    read(first)
+    monkeypatch.setattr(live_runs, "written_since", lambda streams, _: frozenset({"orders"}.intersection(streams)))
+    (folder / "invoices.yaml").write_text(template("invoices", title="Edited"))
+    assert take(folder).path != first.path
 
 
 def test_a_lost_store_is_filled_again_from_what_live_instances_began_with(
