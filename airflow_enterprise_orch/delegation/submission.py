@@ -97,7 +97,14 @@ class Parked(Exception):
 
 
 class HeldBack(Exception):
-    """Nothing of the attempt is out there, and nothing may leave now."""
+    """Nothing of the attempt is to be seen out there, and nothing may leave now.
+
+    :param may_land: it was sent and never answered, so a job may still come of it, which would run at once.
+    """
+
+    def __init__(self, *, may_land: bool = False) -> None:
+        super().__init__()
+        self.may_land = may_land
 
 
 @dataclass
@@ -121,7 +128,7 @@ class Submission:
         """Hand an attempt over whose job may or may not exist yet; return the ledger with it ``submitted``.
 
         :param may_send: otherwise a job that is there is adopted, and nothing leaves.
-        :raises HeldBack: it is provably not there and may not be sent.
+        :raises HeldBack: it is not there and may not be sent.
         :raises Parked: a person must say what happened.
         :raises JobFailed: the system said no (kind ``rejected``); the attempt is closed.
         :raises SystemUnreachable: not possible now; the intent stays, and the next try goes on from it.
@@ -144,7 +151,8 @@ class Submission:
                     self.say(f"found {_names(found)} with key {attempt.key}: adopted, nothing is sent again")
                 break
             if not may_send:
-                raise HeldBack
+                atomic = self.system.capabilities.protection is Protection.ATOMIC
+                raise HeldBack(may_land=bool(attempt.sends) and atomic)
             if sent_now == MAX_SENDS:
                 raise SystemUnreachable(
                     f"{self.system.identity} lost the answer {sent_now} times and shows no job with key {attempt.key}; "

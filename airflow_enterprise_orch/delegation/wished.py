@@ -63,12 +63,15 @@ class Wished:
         move = conduct.store.ledger.next_move(conduct.store.now, conduct.step.rules)
         if not isinstance(move, Begin | Continue):
             return None
+        how = "held: nothing is handed over"
         if isinstance(move, Continue) and conduct.store.may_be_out_there:
             try:
                 return await conduct.hand_over(move.attempt, may_send=False)
-            except HeldBack:
+            except HeldBack as held_back:
                 conduct.say(f"no job with key {move.attempt.key} is out there, and none is sent")
-        self.mark(hold, "held: nothing is handed over")
+                if held_back.may_land:
+                    how += ", but what was sent before and never answered may still land, and would run"
+        self.mark(hold, how)
         return Held(str(hold), hold.until)
 
     def pending(self) -> Wish | None:

@@ -609,6 +609,22 @@ def test_a_held_step_is_looked_at_when_its_hold_ends_and_at_least_hourly(world: 
     assert step.starts() == "waits"
 
 
+@pytest.mark.parametrize(("protection", "tells"), [(Protection.ATOMIC, True), (Protection.TWO_PHASE, False)])
+def test_a_hold_says_that_what_was_sent_and_never_answered_may_still_run(
+    world: World, protection: Protection, tells: bool
+) -> None:
+    world.protection = protection
+    step = Step(world)
+    step.die_at = "before_send"  # or right after it: nobody can tell
+    assert step.starts() == "died"
+    step.retry().wish("hold", "h1")  # type: ignore[attr-defined]
+    assert step.starts() == "held"
+    assert ("may still land" in step.how("h1")) is tells
+    step.take_back("hold")
+    assert step.starts() == "waits"
+    assert len(world.jobs) == 1
+
+
 def test_a_hold_of_a_whole_system_is_marked_on_each_step(world: World) -> None:
     VARIABLES[HOLDS_VARIABLE] = json.dumps(with_hold(None, "system", "fake", sign("h1")))
     step = Step(world)

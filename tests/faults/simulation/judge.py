@@ -272,7 +272,17 @@ class Judge:
         ):
             self.violation("parked only when nobody can know", f"{reason}, before the settle time")
 
-    def left_alone(self, how: str) -> None:
+    def held(self) -> None:
+        """The step is held: nothing of it may run, and what may still land without an answer is told to people.
+
+        Nobody can call back a request that lands long after the settle time; its job is found at the next look.
+        """
+        told = [
+            value["how"] for cell, value in self.schedule.life.stored.values.items() if cell.startswith(OBEYED_PREFIX)
+        ]
+        self.left_alone("it is held", may_land=any("may still land" in how for how in told))
+
+    def left_alone(self, how: str, *, may_land: bool = False) -> None:
         """The step is held, or ends because somebody wished it: nothing of it may be out there unproved."""
         remote, ledger = self.schedule.remote, self.schedule.attempts()
         by_word = {entry["key"] for entry in ledger if entry.get("closed_by", "").startswith("person:")}
@@ -282,7 +292,7 @@ class Judge:
                 self.violation("no wish parts a step from its job", f"{how} while {job} may run")
         for key, count in remote.in_flight.items():
             mine = self.schedule.run_of(key) == self.schedule.life.run
-            if count and mine and not self._two_phase and key not in by_word and not remote.by_key(key):
+            if count and mine and not (self._two_phase or may_land) and key not in by_word and not remote.by_key(key):
                 self.violation("no wish parts a step from its job", f"{how} while a request with {key} may land")
 
     def completed(self) -> bool:

@@ -281,7 +281,7 @@ class TaskLife:
                 self._enter("awaiting_input")
                 self.schedule.people.asked(self.ti_id, comes_next)
             case Held():
-                self.schedule.judge.left_alone("it is held")
+                self.schedule.judge.held()
                 self.same_try, self.method, self.arguments = True, "start", {}
                 self._soon(HOLD_LOOK, "up_for_reschedule")
             case Skipped():
