@@ -51,9 +51,19 @@ def _from_history(step: PictureStep, kept: Mapping[str, Any], picture: Picture) 
         values=[],
         chosen=[str(one) for one in kept.get("chosen") or ()],
         outputs=[],
-        overridden=None,
+        overridden=_kept_override(kept),
         problem="Airflow has deleted the record: the values that were seen are gone",
     )
+
+
+def _kept_override(kept: Mapping[str, Any]) -> Overridden | None:
+    """Return who had it otherwise; what was kept at first was no more than that somebody had."""
+    over = kept.get("overridden")
+    if not over:
+        return None
+    if not isinstance(over, Mapping):
+        return Overridden(by=str(kept.get("by") or ""), reason="", instead=[])
+    return Overridden(by=over["by"], reason=over["reason"], instead=list(over["instead"]))
 
 
 def told(picture: Picture, step: str, record: object, *, hidden: bool = False) -> DecisionTold:

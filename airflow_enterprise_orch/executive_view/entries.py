@@ -5,7 +5,7 @@ By step id an object; what is empty is left out::
     {"state": answers.StepState, "airflow": Airflow's state, "try": 2,
      "queued", "started", "ended": ISO 8601 with a zone,
      "until": the moment that it waits for, ISO 8601,
-     "decision": {"fired", "chosen", "by", "overridden"},
+     "decision": {"fired", "chosen", "by", "overridden": {"by", "reason", "instead"} or null},
      "items": {Airflow's state: how many},                  of a step with a list
      "undo": the same of the task that undoes it}           once that has begun
 

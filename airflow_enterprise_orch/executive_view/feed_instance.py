@@ -3,8 +3,8 @@
 ``steps`` of an instance holds, by step id, what is not empty of: ``state`` (``answers.StepState``), ``stack``,
 ``airflow`` (the state of its task), ``try``, ``queued``, ``started``, ``ended`` (ISO 8601, UTC), ``items`` (of a list:
 how many are in which state), ``until`` (the moment that it waits for), ``job`` (its newest remote job: ``id``,
-``name``, ``system``, ``state``, ``verdict``), ``decision`` (``fired``, ``chosen``, ``by``, ``overridden``) and ``undo``
-(the same of the task that undoes it, once that has begun).
+``name``, ``system``, ``state``, ``verdict``), ``decision`` (``fired``, ``chosen``, ``by``, and ``overridden``: None, or ``by``, ``reason``, ``instead``) and
+``undo`` (the same of the task that undoes it, once that has begun).
 """
 
 from __future__ import annotations
@@ -289,11 +289,13 @@ def _decision(kept: str | None) -> dict[str, Any] | None:
     found = decision_of(kept)
     if found is None:
         return None
+    over = found.overridden
     return {
         "fired": list(found.fired),
         "chosen": list(found.chosen),
         "by": found.by,
-        "overridden": found.overridden is not None,
+        # Whole: who had it otherwise, and why, is asked for long after Airflow has deleted the record.
+        "overridden": over and {"by": over.by, "reason": over.reason, "instead": list(over.instead)},
     }
 
 

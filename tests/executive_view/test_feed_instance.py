@@ -43,7 +43,12 @@ def task(name: str, state: str | None, index: int = -1, **more: Any) -> Any:
 
 
 def told(
-    *tasks: Any, before: Any = None, cells: Any = None, state: str = "running", notes: Any = None
+    *tasks: Any,
+    before: Any = None,
+    cells: Any = None,
+    state: str = "running",
+    notes: Any = None,
+    picture: dict[str, Any] = PICTURE,
 ) -> dict[str, Any]:
     run = SimpleNamespace(
         id=1, dag_id="orders", run_id="r", state=state, run_type="manual", triggering_user_name=None, conf={},
@@ -53,7 +58,7 @@ def told(
     one = Facts(run, list(tasks))
     one.cells = defaultdict(dict, cells or {})
     one.notes = notes or {}
-    return instance(one, PICTURE, NOW, before)
+    return instance(one, picture, NOW, before)
 
 
 def test_a_step_whose_item_failed_has_failed_though_its_own_task_was_not_reached() -> None:
