@@ -3,8 +3,8 @@
 ``steps`` of an instance holds, by step id, what is not empty of: ``state`` (``answers.StepState``), ``stack``,
 ``airflow`` (the state of its task), ``try``, ``queued``, ``started``, ``ended`` (ISO 8601, UTC), ``items`` (of a list:
 how many are in which state), ``until`` (the moment that it waits for), ``job`` (its newest remote job: ``id``,
-``name``, ``system``, ``state``, ``verdict``), ``decision`` (``fired``, ``chosen``, ``by``, and ``overridden``: None, or ``by``, ``reason``, ``instead``) and
-``undo`` (the same of the task that undoes it, once that has begun).
+``name``, ``system``, ``state``, ``verdict``), ``decision`` (``fired``, ``chosen``, ``by``, and ``overridden``: None, or
+``by``, ``reason``, ``instead``) and ``undo`` (the same of the task that undoes it, once that has begun).
 """
 
 from __future__ import annotations
