@@ -160,6 +160,15 @@ class Paths:
             self._helper(END, TaskKind.END, "", every, OVER)
 
     @cached_property
+    def _choosers(self) -> Mapping[str, list[str]]:
+        """Of each step the names, sorted, of those that choose whether it runs."""
+        choosers: dict[str, list[str]] = {}
+        for name, step in sorted(self._stream.steps.items()):
+            for target in dict.fromkeys(step.targets):
+                choosers.setdefault(target, []).append(name)
+        return choosers
+
+    @cached_property
     def _behind(self) -> Mapping[str, frozenset[str]]:
         """Of each branch the steps that its choices lead to, directly or not."""
         behind: dict[str, frozenset[str]] = {}
@@ -173,7 +182,7 @@ class Paths:
 
     def _add(self, step: str, first: tuple[str, ...]) -> None:
         """Add the tasks of one step; those before it are there."""
-        choosers = [name for name, other in sorted(self._stream.steps.items()) if step in other.targets]
+        choosers = self._choosers.get(step, [])
         others = [name for name in self._stream.upstream[step] if name not in choosers]
         # A step that runs in any case says nothing about which path was taken.
         paths = [name for name in others if self._conditional[name] and any(name in self._behind[b] for b in choosers)]

@@ -9,13 +9,14 @@ from pydantic import AfterValidator, Field, model_validator
 
 from airflow_enterprise_orch.delegation.work import Work, is_template, rendered_pattern
 
+HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
 ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
 
 def _plain(value: str) -> str:
     if "\0" in value:
         raise ValueError("a text for a UNIX host cannot hold the character NUL")
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if not value.isascii() and HALF_A_CHARACTER.search(value):
         raise ValueError("a text for a UNIX host cannot hold half a character (a lone surrogate)")
     return value
 
