@@ -16,10 +16,11 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from airflow.configuration import conf
@@ -27,43 +28,24 @@ from airflow.configuration import conf
 from airflow_enterprise_orch.errors import TemplateError
 from airflow_enterprise_orch.value_stream import live_runs
 from airflow_enterprise_orch.value_stream.beside import unchanged
+from airflow_enterprise_orch.value_stream.dag_files import EDITS, GONE, REJECTED, dag_file, stem_of
 from airflow_enterprise_orch.value_stream.mistakes import ours_if_unforeseen
 from airflow_enterprise_orch.value_stream.plan import beside_template, seen_by
 from airflow_enterprise_orch.value_stream.served_on import EDITS_FILE, INDEX, LAST, Why
 from airflow_enterprise_orch.value_stream.template_folder import (
     TemplateFile,
     by_stream,
-    duplicate_message,
     within_reach,
 )
 
 CURRENT = "current.json"
 NEW = ".new-"
 """How the name of what is only being written begins."""
+PATIENCE = 4
+"""For how many of Airflow's intervals a change waits at most: one stream is not to hold all others up for ever."""
 VERSION = re.compile(r"[0-9a-f]{20}(\.[A-Za-z0-9_\-]{1,200})?")
 
 log = logging.getLogger(__name__)
-
-# Airflow skips a DAG file that does not hold the words "airflow" and "dag" (its safe mode).
-_STUB = """# Written by TemplateBundle for {name!r}: an airflow dag. Change the template, not this file.
-from pathlib import Path
-from airflow_enterprise_orch.value_stream.loader import load_template
-load_template(Path(__file__).with_name({file!r}), globals(), name={name!r}{more})
-"""
-_REJECTED = """# Written by TemplateBundle for {name!r}: an airflow dag. Change the template, not this file.
-from airflow_enterprise_orch.value_stream.loader import reject_template
-reject_template({message!r}, globals(), stream={stream!r})
-"""
-_GONE = """# Written by TemplateBundle for {name!r}, whose running instances go on: an airflow dag.
-from pathlib import Path
-from airflow_enterprise_orch.value_stream.served_on import serve_on
-serve_on(Path(__file__).parent, globals(), stream={stream!r}, version={version!r}, why={why!r}, day={day!r})
-"""
-_EDITS = """# Written by TemplateBundle: makes no airflow dag, and says what is wrong with templates that were edited.
-from pathlib import Path
-from airflow_enterprise_orch.value_stream.served_on import report_broken_edits
-report_broken_edits(Path(__file__).parent, globals())
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +118,7 @@ class Snapshots:
     def __init__(self, store: Path, serve_removed: timedelta) -> None:
         self.store = store
         self._serve_removed = serve_removed
+        self._held_since: float | None = None
 
     def take(self, content: Content, origin: str, before: Index | None = None) -> str:
         """Write the snapshot of ``content`` unless it is there, and return the name of the one that is served now.
@@ -209,10 +192,23 @@ class Snapshots:
         interval = conf.getint("core", "min_serialized_dag_update_interval")
         changed = [file.stem for file in target.glob("*.py") if file.name != EDITS_FILE and not _as_before(file, old)]
         lately = live_runs.written_since(changed, datetime.now(UTC) - timedelta(seconds=interval))
-        if lately:
-            what = "snapshot %s is served later: Airflow wrote a version of %s within the last %d s"
-            log.info(what, target.name, ", ".join(sorted(lately)), interval)
-        return bool(lately)
+        if not lately:
+            self._held_since = None
+            return False
+        named, now = ", ".join(sorted(lately)), monotonic()
+        if self._held_since is None:
+            self._held_since = now
+        if now - self._held_since > PATIENCE * interval:
+            self._held_since = None
+            what = (
+                "snapshot %s is served although Airflow wrote a version of %s within the last %d s, again and again: "
+                "does one of its operators come out different each time that it is read?"
+            )
+            log.warning(what, target.name, named, interval)
+            return False
+        what = "snapshot %s is served later: Airflow wrote a version of %s within the last %d s"
+        log.info(what, target.name, named, interval)
+        return True
 
     def _gone(self, content: Content, before: Index | None) -> dict[str, Gone]:
         """Return the streams that are served on although no template gives them."""
@@ -261,19 +257,19 @@ class Snapshots:
         work = Path(tempfile.mkdtemp(prefix=NEW, dir=self.store))
         try:
             # First, and so read last: by then the others' files have said most of it.
-            (work / EDITS_FILE).write_text(_EDITS)
+            (work / EDITS_FILE).write_text(EDITS)
             groups = by_stream(content.templates)
             live: dict[str, str] = {}
             beside: dict[str, Any] = {}
             for template in content.templates:
-                stem = _stem(template, groups.get(template.stream, ()))
+                stem = stem_of(template, groups.get(template.stream, ()))
                 used: Mapping[str, str] = {}
                 try:
                     with ours_if_unforeseen(template.name):
                         used = content.beside(template)
-                        stub = _stub(stem, template, groups.get(template.stream, ()), used, content.profile)
+                        stub = dag_file(stem, template, groups.get(template.stream, ()), used, content.profile)
                 except TemplateError as error:
-                    stub = _REJECTED.format(name=template.name, message=str(error), stream=template.stream)
+                    stub = REJECTED.format(name=template.name, message=str(error), stream=template.stream)
                 else:
                     (work / f"{stem}.yaml").write_bytes(template.text)
                     if stem == template.stream:
@@ -283,7 +279,7 @@ class Snapshots:
                 for name, file in used.items():
                     (work / file).write_bytes(content.side_files[name])
             for stream, one in gone.items():
-                (work / f"{stream}.py").write_text(_GONE.format(stream=stream, **asdict(one)))
+                (work / f"{stream}.py").write_text(GONE.format(stream=stream, **asdict(one)))
             for name, text in content.companions:
                 (work / name).parent.mkdir(parents=True, exist_ok=True)
                 (work / name).write_bytes(text)
@@ -325,18 +321,6 @@ class Snapshots:
         except FileNotFoundError:
             return {}
         return found
-
-
-def _stub(
-    stem: str, template: TemplateFile, group: Sequence[TemplateFile], used: Mapping[str, str], profile: str
-) -> str:
-    """Return the DAG file of a template; :raises TemplateError: when nothing can be served of it."""
-    if template.unreadable:
-        raise TemplateError(template.unreadable)
-    if len(group) > 1:
-        raise TemplateError(duplicate_message(template, tuple(group)))
-    more = f", profile={profile!r}, beside={dict(used)!r}" if used else ""
-    return _STUB.format(name=template.name, file=f"{stem}.yaml", more=more)
 
 
 def _link_unchanged(work: Path, old: Path) -> None:
@@ -398,15 +382,3 @@ def _replace(path: Path, data: Mapping[str, str]) -> None:
 
 def _remove(entry: Path) -> None:
     shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
-
-
-def _stem(template: TemplateFile, group: Sequence[TemplateFile]) -> str:
-    """Return the stem of a template's DAG file: its stream, or else a name that no stream can have.
-
-    Airflow looks for the DAG file of a running instance by the name that the file has *now*: so a template may be
-    renamed or moved at any time.
-    """
-    if template.stream and len(group) < 2:
-        return template.stream
-    readable = re.sub(r"[^A-Za-z0-9_]", "-", Path(template.name).stem)[:60]
-    return f"{readable}-{hashlib.sha256(os.fsencode(template.name)).hexdigest()[:8]}"

@@ -21,7 +21,7 @@ from airflow.dag_processing.bundles import base
 from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_enterprise_orch.errors import TemplateError
-from airflow_enterprise_orch.value_stream import live_runs, served_on
+from airflow_enterprise_orch.value_stream import live_runs, served_on, snapshot
 from airflow_enterprise_orch.value_stream.bundle import TemplateBundle
 from airflow_enterprise_orch.value_stream.loader import RejectedTemplate
 from airflow_enterprise_orch.value_stream.timetable import NoMoreRuns
@@ -417,6 +417,32 @@ def test_a_change_waits_as_long_as_airflow_would_not_write_its_steps_down(
     # It was on disk before its time came; Airflow looks only at what is newer than its last look.
     assert (second.path / "orders.py").stat().st_mtime > LONG_AGO + 1
     assert (second.path / "invoices.py").stat().st_mtime < LONG_AGO + 1
+
+
+def test_one_stream_that_comes_out_new_each_time_does_not_hold_the_others_up_for_ever(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__MIN_SERIALIZED_DAG_UPDATE_INTERVAL", "40")
+    clock = [1000.0]
+    monkeypatch.setattr(snapshot, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(live_runs, "written_since", lambda streams, _: frozenset({"orders"}.intersection(streams)))
+    bundle = take(folder)
+    read(bundle)
+    first = bundle.path
+    for name in ("orders", "invoices"):
+        (folder / f"{name}.yaml").write_text(template(name, title="Edited"))
+    for clock[0] in (1000.0, 1041.0, 1159.0):
+        bundle.refresh()
+        assert bundle.path == first
+    clock[0] = 1161.0
+    bundle.refresh()
+    assert bundle.path != first
+    assert "orders within the last 40 s, again and again: does one of its operators" in caplog.text
+    # The next change is waited for anew.
+    second = bundle.path
+    (folder / "orders.yaml").write_text(template("orders", title="Edited again"))
+    bundle.refresh()
+    assert bundle.path == second
 
 
 def test_a_change_does_not_wait_for_other_streams(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
