@@ -223,6 +223,9 @@ class Facets(Answer):
     criticalities: list[Facet]
     stacks: list[Facet]
     steps: list[StepFacet]
+    systems: list[Facet] = Field(description="What their steps run on, by its name in the registry: what can be held.")
+    connections: list[Facet] = Field(description="The Airflow connections that their steps use.")
+    kinds: list[str] = Field(description="Kinds of events that are written.")
 
 
 class StepFacet(Answer):

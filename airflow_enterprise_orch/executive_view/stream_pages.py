@@ -32,6 +32,7 @@ from airflow_enterprise_orch.executive_view.answers_stream import (
     WayStatistics,
 )
 from airflow_enterprise_orch.executive_view.changes import changes
+from airflow_enterprise_orch.executive_view.event_kinds import EVENT_KINDS
 from airflow_enterprise_orch.executive_view.overview import (
     Snapshot,
     StreamState,
@@ -65,6 +66,8 @@ def facets(taken: Snapshot, streams: frozenset[str]) -> Facets:
         return [Facet(id=one, title=one) for one in sorted({read(state.stream) for state in states})]
 
     lanes = {lane.id: lane.title for state in states for lane in state.picture.lanes}
+    steps = [step for state in states for step in state.picture.steps]
+    systems = {step.system: step.stack.title for step in steps if step.system}
     return Facets(
         streams=sorted(
             (Facet(id=one.stream.dag_id, title=one.stream.title) for one in states), key=lambda one: (one.title, one.id)
@@ -78,6 +81,9 @@ def facets(taken: Snapshot, streams: frozenset[str]) -> Facets:
             for state in states
             for step in state.picture.steps
         ],
+        systems=[Facet(id=one, title=title) for one, title in sorted(systems.items(), key=lambda entry: entry[1])],
+        connections=[Facet(id=one, title=one) for one in sorted({step.connection for step in steps} - {""})],
+        kinds=list(EVENT_KINDS),
     )
 
 

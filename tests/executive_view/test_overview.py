@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from airflow_enterprise_orch.executive_view import feed_acts, feed_events
 from airflow_enterprise_orch.executive_view.answers import Counts, StreamLine
 from airflow_enterprise_orch.executive_view.saying import minutes, sentence
 from tests.executive_view.served import Served
@@ -114,6 +116,24 @@ def test_what_can_be_filtered_by_is_told(view: Served) -> None:
     assert told["streams"] == [{"id": "orders", "title": "Order to cash"}]
     assert [one["title"] for one in told["stacks"]] == ["Decisions", "Mainframe", "People", "SAP", "UNIX"]
     assert {"dag_id": "orders", "id": "post", "title": "Post it", "stack": "sap"} in told["steps"]
+    assert {"id": "sap", "title": "SAP"} in told["systems"]
+    everything = view.get("boss", "facets").json
+    assert {one["id"] for one in told["connections"]} < {one["id"] for one in everything["connections"]}
+
+
+def test_all_kinds_of_events_that_are_written_can_be_filtered_by(view: Served) -> None:
+    written = {event["kind"] for event in view.get("boss", "events", limit=500).json["items"]}
+    assert written
+    kinds = view.get("boss", "facets").json["kinds"]
+    assert written <= set(kinds)
+    assert len(kinds) == len(set(kinds))
+    source = (Path(feed_events.__file__)).read_text()
+    told = (
+        set(feed_acts.KINDS.values())
+        | set(re.findall(r'(?:Happened\(\s*|kind = |else )"([a-z_]+)"', source))
+        | {"asked"}
+    )
+    assert told <= set(kinds), "the feed writes a kind that nobody can filter by"
 
 
 # -------------------------------------------------------------------------------------------------------- sentences

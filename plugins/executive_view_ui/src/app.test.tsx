@@ -248,6 +248,14 @@ test("the choreography says from how many instances its shares are told", async 
   expect(await screen.findByText(/told from the newest 500 of 9,214 instances that ended, of the last 30 days/u)).toBeTruthy();
 });
 
+test("the audit can be filtered by the kinds that the server writes, and by no others", async () => {
+  const user = userEvent.setup();
+  server.use(http.get(`${API}/facets`, () => HttpResponse.json({ ...samples.facets(), kinds: ["decision", "hold", "thought_about"] })));
+  show("/plugin/streams/audit");
+  await user.click(await screen.findByRole("button", { name: "Kind" }));
+  expect(screen.getAllByRole("checkbox").map((box) => box.closest("label")!.textContent)).toEqual(["Decision", "Hold", "Thought about"]);
+});
+
 test("what somebody asked for of the past of the audit stays while new events come", async () => {
   vi.useFakeTimers({ shouldAdvanceTime: true });
   const user = userEvent.setup({ advanceTimers: vi.advanceTimersByTime });

@@ -7,7 +7,7 @@ import { paths } from "../lib/paths";
 import { changed, eventQuery, written } from "../lib/view";
 import { Link } from "react-router-dom";
 import { At, Download, FilterMenu, Panel, Scroll, StackTag } from "../ui/parts";
-import { EventList, KIND_CHOICES } from "./events";
+import { EventList, kindLook } from "./events";
 
 /** Who decided and did what, and the remote jobs that nobody waits for. */
 export default function Audit() {
@@ -35,7 +35,7 @@ export default function Audit() {
             type="search"
           />
           <FilterMenu choices={facets.data?.streams ?? []} name="stream" title="Stream" />
-          <FilterMenu choices={KIND_CHOICES} name="kind" title="Kind" />
+          <FilterMenu choices={(facets.data?.kinds ?? []).map((id) => ({ id, title: kindLook(id).text }))} name="kind" title="Kind" />
           {search ? (
             <button className="eo-text" onClick={() => setParams({})} type="button">
               Clear
@@ -80,7 +80,9 @@ function Orphans({ items, total }: { items: readonly Orphan[]; total: number }) 
                   <Link to={paths.instance(orphan.dag_id, orphan.run_id)}>{orphan.key}</Link>
                   <small>{orphan.stream}</small>
                 </td>
-                <td>{orphan.step.title}</td>
+                <td>
+                  <Link to={paths.instance(orphan.dag_id, orphan.run_id, { step: orphan.step.id })}>{orphan.step.title}</Link>
+                </td>
                 <td>
                   <At value={orphan.opened} />
                 </td>

@@ -11,23 +11,34 @@ import { Empty, Shown, Skeleton } from "../ui/states";
 
 const KINDS: Record<string, Look> = {
   decision: { tone: "live", icon: "branch", text: "Decision" },
-  override: { tone: "risk", icon: "person", text: "Override" },
+  override: { tone: "risk", icon: "person", text: "Overridden" },
+  override_asked: { tone: "risk", icon: "branch", text: "Override asked for" },
   asked: { tone: "wait", icon: "person", text: "Asked" },
   parked: { tone: "wait", icon: "help", text: "Parked" },
   answered: { tone: "ok", icon: "person", text: "Answered" },
-  alert: { tone: "late", icon: "alert", text: "Alert" },
-  hold: { tone: "wait", icon: "pause", text: "Hold" },
-  release: { tone: "ok", icon: "play", text: "Release" },
-  skip: { tone: "risk", icon: "skip", text: "Skip" },
   sub_stream: { tone: "live", icon: "remote", text: "Stream started" },
   late: { tone: "late", icon: "clock", text: "Late" },
   ended: { tone: "idle", icon: "check", text: "Ended" },
   deleted: { tone: "failed", icon: "skip", text: "Deleted" },
-  orphan: { tone: "failed", icon: "remote", text: "Orphan" },
+  triggered: { tone: "live", icon: "play", text: "Started by hand" },
+  cleared: { tone: "risk", icon: "retry", text: "Cleared in Airflow" },
+  marked: { tone: "risk", icon: "edit", text: "Marked in Airflow" },
+  hold: { tone: "wait", icon: "pause", text: "Hold" },
+  release: { tone: "ok", icon: "play", text: "Release" },
+  skip: { tone: "risk", icon: "skip", text: "Skip" },
+  complete: { tone: "risk", icon: "check", text: "Completed by hand" },
+  cancel: { tone: "failed", icon: "stop", text: "Cancel" },
+  retry: { tone: "risk", icon: "retry", text: "Retry" },
+  restart: { tone: "risk", icon: "restart", text: "Restart" },
+  params: { tone: "live", icon: "edit", text: "Params changed" },
+  priority: { tone: "live", icon: "priority", text: "Priority changed" },
+  due: { tone: "live", icon: "clock", text: "Due time changed" },
+  acknowledge: { tone: "ok", icon: "check", text: "Acknowledged" },
+  unacknowledge: { tone: "idle", icon: "dash", text: "Acknowledgement taken back" },
 };
 
+/** A kind that we do not know yet, from a newer server, is shown as it is. */
 export const kindLook = (kind: string): Look => KINDS[kind] ?? { tone: "idle", icon: "dot", text: sentence(kind) };
-export const KIND_CHOICES = Object.entries(KINDS).map(([id, { text: title }]) => ({ id, title }));
 
 /**
  * Events, the newest first: the first page is renewed, and what came before it is added when somebody asks. Where more came

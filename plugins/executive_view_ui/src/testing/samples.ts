@@ -4,16 +4,21 @@
  */
 
 import type {
+  ActionDone,
+  ActionPreview,
   Comparison,
   Counts,
   Edge,
   EventPage,
   Facets,
   Graph,
+  InstanceActions,
   InstanceDetail,
   InstancePage,
   InstanceRow,
+  Me,
   Node,
+  Offer,
   Overview,
   RunsAhead,
   Stack,
@@ -399,6 +404,9 @@ export const facets = (): Facets => ({
   criticalities: ["high", "medium"].map((id) => ({ id, title: id })),
   stacks: Object.values(STACKS),
   steps: STEPS.map(([id, title, , on]) => ({ dag_id: "order_to_certificate", id, title, stack: on })),
+  systems: ["mainframe", "sap", "container", "fileshare", "windows", "unix"].map((id) => ({ id, title: stack(id).title })),
+  connections: ["container_prod", "fileshare_prod", "mainframe_prod", "sap_prod", "unix_prod", "windows_prod"].map((id) => ({ id, title: id })),
+  kinds: ["decision", "override", "asked", "parked", "answered", "late", "ended", "deleted", "hold", "release", "skip", "override_asked"],
 });
 
 export const streamDetail = (): StreamDetail => ({
@@ -497,7 +505,7 @@ export const events = (): EventPage => ({
   as_of: NOW,
   total: 3,
   items: [
-    { id: 3, at: at(-12), dag_id: "order_to_certificate", stream: "Order to certificate of completion", run_id: "manual__42", key: "ORD-000042", step: null, kind: "alert", actor: null, reason: "Late by 38 minutes", before: null, after: ["mail: customer-operations"] },
+    { id: 3, at: at(-12), dag_id: "order_to_certificate", stream: "Order to certificate of completion", run_id: "manual__42", key: "ORD-000042", step: null, kind: "late", actor: null, reason: null, before: null, after: { due: at(10) } },
     { id: 2, at: at(-40), dag_id: "order_to_certificate", stream: "Order to certificate of completion", run_id: "manual__17", key: "ORD-000017", step: { id: "route", title: "How is it provided?", stack: stack("logic") }, kind: "override", actor: "m.keller", reason: "The customer has asked for the data centre.", before: ["provision_cloud"], after: ["provision"] },
     { id: 1, at: at(-66), dag_id: "order_to_certificate", stream: "Order to certificate of completion", run_id: "manual__42", key: "ORD-000042", step: { id: "route", title: "How is it provided?", stack: stack("logic") }, kind: "decision", actor: "the rules", reason: null, before: null, after: ["approve"] },
   ],
@@ -511,4 +519,151 @@ export const log = (): StepLog => ({
   lines: ["Handed over to SAP as 00420117.", "00420117 | waits for a free background process", "Asked again at 14:02:00."],
   cut: true,
   problem: null,
+});
+
+// ----------------------------------------------------------------------------------------------------- what people do
+
+export const me = (may: boolean = true): Me => ({
+  name: "m.keller",
+  streams: overview().streams.map(({ dag_id, title }) => ({ dag_id, title, may_act: may })),
+});
+
+const offer = (action: Offer["action"], more: Partial<Offer> = {}): Offer => ({
+  action,
+  allowed: true,
+  why_not: null,
+  needs: [],
+  outputs: {},
+  optional_outputs: {},
+  targets: [],
+  confirm: false,
+  ...more,
+});
+
+const not = (action: Offer["action"], why: string): Offer => offer(action, { allowed: false, why_not: why });
+
+export const actions = (): InstanceActions => ({
+  as_of: NOW,
+  may_act: true,
+  instance: [
+    offer("hold", { needs: ["until"] }),
+    not("release", "no step of ORD-000042 is held"),
+    offer("cancel"),
+    not("retry", "no step of ORD-000042 failed"),
+    offer("params", { needs: ["params"] }),
+    offer("priority", { needs: ["priority"] }),
+    offer("due", { needs: ["due_at"] }),
+    offer("acknowledge"),
+  ],
+  steps: {
+    book_order: [
+      not("hold", "“Book the order” cannot be held: it is done; hold a step that comes after it"),
+      offer("restart", { confirm: true }),
+    ],
+    post_invoice: [
+      not("hold", "“Post the invoice” cannot be held: it is at work; hold a step that comes after it"),
+      not("release", "“Post the invoice” is not held: it is at work"),
+      offer("skip"),
+      offer("complete", { needs: ["outputs"], outputs: { document: "string", lines: "integer" }, optional_outputs: { rc: "integer", warning: "boolean" } }),
+      offer("cancel"),
+      not("retry", "“Post the invoice” did not fail: it is at work"),
+    ],
+    route: [offer("override", { needs: ["targets"], targets: [["approve", "Release a large order"], ["provision", "Provision in the data centre"], ["provision_cloud", "Provision with the partner"]].map(([id, title]) => ({ id: id!, title: title! })), confirm: true })],
+    provision: [offer("hold", { needs: ["until"] }), not("release", "“Provision in the data centre” is not held: its turn has not come"), offer("skip"), offer("complete", { needs: ["outputs"], outputs: { service: "string", nodes: "integer", ready: "boolean" } })],
+  },
+});
+
+const name = (id: string) => {
+  const [, title, , on] = STEPS.find(([step]) => step === id) ?? [id, id, "", "logic"];
+  return { id, title, stack: stack(on) };
+};
+
+/** What each action would do, as far as a dialog shows it. */
+export function previews(): Record<string, ActionPreview> {
+  const now = { p50: at(48), p90: at(84), instances: 187, enough: true };
+  const later = (minutes: number) => ({ ...now, p50: at(48 + minutes), p90: at(84 + minutes) });
+  const made = (sentence: string, more: Partial<ActionPreview> = {}): ActionPreview => ({
+    version: "v1",
+    allowed: true,
+    refusals: [],
+    sentence,
+    effects: [],
+    cannot_be_undone: [],
+    compensations: [],
+    confirmations: [],
+    forecast_before: now,
+    forecast_after: now,
+    due_at: at(10),
+    will_be_late: true,
+    ...more,
+  });
+  return {
+    hold: made("“Provision in the data centre” is held: nothing of it is handed over, and it takes no worker.", {
+      effects: [{ step: name("provision"), map_index: -1, what: "held", text: "it does not begin", job: null }],
+      forecast_after: null,
+      will_be_late: null,
+    }),
+    skip: made("“Post the invoice” is skipped, unless its job ends well before that can be asked for.", {
+      effects: [
+        { step: name("post_invoice"), map_index: -1, what: "cancelled", text: "the end of job 00420117 is asked for, and the step waits until that is proven", job: "job 00420117" },
+        { step: name("post_invoice"), map_index: -1, what: "skipped", text: "is skipped, unless its job ends well before that can be asked for", job: null },
+        { step: name("provision"), map_index: -1, what: "runs", text: "it no longer waits for the invoice", job: null },
+      ],
+      cannot_be_undone: ["“Post the invoice”: what job 00420117 did until its end stays"],
+      forecast_after: later(-31),
+    }),
+    complete: made("“Post the invoice” counts as done, unless its job ends well before that can be asked for.", {
+      effects: [{ step: name("post_invoice"), map_index: -1, what: "completed", text: "with document = 90012345, lines = 4", job: null }],
+      forecast_after: later(-38),
+      will_be_late: false,
+    }),
+    cancel: made("“Post the invoice” is cancelled, and fails.", {
+      effects: [{ step: name("post_invoice"), map_index: -1, what: "cancelled", text: "the end of job 00420117 is asked for, and the step waits until that is proven", job: "job 00420117" }],
+      cannot_be_undone: ["“Post the invoice”: what job 00420117 did until its end stays"],
+      compensations: ["“Book the order” is undone: the order is cancelled on the mainframe"],
+      confirmations: [{ token: "undo:book_order", text: "I know that the booking of the order is undone" }],
+      forecast_after: null,
+      will_be_late: null,
+    }),
+    restart: made("“Book the order” and the 3 steps that follow it run again.", {
+      effects: [
+        { step: name("book_order"), map_index: -1, what: "runs_again", text: "a new job is handed over", job: null },
+        { step: name("check_stock"), map_index: -1, what: "runs_again", text: "it follows", job: null },
+        { step: name("approve"), map_index: -1, what: "runs_again", text: "a person is asked again", job: null },
+        { step: name("post_invoice"), map_index: -1, what: "stays", text: "job 00420117 goes on", job: "job 00420117" },
+      ],
+      cannot_be_undone: ["“Book the order”: what job JOB00042 did stays; the order is booked a second time"],
+      confirmations: [{ token: "restart:book_order", text: "“Book the order” is marked “restart: ask”: I have seen to it that a second booking does no harm" }],
+      forecast_after: later(64),
+    }),
+    override: made("“How is it provided?” goes to “Provision with the partner” instead, after the fact; only what is gained runs.", {
+      effects: [
+        { step: name("route"), map_index: -1, what: "changed", text: "it is decided again, and goes to “Provision with the partner”", job: null },
+        { step: name("provision_cloud"), map_index: -1, what: "runs", text: "it lies on the new way", job: null },
+        { step: name("provision"), map_index: -1, what: "skipped", text: "it lies on the way that is left", job: null },
+        { step: name("approve"), map_index: -1, what: "stays", text: "it ran, and stays as it is", job: null },
+      ],
+      cannot_be_undone: ["“Release a large order”: the answer of a.berger stays in the record"],
+      confirmations: [{ token: "override:route", text: "I override a decision that was carried out already" }],
+      forecast_after: later(-14),
+    }),
+    params: made("ORD-000042: region = 'south' from now on; what has begun keeps the old values.", { effects: [{ step: null, map_index: -1, what: "changed", text: "region = 'south', for 3 steps that have not begun", job: null }] }),
+    priority: made("What has not begun of ORD-000042 has priority 900 from now on.", { effects: [{ step: null, map_index: -1, what: "changed", text: "priority 900 for all that has not begun", job: null }] }),
+    due: made("ORD-000042 is due at 2026-03-10 15:30 UTC, instead of 2026-03-10 14:12 UTC.", { effects: [{ step: null, map_index: -1, what: "changed", text: "due at 2026-03-10 15:30 UTC, instead of 2026-03-10 14:12 UTC", job: null }], due_at: at(88), will_be_late: false }),
+    acknowledge: made("ORD-000042: somebody looks after it.", { effects: [{ step: null, map_index: -1, what: "acknowledged", text: "somebody looks after it", job: null }] }),
+    unacknowledge: made("ORD-000042: not acknowledged any more; it was by m.keller."),
+    release: made("“Provision in the data centre” goes on when its turn comes.", { effects: [{ step: name("provision"), map_index: -1, what: "released", text: "its own hold ends", job: null }] }),
+    retry: made("“Post the invoice” is tried again.", { effects: [{ step: name("post_invoice"), map_index: -1, what: "runs_again", text: "it is tried again now", job: null }] }),
+  };
+}
+
+export const done = (action: ActionDone["action"] = "hold", sentence = "“Provision in the data centre” is held: nothing of it is handed over, and it takes no worker."): ActionDone => ({
+  id: "0123456789abcdef",
+  action,
+  at: NOW,
+  by: "m.keller",
+  replayed: false,
+  version: "v2",
+  sentence,
+  effects: [],
 });

@@ -29,6 +29,11 @@ const PATHS = {
   plus: "M12 5v14M5 12h14",
   minus: "M5 12h14",
   fit: "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5",
+  restart: "M3 12a9 9 0 1 0 2.6-6.4L3 8M3 3v5h5",
+  edit: "M4 20h4L19.5 8.5l-4-4L4 16ZM13 7l4 4",
+  priority: "M12 20V5m0 0-6 6m6-6 6 6",
+  more: "M5 12h.01M12 12h.01M19 12h.01",
+  undo: "M9 14 4 9l5-5M4 9h10a6 6 0 0 1 0 12h-3",
   help: "M9 9a3 3 0 1 1 4 2.8c-.7.3-1 .9-1 1.7M12 17h.01M12 21a9 9 0 1 0 0-18 9 9 0 0 0 0 18Z",
 } as const;
 
