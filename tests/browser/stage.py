@@ -72,6 +72,8 @@ class FakeApi:
         self.asked.append(f"{path}?{url.query}")
         name = self._name(path)
         body = self.override.get(name, self.data.get(name))
+        if name == "previews" and isinstance(body, Mapping):
+            body = body[route.request.post_data_json["action"]]
         if name == "page" and "page" not in self.override:
             body = self._page(parse_qs(url.query))
         if isinstance(body, int):
@@ -87,6 +89,8 @@ class FakeApi:
             (lambda p: p == "instances", "page"),
             (lambda p: p == "orphans", "orphans"),
             (lambda p: p.endswith("/log"), "log"),
+            (lambda p: p.endswith("/actions/preview"), "previews"),
+            (lambda p: p.endswith("/actions"), "actions"),
             (lambda p: p.endswith("/statistics"), "statistics"),
             (lambda p: p.endswith("/versions"), "versions"),
             (lambda p: "/versions/" in p, "comparison"),

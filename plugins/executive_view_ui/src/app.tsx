@@ -11,6 +11,7 @@ import { Strip as StripContent } from "./pages/strip";
 import styles from "./styles.css?inline";
 import { Boundary } from "./ui/boundary";
 import { Empty, Skeleton } from "./ui/states";
+import { Told } from "./ui/told";
 
 const Instances = lazy(() => import("./pages/instances"));
 const Instance = lazy(() => import("./pages/instance"));
@@ -67,6 +68,7 @@ export function Pages() {
           </Suspense>
         </Boundary>
       </Frame>
+      <Told />
     </Root>
   );
 }
@@ -78,6 +80,7 @@ export function StreamTab({ dagId }: HostProps) {
       <div className="eo eo-embedded">
         <Suspense fallback={<Skeleton />}>{dagId ? <Stream dagId={dagId} embedded /> : null}</Suspense>
       </div>
+      <Told />
     </Root>
   );
 }
@@ -89,6 +92,7 @@ export function InstanceTab({ dagId, runId }: HostProps) {
       <div className="eo eo-embedded">
         <Suspense fallback={<Skeleton />}>{dagId && runId ? <Instance dagId={dagId} embedded runId={runId} /> : null}</Suspense>
       </div>
+      <Told />
     </Root>
   );
 }

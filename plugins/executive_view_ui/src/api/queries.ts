@@ -31,6 +31,14 @@ export const useOverview = (query: OverviewQuery) =>
     refetchInterval: POLL,
   });
 
+/** Who looks, and on which streams they may act. */
+export const useMe = () =>
+  useQuery({
+    queryKey: ["me"],
+    queryFn: ({ signal }) => answer(client.GET("/api/v1/me", { signal })),
+    staleTime: SELDOM,
+  });
+
 export const useFacets = () =>
   useQuery({
     queryKey: ["facets"],
@@ -67,13 +75,14 @@ export const useStepLog = (dagId: string, runId: string, taskId: string) =>
     refetchInterval: 2 * POLL,
   });
 
-export const useStream = (dagId: string) =>
+export const useStream = (dagId: string, enabled = true) =>
   useQuery({
     queryKey: ["stream", dagId],
     queryFn: ({ signal }) =>
       answer(client.GET("/api/v1/streams/{dag_id}", { params: { path: { dag_id: dagId } }, signal })),
     placeholderData: undefined,
     refetchInterval: SELDOM,
+    enabled,
   });
 
 export const useStatistics = (dagId: string, days: number) =>

@@ -13,6 +13,7 @@ import { Icon, type IconName } from "../ui/icons";
 import { AsOf, At, Badge, Expected, Fact, Panel, Scroll, Seen, StackTag, Tabs, Took } from "../ui/parts";
 import { Empty, Shown, Skeleton, trouble } from "../ui/states";
 import { EventList } from "./events";
+import { InstanceOffers, useActing, type Acting } from "./offers";
 import { StepPanel } from "./step";
 
 interface Props {
@@ -25,14 +26,16 @@ interface Props {
 /** One order, one claim, one day's end: where it is, why, and what it has done. */
 export default function Instance({ dagId, runId, embedded = false }: Props) {
   const asked = useInstance(dagId, runId);
+  const acting = useActing(asked.data);
   return (
     <main className="eo-page">
       <Shown asked={asked} missing={embedded ? "This is no instance of a value stream" : "There is no such instance"} skeleton={<Skeleton rows={8} tiles={4} />}>
         {(data) => (
           <>
-            <Head data={data} embedded={embedded} trouble={trouble(asked)} />
+            <Head acting={acting} data={data} embedded={embedded} trouble={trouble(asked)} />
             <WhyPanel why={data.why} />
-            <Body data={data} />
+            <Body acting={acting} data={data} />
+            {acting.dialog}
           </>
         )}
       </Shown>
@@ -40,7 +43,7 @@ export default function Instance({ dagId, runId, embedded = false }: Props) {
   );
 }
 
-function Head({ data, embedded, trouble: why }: { data: InstanceDetail; embedded: boolean; trouble: string | undefined }) {
+function Head({ data, acting, embedded, trouble: why }: { data: InstanceDetail; acting: Acting; embedded: boolean; trouble: string | undefined }) {
   const row = data.instance;
   return (
     <>
@@ -66,6 +69,7 @@ function Head({ data, embedded, trouble: why }: { data: InstanceDetail; embedded
             <Icon name="link" size={12} />
           </a>
         ))}
+        <InstanceOffers acting={acting} />
       </header>
       {data.gone ? (
         <p className="eo-note">
@@ -181,7 +185,7 @@ function CauseLine({ cause, last }: { cause: Cause; last: boolean }) {
   );
 }
 
-function Body({ data }: { data: InstanceDetail }) {
+function Body({ data, acting }: { data: InstanceDetail; acting: Acting }) {
   const [params, setParams] = useSearchParams();
   const chosen = params.get("step");
   const choose = (id: string | null) => setParams((now) => changed(now, { step: id }), { replace: true });
@@ -215,7 +219,7 @@ function Body({ data }: { data: InstanceDetail }) {
             return (
               <div className="eo-split" data-open={node ? "" : undefined}>
                 <Graph choose={choose} chosen={chosen} decisions={data.decisions} graph={data.graph} />
-                {node ? <StepPanel close={() => choose(null)} data={data} node={node} /> : null}
+                {node ? <StepPanel acting={acting} close={() => choose(null)} data={data} node={node} /> : null}
               </div>
             );
         }

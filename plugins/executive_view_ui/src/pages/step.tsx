@@ -12,9 +12,10 @@ import { Icon } from "../ui/icons";
 import { At, Badge, Fact, StackTag, Took } from "../ui/parts";
 import { Shown, Skeleton } from "../ui/states";
 import { JobBadge } from "./instance";
+import { StepOffers, type Acting } from "./offers";
 
 /** One step of one instance: how it went, its remote job, and the end of its log. */
-export function StepPanel({ data, node, close }: { data: InstanceDetail; node: Node; close: () => void }) {
+export function StepPanel({ data, node, acting, close }: { data: InstanceDetail; node: Node; acting: Acting; close: () => void }) {
   const run = node.run;
   const { dag_id: dagId, run_id: runId } = data.instance;
   const task = `dags/${encodeURIComponent(dagId)}/runs/${encodeURIComponent(runId)}/tasks/${encodeURIComponent(node.id)}`;
@@ -46,6 +47,7 @@ export function StepPanel({ data, node, close }: { data: InstanceDetail; node: N
           <p>
             <Badge look={stepState(run.state)} /> {run.late ? <b data-tone="late">late</b> : null}
           </p>
+          <StepOffers acting={acting} node={node} />
           {undoing(node) ? (
             <p className="eo-note" data-tone={node.undo?.state === "failed" ? "failed" : "risk"}>
               <Icon name="retry" /> {sentence(undoing(node))}
@@ -108,7 +110,10 @@ export function StepPanel({ data, node, close }: { data: InstanceDetail; node: N
           ) : null}
         </>
       ) : (
-        <p className="eo-quiet">Its turn has not come.</p>
+        <>
+          <p className="eo-quiet">Its turn has not come.</p>
+          <StepOffers acting={acting} node={node} />
+        </>
       )}
       {decisions.map((decision) => (
         <DecidedBeside decision={decision} key={decision.step.id} step={node.id} titles={titles} />

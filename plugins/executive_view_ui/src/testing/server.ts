@@ -12,6 +12,12 @@ export const server = setupServer(
   http.get(`${API}/instances`, () => HttpResponse.json(samples.page(1, 50, 50, null))),
   http.get(`${API}/events`, () => HttpResponse.json(samples.events())),
   http.get(`${API}/orphans`, () => HttpResponse.json({ as_of: samples.NOW, total: 0, items: [] })),
+  http.get(`${API}/me`, () => HttpResponse.json(samples.me())),
+  http.get(`${API}/dags/:dag/dagRuns/:run/actions`, () => HttpResponse.json(samples.actions())),
+  http.post(`${API}/dags/:dag/dagRuns/:run/actions/preview`, async ({ request }) => {
+    const { action } = (await request.json()) as { action: string };
+    return HttpResponse.json(samples.previews()[action]);
+  }),
   http.get(`${API}/dags/:dag/dagRuns/:run`, () => HttpResponse.json(samples.instance())),
   http.get(`${API}/dags/:dag/dagRuns/:run/steps/:step/log`, () => HttpResponse.json(samples.log())),
   http.get(`${API}/streams/:dag`, () => HttpResponse.json(samples.streamDetail())),

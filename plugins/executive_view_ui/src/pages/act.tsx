@@ -1,0 +1,304 @@
+import { useId, useRef, useState } from "react";
+
+import { act, usePreview, type ActionAsked } from "../api/actions";
+import { useStream } from "../api/queries";
+import { useSending } from "../api/sending";
+import type { ActionPreview, Effect, InstanceDetail, Node, Offer } from "../api/schema";
+import { actionLook, asked, effectLook, NOTHING_TYPED, reasonMistake, type Mistakes, type ParamField, type Typed } from "../lib/acting";
+import { between, delta, moment } from "../lib/format";
+import { Dialog, focusMistake, KeysToDoIt, Noticed, Reason } from "../ui/dialog";
+import { Icon } from "../ui/icons";
+import { At, Badge } from "../ui/parts";
+import { say } from "../ui/told";
+import { Fields } from "./fields";
+
+interface Props {
+  data: InstanceDetail;
+  /** The step that it is about; null: the instance as a whole. */
+  node: Node | null;
+  offer: Offer;
+  close: () => void;
+}
+
+/** Says what an action would do, asks why, and does it: once, however often one presses. */
+export default function ActionDialog({ data, node, offer, close }: Props) {
+  const row = data.instance;
+  const { about, grave, icon, title, verb, does = verb } = actionLook(offer.action);
+  const params = useParams(data, offer);
+  const [typed, setTyped] = useState<Typed>(() => begin(data, offer));
+  const [tried, setTried] = useState(false);
+  const [confirmed, setConfirmed] = useState<readonly string[]>([]);
+  const [look, setLook] = useState(0);
+  const body = useRef<HTMLDivElement>(null);
+  const { asked: wish, mistakes } = asked(offer, node?.id ?? null, typed, params);
+  const preview = usePreview(row.dag_id, row.run_id, Object.keys(mistakes).length === 0 ? { ...wish, reason: WHY } : undefined, look);
+  const told = Object.keys(mistakes).length === 0 ? preview.data : undefined;
+  const sending = useSending({
+    call: (id, { version, ...said }: ActionAsked & { version: string }) => act(row.dag_id, row.run_id, id, version, said),
+    same: ({ version: _seen, ...said }) => said,
+    done: ({ replayed, sentence }) => {
+      say(replayed ? `It had been done already, and was not done a second time: ${sentence}` : sentence);
+      close();
+    },
+    faster: () => {
+      // What was confirmed was confirmed of how it was.
+      setConfirmed([]);
+      setLook((now) => now + 1);
+    },
+  });
+
+  const wrong: Mistakes = { ...mistakes };
+  const why = reasonMistake(typed.reason);
+  if (why) {
+    wrong["reason"] = why;
+  }
+  for (const { token } of told?.confirmations ?? []) {
+    if (!confirmed.includes(token)) {
+      wrong[`confirm.${token}`] = "To be confirmed.";
+    }
+  }
+  const set = (changes: Partial<Typed>) => {
+    sending.forget();
+    setTyped((now) => ({ ...now, ...changes }));
+  };
+  const send = () => {
+    if (sending.again) {
+      // It may have been done: then the preview says by now that it cannot be, and only the same once more tells.
+      sending.again();
+      return;
+    }
+    setTried(true);
+    if (Object.keys(wrong).length > 0) {
+      focusMistake(body.current);
+    } else if (told?.allowed) {
+      sending.send({ ...wish, ...(told.confirmations.length > 0 ? { confirm: told.confirmations.map(({ token }) => token) } : {}), version: told.version });
+    }
+  };
+  return (
+    <Dialog
+      about={
+        <>
+          {about} {node ? <>Instance {row.key}, {row.stream}.</> : row.stream}
+        </>
+      }
+      close={close}
+      footer={
+        <>
+          <KeysToDoIt />
+          <button className="eo-button" onClick={close} type="button">
+            Close
+          </button>
+          <button
+            aria-disabled={sending.busy || (told?.allowed === false && !sending.again)}
+            className="eo-button eo-primary"
+            data-tone={grave ? "failed" : undefined}
+            onClick={send}
+            type="button"
+          >
+            <Icon name={icon} />
+            {sending.busy ? "Being done …" : sending.again ? `${does} (ask again)` : does}
+          </button>
+        </>
+      }
+      submit={send}
+      title={
+        <>
+          {title} “{node?.title ?? row.key}”
+        </>
+      }
+    >
+      <div className="eo-dialog-parts" ref={body}>
+        <Noticed notice={sending.notice} />
+        <Fields data={data} mistakes={tried ? wrong : {}} node={node} offer={offer} params={params} set={set} typed={typed} />
+        <Foreseen busy={preview.isFetching && !told} error={preview.error} preview={told} retry={() => void preview.refetch()} />
+        {told?.allowed
+          ? told.confirmations.map(({ token, text }) => (
+              <Confirm
+                checked={confirmed.includes(token)}
+                key={token}
+                mistake={tried ? wrong[`confirm.${token}`] : undefined}
+                set={(on) => setConfirmed((now) => (on ? [...now, token] : now.filter((one) => one !== token)))}
+                text={text}
+              />
+            ))
+          : null}
+        <Reason mistake={tried ? wrong["reason"] : undefined} set={(reason) => set({ reason })} value={typed.reason} />
+      </div>
+    </Dialog>
+  );
+}
+
+/** Stands for the reason while none is given: what would happen does not hang on it. */
+const WHY = "not given yet";
+
+/** What the fields hold before anybody types. */
+function begin(data: InstanceDetail, offer: Offer): Typed {
+  return {
+    ...NOTHING_TYPED,
+    reason: offer.action === "acknowledge" ? "seen" : "",
+    dueAt: data.instance.due_at ?? undefined,
+    targets: [],
+  };
+}
+
+/** The params that can be changed, as the stream declares them. */
+function useParams(data: InstanceDetail, offer: Offer): readonly ParamField[] {
+  const wanted = offer.needs?.includes("params") ?? false;
+  const stream = useStream(data.instance.dag_id, wanted);
+  if (!wanted) {
+    return [];
+  }
+  const declared = new Map((stream.data?.params ?? []).map((param) => [param.name, param]));
+  return Object.entries(data.params).map(([name, now]) => {
+    const param = declared.get(name);
+    const type = typeof now === "string" ? "string" : typeof now === "boolean" ? "boolean" : typeof now === "number" ? (param?.type === "integer" ? "integer" : "number") : "json";
+    return { name, title: param?.title ?? name, type, description: param?.description ?? "", choices: param?.choices ?? [], now };
+  });
+}
+
+/** What would happen, from the server's mouth: in a sentence, step by step, and for the due time. */
+function Foreseen({ preview, busy, error, retry }: { preview: ActionPreview | undefined; busy: boolean; error: unknown; retry: () => void }) {
+  const id = useId();
+  return (
+    <section aria-busy={busy || undefined} aria-labelledby={id} className="eo-foreseen" data-tone={preview?.allowed === false ? "failed" : undefined}>
+      <h3 id={id}>What would happen</h3>
+      <div role="status">
+        {preview ? (
+          preview.allowed ? (
+            <p className="eo-foreseen-sentence">{preview.sentence}</p>
+          ) : (
+            preview.refusals.map((refusal) => (
+              <p className="eo-refusal" key={refusal}>
+                <Icon name="cross" /> {refusal}
+              </p>
+            ))
+          )
+        ) : error ? (
+          <p className="eo-refusal">
+            <Icon name="alert" /> {error instanceof Error ? error.message : String(error)}{" "}
+            <button className="eo-text" onClick={retry} type="button">
+              Ask again
+            </button>
+          </p>
+        ) : (
+          <p className="eo-quiet">{busy ? "Being looked up …" : "It is told here once the fields above are filled in."}</p>
+        )}
+      </div>
+      {preview?.allowed ? <Consequences preview={preview} /> : null}
+    </section>
+  );
+}
+
+function Consequences({ preview }: { preview: ActionPreview }) {
+  return (
+    <>
+      {preview.effects.length > 0 ? (
+        <ul className="eo-effects">
+          {preview.effects.map((effect, index) => (
+            <EffectLine effect={effect} key={index} />
+          ))}
+        </ul>
+      ) : null}
+      {preview.cannot_be_undone.length > 0 ? (
+        <div className="eo-warned" data-tone="failed">
+          <h4>
+            <Icon name="alert" /> Cannot be undone
+          </h4>
+          <ul>
+            {preview.cannot_be_undone.map((text) => (
+              <li key={text}>{text}</li>
+            ))}
+          </ul>
+        </div>
+      ) : null}
+      {preview.compensations.length > 0 ? (
+        <div className="eo-warned" data-tone="risk">
+          <h4>
+            <Icon name="undo" /> The stream itself would undo
+          </h4>
+          <ul>
+            {preview.compensations.map((text) => (
+              <li key={text}>{text}</li>
+            ))}
+          </ul>
+        </div>
+      ) : null}
+      <Outlook preview={preview} />
+    </>
+  );
+}
+
+function EffectLine({ effect }: { effect: Effect }) {
+  const look = effectLook(effect.what);
+  const item = effect.map_index ?? -1;
+  return (
+    <li data-tone={look.tone}>
+      <Icon name={look.icon} />
+      <span>
+        {effect.step ? <b>{effect.step.title}</b> : <b>The instance</b>}
+        {item >= 0 ? ` (item ${item + 1})` : ""} <span className="eo-what">{look.text}</span>
+        <small>
+          {effect.text}
+          {effect.job && !effect.text.includes(effect.job) ? ` · ${effect.job}` : ""}
+        </small>
+      </span>
+    </li>
+  );
+}
+
+/** The forecast as it is and as it would be, against the due time. */
+function Outlook({ preview }: { preview: ActionPreview }) {
+  const { forecast_before: before, forecast_after: after, due_at: due, will_be_late: late } = preview;
+  if (!before && !after && !due) {
+    return null;
+  }
+  const moved = between(before?.p50, after?.p50);
+  const foretold = before?.p50 || after?.p50;
+  return (
+    <dl className="eo-outlook">
+      {foretold ? (
+        <>
+          <div>
+            <dt>Expected now</dt>
+            <dd>{before?.p50 ? moment(before.p50) : <span className="eo-quiet">not known</span>}</dd>
+          </div>
+          <div>
+            <dt>Expected then</dt>
+            <dd>
+              {after?.p50 ? moment(after.p50) : <span className="eo-quiet">not known</span>}
+              {moved !== null && Math.abs(moved) >= 30 ? (
+                <span className="eo-delta" data-tone={moved > 0 ? "risk" : "ok"}>
+                  {delta(moved)}
+                </span>
+              ) : null}
+              {after?.p50 ? <small>from {after.instances} instances</small> : null}
+            </dd>
+          </div>
+        </>
+      ) : null}
+      <div>
+        <dt>Due</dt>
+        <dd>
+          <At value={due} />
+          {late === null ? null : <Badge look={late ? { tone: "late", icon: "late", text: "likely late" } : { tone: "ok", icon: "check", text: "likely in time" }} plain />}
+        </dd>
+      </div>
+    </dl>
+  );
+}
+
+function Confirm({ text, checked, set, mistake }: { text: string; checked: boolean; set: (on: boolean) => void; mistake: string | undefined }) {
+  return (
+    <div className="eo-confirm" data-wrong={mistake ? "" : undefined}>
+      <label>
+        <input aria-invalid={mistake ? true : undefined} checked={checked} onChange={(event) => set(event.target.checked)} type="checkbox" />
+        <span>{text}</span>
+      </label>
+      {mistake ? (
+        <small className="eo-mistake" role="alert">
+          <Icon name="alert" size={12} /> {mistake}
+        </small>
+      ) : null}
+    </div>
+  );
+}
