@@ -21,8 +21,10 @@ KEY_LENGTH = 20
 _FIRST = string.ascii_uppercase
 _REST = string.ascii_uppercase + string.digits
 _KEY = re.compile(rf"[A-Z][A-Z0-9]{{{KEY_LENGTH - 1}}}")
-_NUMBERS = ("try_number", "max_tries", "retries", "sends", "unsent", "waits", "missed", "heeded", "generation")
-_TEXTS = ("work", "system", "sent", "stopping", "parked", "verdict", "kind", "message", "closed_by", "opened", "closed")
+_NUMBERS = ("try_number", "max_tries", "retries", "sends", "unsent", "waits", "missed", "heeded", "generation",
+            "paused_for")  # fmt: skip
+_TEXTS = ("work", "system", "sent", "stopping", "parked", "verdict", "kind", "message", "closed_by", "opened", "closed",
+          "holding", "hold_sent", "paused")  # fmt: skip
 
 
 class LedgerBroken(OrchestrationError):
@@ -75,6 +77,10 @@ class Attempt:
     :param missed: the newest of Airflow's tries that failed by itself before it could wait for the job.
     :param heeded: the newest ``max_tries`` that a try took into account; a clear since changes it. 0: as it was made.
     :param stopping: why its end is asked for, "" when it is not: a person cleared the step while it waited.
+    :param holding: id of the wish because of which we hold the job over there, or are about to; "" when we do not.
+    :param hold_sent: when its hold was asked for last; until it has settled it may still take effect. ISO 8601, UTC.
+    :param paused: since when a person holds the job, "" when nobody does; its time limit does not count then.
+    :param paused_for: for how many seconds it was held before.
     :param parked: why a person was asked, "" when nobody was.
     :param verdict: of a closed attempt; "" before.
     :param kind: of a failure, as retry rules name it.
@@ -101,6 +107,10 @@ class Attempt:
     missed: int = 0
     heeded: int = 0
     stopping: str = ""
+    holding: str = ""
+    hold_sent: str = ""
+    paused: str = ""
+    paused_for: int = 0
     parked: str = ""
     verdict: str = ""
     kind: str = ""

@@ -28,6 +28,7 @@ from airflow_enterprise_orch.delegation.conduct_types import (
     Step,
     Wait,
 )
+from airflow_enterprise_orch.delegation.holding import NOT_HELD, Standing
 from airflow_enterprise_orch.delegation.ledger import (
     AskAgain,
     Attach,
@@ -89,12 +90,13 @@ class Conduct:
         """What people wish of the step."""
         return Wished(self)
 
-    async def collect(self, key: str, *, timed_out: bool = False, elsewhere: str = "") -> Next:
+    async def collect(self, key: str, *, timed_out: bool = False, elsewhere: str = "", look: bool = False) -> Next:
         """Bring the result of an ended job home.
 
         :param key: of the job that ended.
         :param timed_out: it was cancelled because its time limit had passed.
         :param elsewhere: it cannot be seen, because the connection now leads there.
+        :param look: it has not ended, and how it stands with a person's hold is to be looked at.
         """
         if self.store.ledger.last is None or self.store.ledger.last.key != key:
             self.store.recall()
@@ -102,7 +104,7 @@ class Conduct:
         if attempt is None or attempt.key != key or attempt.handle is None:
             self.say(f"the ended job carries key {key}, which is not what the ledger knows as newest: it decides")
             return await self.start()
-        if attempt.state is AttemptState.CLOSED:
+        if look or attempt.state is AttemptState.CLOSED:
             # A try before this one read the result and died before Airflow heard of it.
             return await self.start()
         if elsewhere:
@@ -177,13 +179,20 @@ class Conduct:
             return self.ask(parked.question, parking.AFTER_SUBMIT)
         except JobFailed as failed:
             return Failed(f"{self.who} refused it: {failed}")
-        return self._wait(ledger)
+        adopted = ledger.last
+        return self._wait(ledger) if may_send or adopted is None else await self.attach(adopted)
 
     async def attach(self, attempt: Attempt) -> Next:
         """Wait for a job that is out there, or ask for its end first."""
         self.say(f"attempt {attempt.number} is out there as {attempt.handle}: attached, nothing is sent")
-        now = self.store.now
-        if self.cancels and not attempt.stopping and cleared_while_waiting(attempt, now):
+        now, holding, standing = self.store.now, self.wished.holding, NOT_HELD
+        if not attempt.stopping and holding.answers_the_clear:
+            # Neither for the job's end nor for another run, should the job fail.
+            looked = replace(attempt, max_tries=now.max_tries, retries=now.retries, heeded=now.max_tries)
+            if looked != attempt:
+                attempt = looked
+                self.store.save(attempt)
+        elif self.cancels and not attempt.stopping and cleared_while_waiting(attempt, now):
             attempt = replace(attempt, stopping="the step was cleared while it waited", heeded=now.max_tries)
             self.store.save(attempt)
         try:
@@ -196,19 +205,20 @@ class Conduct:
                     stop = await self.still_there(system, attempt)
                     self.say(f"{self.who}: its end is asked for: {attempt.stopping}")
                 else:
-                    await self.submission(system).let_run(self.store.ledger)
+                    standing = await holding.settle(self.submission(system))
         except Parked as parked:
             return self.ask(parked.question, parking.AFTER_RESULT)
         except OwnershipLost:
             raise
         except Exception:
             # A clear of this try, which never came to wait, will be no wish to end the job.
-            self.store.save(replace(attempt, missed=now.try_number, heeded=now.max_tries))
+            last = self.store.ledger.last or attempt
+            self.store.save(replace(last, missed=now.try_number, heeded=now.max_tries))
             raise
         attempt = self.store.ledger.last or attempt
         if attempt.waits != now.try_number or attempt.heeded != now.max_tries:
             self.store.save(replace(attempt, waits=now.try_number, heeded=now.max_tries))
-        return self._wait(self.store.ledger, stop=stop)
+        return self._wait(self.store.ledger, standing, stop=stop)
 
     @staticmethod
     async def still_there(system: RemoteSystem, attempt: Attempt) -> bool:
@@ -218,12 +228,15 @@ class Conduct:
         status: JobStatus | None = (await system.poll([attempt.handle])).get(attempt.key)
         return status is None or not status.final
 
-    def _wait(self, ledger: Ledger, *, stop: bool = False) -> Next:
+    def _wait(self, ledger: Ledger, standing: Standing = NOT_HELD, *, stop: bool = False) -> Next:
         attempt = ledger.last
         if attempt is None or attempt.handle is None:
             raise AssertionError("a job without a handle cannot be waited for")
         limit = self.step.time_limit
-        deadline = attempt.sent_at + timedelta(seconds=limit) if limit and attempt.sent_at else None
+        held = timedelta(seconds=attempt.paused_for)
+        deadline = attempt.sent_at + timedelta(seconds=limit) + held if limit and attempt.sent_at else None
+        if standing.in_force:
+            deadline = None  # who holds a job does not want it to be late
         if deadline is not None and limit and not self.cancels and deadline <= self.clock.now():
             # That was told, and the step failed; who has it run again wants to wait on.
             deadline = self.clock.now() + timedelta(seconds=limit)
@@ -231,7 +244,7 @@ class Conduct:
             f"attempt {attempt.number} is {named(attempt)} on {attempt.system}, key {attempt.key}; "
             f"waiting without a worker slot"
         )
-        return Wait(attempt, self.clock.now() if stop else deadline)
+        return Wait(attempt, self.clock.now() if stop else deadline, standing.until, standing.phase)
 
     async def _bring_home(self, attempt: Attempt, *, timed_out: bool) -> Next:
         handle = attempt.handle

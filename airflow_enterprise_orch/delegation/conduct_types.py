@@ -23,10 +23,15 @@ class Wait:
     """Wait for the job of ``attempt`` without a worker; :meth:`~.conduct.Conduct.collect` goes on.
 
     :param deadline: when the job is to be cancelled; None for never.
+    :param look: when the task is to look at its job and its wishes again, whatever the job does; None for never.
+    :param stands: the phase of the job that the task knows and that a person's hold depends on: another one that is
+        not its end sends the task to look again. "" for none.
     """
 
     attempt: Attempt
     deadline: datetime | None
+    look: datetime | None = None
+    stands: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,9 +26,11 @@ CONTROL_VERSION = 2
 """Of a step's record; version 1, whose wishes have neither ``id`` nor ``at``, is read too."""
 HOLDS_VERSION = 1
 SCOPES = ("stream", "system", "connection")
-WISHES = ("hold", "skip", "complete", "cancel", "override", "restart_at")
+WISHES = ("hold", "skip", "complete", "cancel", "override", "restart_at", "release")
 ENDS = ("skip", "complete", "cancel")
 """Each of them says how the step ends, so the newest takes the place of the others."""
+HOLDS = ("hold", "release")
+"""The same of these: a release is for a job that waits over there, whoever held it."""
 MOST_PAST = 50
 """Wishes of the past that a record keeps; the audit has them all."""
 
@@ -61,6 +63,7 @@ class Wish:
     :param leave_job: of a complete or a skip, an open job is left alone and counts as over by that person's word,
         instead of being cancelled with proof.
     :param point: of a restart_at, where the remote job is to begin again.
+    :param scope: of a hold of many steps, one of :data:`SCOPES`; "" for one of this step alone.
     """
 
     what: str
@@ -73,6 +76,7 @@ class Wish:
     value: Mapping[str, Any] = field(default_factory=dict)
     leave_job: bool = False
     point: str = ""
+    scope: str = ""
 
     def __str__(self) -> str:
         """Return it as a line for the task's log."""
@@ -82,9 +86,17 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What applies to one step now, obeyed already or not."""
+    """What applies to one step now, obeyed already or not.
+
+    :param taken_back: that a person took the step's hold back, as a release of what was held by it alone; None while
+        the step is held again.
+    :param held_before: id of the step's newest hold that is in force no more; "" when there was none.
+    """
 
     hold: Wish | None = None
+    release: Wish | None = None
+    taken_back: Wish | None = None
+    held_before: str = ""
     skip: Wish | None = None
     override: Wish | None = None
     complete: Wish | None = None
@@ -92,10 +104,14 @@ class Wishes:
     restart_at: Wish | None = None
 
     @property
+    def let_go(self) -> Wish | None:
+        """The newest word by which a person ends a hold over there."""
+        return _newest(self.release, self.taken_back)
+
+    @property
     def end(self) -> Wish | None:
         """How a person wants the step to end: the newest of skip, complete and cancel."""
-        ends = [wish for wish in (self.cancel, self.complete, self.skip) if wish is not None]
-        return max(ends, key=lambda wish: wish.at or datetime.min.replace(tzinfo=UTC), default=None)
+        return _newest(self.cancel, self.complete, self.skip)
 
 
 def read_variable(name: str) -> object:
@@ -126,9 +142,11 @@ def read_wishes(control: object, holds: object, *, stream: str, system: str, con
     :raises ControlBroken: when either is not what it must be.
     """
     found = _wishes(control)
+    held = "hold" in found
     hold = found.pop("hold", None)
+    before = _held_before(control)
     if hold is not None and hold.until is not None and hold.until <= now:
-        hold = None
+        before, hold = hold.id, None
     if hold is None:
         names = {"stream": stream, "system": system, "connection": connection}
         of_all = (
@@ -137,7 +155,7 @@ def read_wishes(control: object, holds: object, *, stream: str, system: str, con
             if names[scope] == name and (wish.until is None or wish.until > now)
         )
         hold = next(of_all, None)
-    return Wishes(hold=hold, **found)
+    return Wishes(hold=hold, taken_back=None if held else _taken_back(control), held_before=before, **found)
 
 
 def read_holds(holds: object) -> list[tuple[str, str, Wish]]:
@@ -154,7 +172,8 @@ def read_holds(holds: object) -> list[tuple[str, str, Wish]]:
 def with_wish(record: object, what: str, wish: Mapping[str, Any]) -> dict[str, Any]:
     """Return a step's control record with one more wish; the same ``id`` again changes nothing.
 
-    A wish of the same kind goes to the record's past, and with skip, complete and cancel so does each other of them.
+    A wish of the same kind goes to the record's past, and with skip, complete and cancel so does each other of them;
+    hold and release take the place of one another.
 
     :param record: what the store holds under :data:`CONTROL_KEY`, or None. Of version 1 it becomes version 2.
     :param wish: ``{"id", "by", "reason", "at"}``, all of them; a hold's ``until``, a complete's ``value`` and
@@ -169,7 +188,7 @@ def with_wish(record: object, what: str, wish: Mapping[str, Any]) -> dict[str, A
     changed = _upgraded(record)
     if any(known.get("id") == new.id for known in (changed.get(what, {}), *changed.get("past", ()))):
         return changed
-    for other in ENDS if what in ENDS else (what,):
+    for other in next((group for group in (ENDS, HOLDS) if what in group), (what,)):
         _retire(changed, other, {"replaced": {"by": new.by, "at": str(wish["at"]), "id": new.id, "what": what}})
     changed[what] = dict(wish)
     return changed
@@ -222,6 +241,23 @@ def control_digest(record: object) -> str:
 # Reading and checking.
 
 
+def _newest(*wishes: Wish | None) -> Wish | None:
+    there = [wish for wish in wishes if wish is not None]
+    return max(there, key=lambda wish: wish.at or datetime.min.replace(tzinfo=UTC), default=None)
+
+
+def _taken_back(control: object) -> Wish | None:
+    """Return the newest word by which a person took a hold of this step back."""
+    past = control.get("past", ()) if isinstance(control, Mapping) else ()
+    words = [entry["taken_back"] for entry in past if entry.get("what") == "hold" and "taken_back" in entry]
+    return _wish("release", words[-1], f"task state store key {CONTROL_KEY!r}", signed=True) if words else None
+
+
+def _held_before(control: object) -> str:
+    past = control.get("past", ()) if isinstance(control, Mapping) else ()
+    return next((str(entry.get("id") or "") for entry in reversed(past) if entry.get("what") == "hold"), "")
+
+
 def _wishes(control: object) -> dict[str, Wish]:
     where = f"task state store key {CONTROL_KEY!r}"
     own = _object(control, where, (1, CONTROL_VERSION))
@@ -265,7 +301,8 @@ def _entries(holds: object) -> list[Mapping[str, Any]]:
 
 
 def _hold_wish(entry: Mapping[str, Any]) -> Wish:
-    return _wish("hold", entry, f"Variable {HOLDS_VARIABLE!r}", signed=False)
+    hold = _wish("hold", entry, f"Variable {HOLDS_VARIABLE!r}", signed=False)
+    return replace(hold, scope=str(entry["scope"]))
 
 
 def _object(data: object, where: str, versions: tuple[int, ...]) -> Mapping[str, Any]:

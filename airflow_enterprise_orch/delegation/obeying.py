@@ -29,6 +29,10 @@ OBEYED_VERSION = 1
 HOLD_LOOK = timedelta(hours=1)
 """How often a held step looks for itself whether it is released; it holds no worker slot in between. A release wakes it
 at once."""
+REQUESTED, CONFIRMED, RELEASED = "requested", "confirmed", "released"
+UNSUPPORTED, REFUSED, TOO_LATE = "unsupported", "refused", "too_late"
+STATES = (REQUESTED, CONFIRMED, UNSUPPORTED, REFUSED, TOO_LATE, RELEASED)
+"""What became of a wish about a job over there, in one word: see :class:`Obeyed`."""
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
@@ -42,6 +46,10 @@ class Obeyed:
     :param how: what the task did, for people.
     :param now: what Airflow said of the try that did it.
     :param over: a newer word has taken its place: no try obeys it any more.
+    :param state: of a wish about a job over there: ``requested`` of its system, ``confirmed`` by the job's own state,
+        ``unsupported`` by its system, ``refused`` by it, ``too_late`` because the job had started or ended, or
+        ``released``; "" for all else.
+    :param asked: of a hold that is requested or confirmed, its system was or may have been asked for it by us.
     """
 
     wish: str
@@ -50,12 +58,15 @@ class Obeyed:
     how: str
     now: TaskTry
     over: bool = False
+    state: str = ""
+    asked: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain JSON form."""
         now = {"try_number": self.now.try_number, "max_tries": self.now.max_tries, "retries": self.now.retries}
         told = {"wish": self.wish, "what": self.what, "obeyed": self.at.astimezone(UTC).isoformat(), "how": self.how}
-        return {"version": OBEYED_VERSION, **told, **now, "over": self.over}
+        stands = {"state": self.state, "asked": self.asked} if self.state else {}
+        return {"version": OBEYED_VERSION, **told, **now, "over": self.over, **stands}
 
     @classmethod
     def from_json(cls, data: object) -> Obeyed:
@@ -67,9 +78,8 @@ class Obeyed:
             if at.tzinfo is None:
                 raise ValueError("its time has no time zone")
             now = TaskTry(int(data["try_number"]), int(data["max_tries"]), int(data["retries"]))
-            return cls(
-                str(data["wish"]), str(data["what"]), at, str(data.get("how") or ""), now, data.get("over") is True
-            )
+            told = str(data["wish"]), str(data["what"]), at, str(data.get("how") or ""), now
+            return cls(*told, data.get("over") is True, str(data.get("state") or ""), data.get("asked") is True)
         except (KeyError, TypeError, ValueError) as error:
             raise ControlBroken(
                 f"a key that begins with {OBEYED_PREFIX!r} in the task state store is no record of an obeyed wish: "
@@ -114,18 +124,23 @@ class Obedience:
                 return Obeyed.from_json(value)
         return None
 
-    def applies(self, wish: Wish) -> bool:
+    def applies(self, wish: Wish, begun: int = 0) -> bool:
         """Tell whether a wish is still to be obeyed by this try.
 
         After an edit of the step's retries nobody can tell a clear from a retry. Then it is obeyed once more, which
-        hands nothing over, and a clear after that is told apart again.
+        hands nothing over, and a clear after that is told apart again. But an attempt that began after it was obeyed
+        began because of a clear, so the wish is none for that one.
+
+        :param begun: the try that began the last attempt; 0 when there is none.
         """
         before = self.newest(wish)
         if before is None:
             return True
+        if begun > before.now.try_number:
+            return False
         return not before.over and counters_changed(before.now, self.now) is not Cleared.YES
 
-    def mark(self, wish: Wish, how: str, *, over: bool = False) -> None:
+    def mark(self, wish: Wish, how: str, *, over: bool = False, state: str = "", asked: bool = False) -> None:
         """Write down that this try obeyed a wish; the same again changes nothing.
 
         :raises OwnershipLost: when this try owns the task instance no more.
@@ -133,5 +148,5 @@ class Obedience:
         before = self.newest(wish)
         if before is not None and before.how == how and counters_changed(before.now, self.now) is Cleared.NO:
             return
-        obeyed = Obeyed(wish.id, wish.what, self.clock(), how, self.now, over)
+        obeyed = Obeyed(wish.id, wish.what, self.clock(), how, self.now, over, state, asked)
         self.cells.set(obeyed_cell(wish.id, self.now.try_number), obeyed.to_json())

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, assert_never
 
 from airflow.sdk import BaseOperator, XComArg
@@ -22,7 +21,6 @@ from airflow.sdk.exceptions import (
 from pydantic import ValidationError
 
 from airflow_enterprise_orch.delegation import control, entrance, parking, trigger
-from airflow_enterprise_orch.delegation.attempt import Attempt
 from airflow_enterprise_orch.delegation.completing import checked_step_outputs
 from airflow_enterprise_orch.delegation.conduct import Conduct
 from airflow_enterprise_orch.delegation.conduct_types import (
@@ -189,6 +187,7 @@ class DelegateOperator(BaseOperator):
                 str(event.get("key")),
                 timed_out=bool(event.get("timed_out")),
                 elsewhere=str(event.get("elsewhere") or ""),
+                look=bool(event.get("look")),
             ),
         )
 
@@ -250,11 +249,11 @@ class DelegateOperator(BaseOperator):
                     self.log.warning("%s", warning)
                 # A stream that runs this one sees by this which business case the instance is.
                 return {**value, "business_key": self._business_key} if self._business_key else dict(value)
-            case Wait(attempt, deadline):
+            case Wait():
                 if self._asked and self._watched:
                     told = self._told()
                     told.released(context, told.alerts_of(context), "a person answered, and the step waits for its job")
-                self.defer(trigger=self.trigger_class(self._waiting(context, attempt, deadline)), method_name="collect")
+                self.defer(trigger=self.trigger_class(self._waiting(context, comes_next)), method_name="collect")
             case Asked(subject, question, options, key):
                 self.log.warning("a person must answer in Required Actions: %s", question)
                 subject = f"{self.task_id}: {subject}"
@@ -284,8 +283,8 @@ class DelegateOperator(BaseOperator):
 
         return callbacks
 
-    def _waiting(self, context: Context, attempt: Attempt, deadline: datetime | None) -> trigger.Wait:
-        ti = context["ti"]
+    def _waiting(self, context: Context, wait: Wait) -> trigger.Wait:
+        ti, attempt, deadline = context["ti"], wait.attempt, wait.deadline
         if attempt.handle is None:
             raise AssertionError("a job without a handle cannot be waited for")
         return trigger.Wait(
@@ -301,6 +300,8 @@ class DelegateOperator(BaseOperator):
             map_index=ti.map_index if ti.map_index is not None else -1,
             try_number=ti.try_number,
             cancels=self.cancels,
+            look=wait.look.isoformat() if wait.look else "",
+            stands=wait.stands,
         )
 
     def checked_work(self) -> Work:

@@ -127,7 +127,7 @@ class Submission:
     async def hand_over(self, ledger: Ledger, attempt: Attempt, work: Work, *, may_send: bool = True) -> Ledger:
         """Hand an attempt over whose job may or may not exist yet; return the ledger with it ``submitted``.
 
-        :param may_send: otherwise a job that is there is adopted, and nothing leaves.
+        :param may_send: otherwise a job that is there is adopted as it is, and nothing leaves or is released.
         :raises HeldBack: it is not there and may not be sent.
         :raises Parked: a person must say what happened.
         :raises JobFailed: the system said no (kind ``rejected``); the attempt is closed.
@@ -195,7 +195,7 @@ class Submission:
         ledger = self._save(ledger, _submitted(attempt, chosen, self.try_number))
         self.reached("after_persist")
         await self._discard_others(found, chosen)
-        return await self.let_run(ledger)
+        return await self.let_run(ledger) if may_send else ledger
 
     async def withdraw(self, ledger: Ledger, attempt: Attempt) -> Ledger:
         """Find what became of an attempt that may have left and is not wanted any more; nothing is sent or released.
@@ -242,7 +242,7 @@ class Submission:
         attempt = ledger.last
         if attempt is None or attempt.handle is None or attempt.released:
             return ledger
-        await self._release(attempt.handle)
+        await self.release(attempt.handle)
         ledger = self._save(ledger, replace(attempt, released=True))
         self.reached("after_release")
         return ledger
@@ -342,8 +342,11 @@ class Submission:
                 self.say(f"{candidate.handle.job_id} is a second copy that never ran: discarded")
                 await self.system.discard(candidate.handle)
 
-    async def _release(self, handle: JobHandle) -> None:
-        """Release, and believe only the job's own state."""
+    async def release(self, handle: JobHandle) -> None:
+        """Release, and believe only the job's own state.
+
+        :raises SystemUnreachable: it is held still; the next try releases it again.
+        """
         status: JobStatus | None = None
         refused: RequestRejected | None = None
         for attempt in range(CONFIRM_POLLS):

@@ -213,6 +213,7 @@ class StepType:
     :param example: ``package:file`` of a whole template that shows the step, for the reference: a file of the package
         that brings the step type. "" gives a page without one. More of them, and what they use, lie in a folder beside
         it that has its name without ``.yaml``.
+    :param holds: its jobs can be held after they were handed over, while they have not started.
     """
 
     name: str
@@ -224,6 +225,7 @@ class StepType:
         default_factory=lambda: {"rc": "int", "code": "string", "job_id": "string", "outcome": "string"}
     )
     example: str = ""
+    holds: bool = False
 
     def work_model(self) -> type[Work]:
         """Return the step's model."""

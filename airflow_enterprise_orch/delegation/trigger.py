@@ -45,7 +45,8 @@ class DelegateTrigger(BaseTrigger):
 
     :param wait: a :class:`Wait` or its JSON.
 
-    The event is ``{"version", "key", "phase", "timed_out", "elsewhere"}``; whatever it means is for the operator.
+    The event is ``{"version", "key", "phase", "timed_out", "elsewhere"}``, and ``look`` where the job goes on and the
+    task is to look at it; whatever it means is for the operator.
     """
 
     def __init__(self, wait: Wait | dict[str, Any]) -> None:
@@ -91,8 +92,11 @@ class DelegateTrigger(BaseTrigger):
         )
         name = wait.task_id if wait.map_index < 0 else f"{wait.task_id}_{wait.map_index}"
         of_run = states.get(wait.run_id, {})
-        state = of_run.get(name, of_run.get(wait.task_id))
-        return None if state is None else str(getattr(state, "value", state))
+        known = next((key for key in (name, wait.task_id) if key in of_run), None)
+        if known is None:
+            return None
+        state = of_run[known]
+        return waiting.CLEARED if state is None else str(getattr(state, "value", state))
 
     def _poller(self) -> ConnectionPoller:
         return poller(self.registration(), self.wait.connection)

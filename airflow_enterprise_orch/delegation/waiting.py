@@ -23,7 +23,11 @@ CANCEL_AGAIN = timedelta(seconds=60)
 """A cancel that did not end the job is asked for again after this, then after twice as long, and so on."""
 CANCEL_SELDOM = timedelta(minutes=10)
 """... but at least this often."""
-GOES_ON = frozenset({"deferred", "scheduled", "queued", "running", "restarting", "up_for_retry", "awaiting_input"})
+CLEARED = "none"
+"""The state of a task that was cleared and is not scheduled yet."""
+GOES_ON = frozenset(
+    {CLEARED, "deferred", "scheduled", "queued", "running", "restarting", "up_for_retry", "awaiting_input"}
+)
 """The states of a task that waits for its job, or will look after it without anybody's help."""
 
 
@@ -49,6 +53,8 @@ class Wait:
     :param dag_id: with ``run_id``, ``task_id`` and ``map_index``: whose state to ask for before a cancel.
     :param try_number: the try that waits; 0 when that is not known.
     :param cancels: a job of this kind can be ended from here; otherwise its time limit ends the wait alone.
+    :param look: when the task is to look again, whatever the job does; "" for never. ISO 8601.
+    :param stands: the phase that a person's hold depends on; in another one the task is to look. "" for none.
     """
 
     step: str
@@ -63,10 +69,15 @@ class Wait:
     map_index: int = -1
     try_number: int = 0
     cancels: bool = True
+    look: str = ""
+    stands: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain JSON form."""
         plain = {name: getattr(self, name) for name in self.__slots__}
+        for name in ("look", "stands"):
+            if not plain[name]:
+                del plain[name]  # an older package that goes on with this wait does not know them
         return {"version": WAIT_VERSION, **plain, "handle": self.handle.to_json()}
 
     @classmethod
@@ -88,8 +99,9 @@ def kill_cancels(state: str | None) -> bool:
     """Tell whether a trigger's ``on_kill`` cancels the job of a task that is now in ``state`` (None: it is gone).
 
     Airflow calls it also when triggers move between triggerers. Then the task still waits, or goes on because the same
-    trigger in another triggerer has seen something: even that a person must be asked. A task that was cleared, and
-    whose next try is on its way, looks the same; that try sees the clear, and cancels by itself.
+    trigger in another triggerer has seen something: even that a person must be asked. A task that was cleared is left
+    alone too: its next try sees the clear, and knows what was wanted by it, the job's end or only that it looks at what
+    a person wishes.
     """
     return state not in GOES_ON
 
@@ -104,6 +116,8 @@ async def wait_for_end(
     note: Callable[[JobStatus | None], None] = lambda _status: None,
 ) -> dict[str, Any]:
     """Wait for the job's end, or for its time limit, then its cancel, and then its proven end; return the event.
+
+    The event says ``look`` when the job goes on and the task is to look at it.
 
     :param say: hears of each change, and of each new line that the job writes.
     :param now: the time by which ``wait``'s deadline goes.
@@ -124,12 +138,13 @@ async def _wait_for_end(
     note: Callable[[JobStatus | None], None],
 ) -> dict[str, Any]:
     limit = act_at = datetime.fromisoformat(wait.deadline) if wait.deadline else None
+    look = datetime.fromisoformat(wait.look) if wait.look else None
     waited = (now() - datetime.fromisoformat(wait.deferred)).total_seconds()
     pause = cancel_again
     timed_out = blind = False
     with poller.watch(wait.handle, wait.identity, waited=waited, output=True) as watch:
         while True:
-            news = await watch.next(seconds_until(act_at, now()))
+            news = await watch.next(seconds_until(min((at for at in (act_at, look) if at), default=None), now()))
             if news is not None:
                 _tell(news, wait, say)
                 if news.status is not None:
@@ -138,10 +153,14 @@ async def _wait_for_end(
                     for line in await poller.output.last(watch):
                         _tell_line(line, wait, say)
                     return _event(wait, news, timed_out=timed_out)
+                if wait.stands and news.status is not None and news.status.phase.value != wait.stands:
+                    return {**_event(wait, news, timed_out=False), "look": True}
                 if news.output:
                     await asyncio.sleep(0)  # lines come in portions, so that others have the event loop in between
                 if blind and news.status is not None:
                     blind, act_at = False, limit
+            elif look is not None and look <= now():
+                return {**_event(wait, News(status=watch.last), timed_out=timed_out), "look": True}
             elif watch.last is None and not (timed_out or blind):
                 # Nobody here has seen the job yet: it may have ended in time, while no triggerer was up.
                 blind, act_at = True, now() + cancel_again

@@ -20,8 +20,17 @@ from airflow_enterprise_orch.delegation import parking
 from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState, Verdict, closed
 from airflow_enterprise_orch.delegation.completing import OutputsInvalid
 from airflow_enterprise_orch.delegation.conduct_types import Done, Failed, Held, Next, Skipped
-from airflow_enterprise_orch.delegation.ledger import Begin, Cleared, Continue, Reuse, counters_changed, succeeded
-from airflow_enterprise_orch.delegation.obeying import Obedience
+from airflow_enterprise_orch.delegation.holding import Holding
+from airflow_enterprise_orch.delegation.ledger import (
+    Attach,
+    Begin,
+    Cleared,
+    Continue,
+    Reuse,
+    counters_changed,
+    succeeded,
+)
+from airflow_enterprise_orch.delegation.obeying import CONFIRMED, Obedience
 from airflow_enterprise_orch.delegation.submission import HeldBack, Parked
 from airflow_enterprise_orch.delegation.system import Found
 
@@ -45,20 +54,33 @@ class Wished:
     conduct: Conduct
 
     @cached_property
-    def _obedience(self) -> Obedience:
+    def obedience(self) -> Obedience:
+        """What this try and those before it did of what people wished."""
         store = self.conduct.store
         return Obedience(store.cells, store.now, self.conduct.clock.now)
+
+    @cached_property
+    def holding(self) -> Holding:
+        """What people wish of a job that is out there."""
+        return Holding(self.conduct, self.conduct.site.wishes())
 
     async def next(self) -> Next | None:
         """Return what comes next because of a wish; None when the step goes on as if there were none."""
         wishes = self.conduct.site.wishes()
+        self.holding = Holding(self.conduct, wishes)
+        move = self.conduct.store.ledger.next_move(self.conduct.store.now, self.conduct.step.rules)
+        if not isinstance(move, Attach):
+            self.holding.nothing_out_there()
         end = self._of(wishes)
         if end is not None:
             return await self._ends(end)
         return None if wishes.hold is None else await self._hold(wishes.hold)
 
     async def _hold(self, hold: Wish) -> Next | None:
-        """Hand nothing over; a job that is out there goes on, and one that is over is told as what it came to."""
+        """Hand nothing over; a job that is out there is found, and one that is over is told as what it came to.
+
+        Of what is out there, :class:`~.holding.Holding` asks its system for the hold.
+        """
         conduct = self.conduct
         move = conduct.store.ledger.next_move(conduct.store.now, conduct.step.rules)
         if not isinstance(move, Begin | Continue):
@@ -71,7 +93,7 @@ class Wished:
                 conduct.say(f"no job with key {move.attempt.key} is out there, and none is sent")
                 if held_back.may_land:
                     how += ", but what was sent before and never answered may still land, and would run"
-        self.mark(hold, how)
+        self.mark(hold, how, state=CONFIRMED)
         return Held(str(hold), hold.until)
 
     def pending(self) -> Wish | None:
@@ -85,14 +107,15 @@ class Wished:
         return end
 
     def _of(self, wishes: Wishes) -> Wish | None:
-        end = wishes.end
-        return end if end is not None and self._obedience.applies(end) else None
+        end, last = wishes.end, self.conduct.store.ledger.last
+        begun = last.try_number if last is not None else 0
+        return end if end is not None and self.obedience.applies(end, begun) else None
 
-    def mark(self, wish: Wish, how: str, *, over: bool = False) -> None:
+    def mark(self, wish: Wish, how: str, *, over: bool = False, state: str = "", asked: bool = False) -> None:
         """Write down what became of a wish."""
         self.conduct.reached("before_obeyed")
         self.conduct.say(f"{wish}: {how}")
-        self._obedience.mark(wish, how, over=over)
+        self.obedience.mark(wish, how, over=over, state=state, asked=asked)
         self.conduct.reached("after_obeyed")
 
     # The ways to the end.
@@ -151,7 +174,8 @@ class Wished:
     def _leave_alone(self, attempt: Attempt, end: Wish, value: Mapping[str, Any]) -> None:
         """Close an open attempt by a person's word, without touching its job."""
         conduct = self.conduct
-        by, message = f"person:{end.by}", f"{end}; its job was left alone"
+        held = ", held over there as it is" if attempt.holding else ""
+        by, message = f"person:{end.by}", f"{end}; its job was left alone{held}"
         now = conduct.clock.now()
         if end.what == "complete":
             done = succeeded(attempt, conduct.store.now, Verdict.SUCCESS, value, now)

@@ -97,6 +97,9 @@ class World:
     :param submits: what happens to each submit, in order; then ``ok``.
     :param finds: what happens to each find, in order; then ``ok``.
     :param releases: what happens to each release, in order; then ``ok``.
+    :param can_hold: a job that has not started can be held.
+    :param queues: what may run waits in a queue, until :meth:`go`.
+    :param holds: what happens to each hold, in order; then ``ok``.
     """
 
     protection: Protection
@@ -118,6 +121,9 @@ class World:
     sources: dict[str, str] = field(default_factory=dict)
     settle: timedelta = timedelta(seconds=10)
     batch: int = 1000
+    can_hold: bool = False
+    queues: bool = False
+    holds: list[str] = field(default_factory=list)
     created: int = 0
     open_now: int = 0
 
@@ -129,11 +135,29 @@ class World:
                     return job
         self.created += 1
         held = self.protection is Protection.TWO_PHASE
-        job = Job(self.created, key, work, held, Phase.HELD if held else Phase.RUNNING)
+        job = Job(self.created, key, work, held, Phase.HELD)
         self.jobs[job.number] = job
         if not held:
-            self.ran.append(job.handle.job_id)
+            self.let_go(job)
         return job
+
+    def let_go(self, job: Job) -> None:
+        job.held = False
+        job.phase = Phase.WAITING
+        if not self.queues:
+            self.go()
+
+    def go(self) -> None:
+        """There is room for every job that waits."""
+        for job in self.jobs.values():
+            if job.phase is Phase.WAITING:
+                job.phase = Phase.RUNNING
+                self.ran.append(job.handle.job_id)
+
+    def hold(self, job: Job) -> None:
+        """Somebody over there, or we, hold a job that waits."""
+        if job.phase is Phase.WAITING:
+            job.held, job.phase = True, Phase.HELD
 
     def look(self) -> None:
         """A moment passes: requests that were on the way may land."""
@@ -164,7 +188,8 @@ class FakeSystem:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(self.world.protection, settle=self.world.settle, batch=self.world.batch)
+        world = self.world
+        return Capabilities(world.protection, settle=world.settle, batch=world.batch, hold=world.can_hold)
 
     def _next(self, faults: list[str]) -> str:
         return faults.pop(0) if faults else "ok"
@@ -248,7 +273,15 @@ class FakeSystem:
             self.world.results[handle.job_id] = JobResult(Ending.CANCELLED, "cancelled")
 
     async def hold(self, handle: JobHandle) -> None:
-        raise RequestRejected("fake://one cannot hold")
+        self.world.calls.append("hold")
+        job = self._job(handle)
+        fault = self._next(self.world.holds)
+        if fault == "reject" or job is None:
+            raise RequestRejected(f"fake://one does not hold {handle.job_id}")
+        if fault != "lost_before":
+            self.world.hold(job)
+        if fault.startswith("lost"):
+            raise AnswerLost("fake://one did not answer the hold")
 
     async def release(self, handle: JobHandle) -> None:
         self.world.calls.append("release")
@@ -259,9 +292,7 @@ class FakeSystem:
         if fault == "reject" or job is None:
             raise RequestRejected(f"fake://one does not release {handle.job_id}")
         if fault in ("ok", "lost_after") and job.held:
-            job.held = False
-            job.phase = Phase.RUNNING
-            self.world.ran.append(handle.job_id)
+            self.world.let_go(job)
         if fault.startswith("lost"):
             raise AnswerLost("fake://one did not answer the release")
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 import pytest
@@ -91,12 +91,12 @@ class Life:
         store = Store(self, self.id)
         return {"ti": ti, "task_instance": ti, "task_state_store": store, "dag_run": run, "params": self.params}
 
-    def retry(self) -> Life:
+    def retry(self) -> Self:
         self.try_number += 1
         self.id = uuid4()
         return self
 
-    def clear(self) -> Life:
+    def clear(self) -> Self:
         self.max_tries = self.try_number + (self.operator().retries or 0)
         return self.retry()
 

@@ -12,137 +12,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import (
-    AirflowFailException,
-    AirflowRescheduleException,
-    AirflowSkipException,
-    TaskAwaitingInput,
-    TaskDeferred,
-)
-from fakes import WORK, FakeSystem, Killed, World
-from step_life import FAILED, QUESTIONS, VARIABLES, Life
+from acted_step import Step, sign
+from fakes import WORK, FakeSystem, World
+from step_life import FAILED, QUESTIONS, VARIABLES
 
 from airflow_enterprise_orch.delegation import parking
-from airflow_enterprise_orch.delegation.attempt import AttemptState
-from airflow_enterprise_orch.delegation.control import CONTROL_KEY, HOLDS_VARIABLE, with_hold, with_wish, without_wish
+from airflow_enterprise_orch.delegation.control import CONTROL_KEY, HOLDS_VARIABLE, with_hold, with_wish
 from airflow_enterprise_orch.delegation.job import Ending, JobResult, Phase
-from airflow_enterprise_orch.delegation.obeying import HOLD_LOOK, read_obeyed
-from airflow_enterprise_orch.delegation.operator import DelegateOperator
-from airflow_enterprise_orch.delegation.retry import RunAgain
+from airflow_enterprise_orch.delegation.obeying import HOLD_LOOK
 from airflow_enterprise_orch.delegation.system import Protection
 from airflow_enterprise_orch.errors import SystemUnreachable
 
 pytestmark = pytest.mark.usefixtures("airflow")
-
-OUTPUTS = {"total": {"log": "log", "match": r"TOTAL=(\d+)", "type": "integer"}}
-VALUE = {"total": 7}
-
-
-def sign(wish_id: str = "k1", **more: Any) -> dict[str, Any]:
-    return {"id": wish_id, "by": "maria", "reason": "month end", "at": datetime.now(UTC).isoformat(), **more}
-
-
-class Step(Life):
-    """A step with an output, people who act on it, and Airflow round it."""
-
-    def __init__(self, world: World, **arguments: Any) -> None:
-        super().__init__(**{"outputs": OUTPUTS, **arguments})
-        self.world = world
-        self.die_at = ""
-        self.rescheduled = datetime.min.replace(tzinfo=UTC)
-        world.sources["log"] = "TOTAL=17"
-
-    def operator(self) -> DelegateOperator:
-        operator = super().operator()
-
-        def reached(point: str) -> None:
-            if point == getattr(self, "die_at", ""):
-                self.die_at = ""
-                raise Killed(point)
-
-        operator._reached = reached  # type: ignore[method-assign]
-        return operator
-
-    @property
-    def control(self) -> Any:
-        text = self.cells.get(CONTROL_KEY)
-        return json.loads(text) if text else None
-
-    def wish(self, what: str, wish_id: str = "k1", **more: Any) -> Step:
-        if what == "complete":
-            more = {"value": VALUE, **more}
-        self.cells[CONTROL_KEY] = json.dumps(with_wish(self.control, what, sign(wish_id, **more)))
-        return self
-
-    def take_back(self, what: str) -> Step:
-        self.cells[CONTROL_KEY] = json.dumps(without_wish(self.control, what, sign("back")))
-        return self
-
-    def how(self, wish_id: str = "k1") -> str:
-        """What the task says that became of the wish."""
-        words = read_obeyed({name: json.loads(text) for name, text in self.cells.items()})
-        return words[wish_id].how if wish_id in words else ""
-
-    def goes(self, act: Callable[[], Any]) -> str:
-        """Let one part of a try run; return what Airflow hears."""
-        try:
-            return f"done {act()['total']}"
-        except TaskDeferred as deferred:
-            self.trigger: Any = deferred.trigger
-            return "waits"
-        except TaskAwaitingInput as asked:
-            self.resumed = dict(asked.kwargs or {})
-            return "asked"
-        except AirflowRescheduleException as held:
-            self.rescheduled = held.reschedule_date
-            return "held"
-        except AirflowSkipException as skipped:
-            self.said = str(skipped)
-            return "skipped"
-        except AirflowFailException as failed:
-            self.said = str(failed)
-            return "failed"
-        except RunAgain as again:
-            self.said = str(again)
-            return "runs again"
-        except Killed:
-            return "died"
-
-    def starts(self) -> str:
-        return self.goes(lambda: self.operator().execute(self.context()))
-
-    def comes_to_rest(self) -> str:
-        """Let the step go as Airflow and its trigger do until nothing more happens by itself."""
-        told = self.starts()
-        while told == "waits" and self.trigger.wait.deadline:
-            assert datetime.fromisoformat(self.trigger.wait.deadline) <= datetime.now(UTC) + timedelta(seconds=1)
-            asyncio.run(FakeSystem(self.world).cancel(self.trigger.wait.handle))
-            told = self.goes(lambda: self.collect(timed_out=True))
-        if told == "waits" and self.ended_over_there():
-            told = self.goes(self.collect)
-        return told
-
-    def ended_over_there(self) -> bool:
-        assert self.last.handle is not None
-        return self.world.jobs[int(self.last.handle.fields["n"])].phase is Phase.ENDED
-
-    def jobs(self) -> str:
-        """What became of the work over there."""
-        told = []
-        for job in self.world.jobs.values():
-            result = self.world.results.get(job.handle.job_id)
-            told.append(job.phase.value if result is None else result.code)
-        return ", ".join(told) or "none"
-
-    def record(self) -> str:
-        """What the ledger says of the last attempt."""
-        last = self.ledger.last
-        if last is None:
-            return "none"
-        if last.state is not AttemptState.CLOSED:
-            return last.state.value
-        return f"{last.verdict}/{last.kind}/{last.closed_by}"
-
 
 # How a step gets into each phase. The nudge of the action, where it has one, is done here too.
 
@@ -265,16 +146,16 @@ MATRIX: dict[tuple[str, str], tuple[str, str, str, str]] = {
     ("hold", "held"): ("held", "none", "none", "held"),
     ("hold", "claimed"): ("held", "none", "intent", "held"),
     ("hold", "about_to_send"): ("held", "none", "intent", "held"),
-    ("hold", "sending"): ("waits", "running", "submitted", ""),
-    ("hold", "waiting"): ("runs again", "cancelled", "failure/cancelled/system", ""),
-    ("hold", "ended_well"): ("done 17", "exit 0", "success//system", ""),
-    ("hold", "ended_badly"): ("runs again", "exit 3", "failure/failed/system", ""),
+    ("hold", "sending"): ("waits", "running", "submitted", "not held: it has started"),
+    ("hold", "waiting"): ("waits", "running", "submitted", "not held: it has started"),
+    ("hold", "ended_well"): ("done 17", "exit 0", "success//system", "not held: it has ended"),
+    ("hold", "ended_badly"): ("failed", "exit 3", "failure/failed/system", "not held: it has ended"),
     ("hold", "collecting"): ("done 17", "exit 0", "success//system", ""),
-    ("hold", "unreadable"): ("failed", "exit 0", "submitted", ""),
+    ("hold", "unreadable"): ("failed", "exit 0", "submitted", "not held: it has ended"),
     ("hold", "finished"): ("held", "exit 0", "success//system", "held"),
     ("hold", "failed"): ("held", "exit 3", "failure/failed/system", "held"),
     ("hold", "parked_sent"): ("asked", "none", "intent", ""),
-    ("hold", "parked_result"): ("asked", "purged", "submitted", ""),
+    ("hold", "parked_result"): ("asked", "purged", "submitted", "not held: it has ended"),
     ("skip", "not_started"): ("skipped", "none", "none", "skipped"),
     ("skip", "held"): ("skipped", "none", "none", "skipped"),
     ("skip", "claimed"): ("skipped", "none", "failure/cancelled/system", "skipped"),
@@ -589,7 +470,7 @@ def test_held_copies_of_a_job_that_was_never_released_do_not_run(world: World) -
     step = Step(world)
     step.die_at = "after_persist"
     assert step.starts() == "died"
-    step.retry().wish("skip")  # type: ignore[attr-defined]
+    step.retry().wish("skip")
     assert step.starts() == "waits"
     assert world.ran == []
     assert "release" not in world.calls
@@ -607,6 +488,17 @@ def test_a_held_step_is_looked_at_when_its_hold_ends_and_at_least_hourly(world: 
     assert step.rescheduled == soon
     step.take_back("hold")
     assert step.starts() == "waits"
+
+
+def test_a_cancel_of_an_earlier_attempt_ends_no_later_one_although_the_retries_were_edited(world: World) -> None:
+    step = Step(world).wish("cancel")
+    assert step.starts() == "failed"
+    step.clear()
+    assert step.starts() == "waits"
+    step.arguments["retries"] = 7
+    step.retry()
+    assert step.starts() == "waits"
+    assert (step.jobs(), step.last.stopping) == ("running", "")
 
 
 @pytest.mark.parametrize(("protection", "tells"), [(Protection.ATOMIC, True), (Protection.TWO_PHASE, False)])
@@ -640,7 +532,7 @@ def test_a_step_whose_connection_is_broken_can_be_left_alone(world: World) -> No
     world.opens[:] = ["unreachable"]
     with pytest.raises(SystemUnreachable):
         step.operator().execute(step.context())
-    step.clear().wish("skip", "k2", leave_job=True)  # type: ignore[attr-defined]
+    step.clear().wish("skip", "k2", leave_job=True)
     assert step.starts() == "skipped"
     assert step.record() == "failure/left_alone/person:maria"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from airflow_enterprise_orch.delegation.control import (
     MOST_PAST,
     WISHES,
     ControlBroken,
+    Wish,
     Wishes,
     control_digest,
     read_holds,
@@ -179,7 +181,9 @@ def test_of_two_ends_that_a_hand_wrote_the_newest_counts() -> None:
 def test_what_is_taken_back_applies_no_more_and_stays_as_evidence() -> None:
     back = {"id": "k9", "by": "otto", "reason": "SAP is up", "at": START.isoformat()}
     record = without_wish(with_wish(None, "hold", full("hold")), "hold", back)
-    assert wishes(record) == Wishes()
+    assert wishes(record) == Wishes(
+        taken_back=Wish("release", "otto", "SAP is up", id="k9", at=START), held_before="k1"
+    )
     assert record["past"] == [{"what": "hold", **full("hold"), "taken_back": back}]
     assert without_wish(record, "hold", back) == record
 
@@ -247,3 +251,28 @@ def test_each_change_of_a_record_has_another_digest() -> None:
     digests = [control_digest(None), control_digest({"version": 2}), control_digest(record)]
     assert len(set(digests)) == len(digests)
     assert control_digest(dict(reversed(record.items()))) == control_digest(record)
+
+
+def test_a_release_takes_the_place_of_a_hold_and_a_hold_that_of_a_release() -> None:
+    record = with_wish(with_wish(None, "hold", full("hold")), "release", full("release", "k2"))
+    found = wishes(record)
+    assert found.hold is None
+    assert found.let_go is not None and (found.let_go.what, found.let_go.id) == ("release", "k2")
+    record = with_wish(record, "hold", full("hold", "k3"))
+    assert wishes(record).let_go is None
+
+
+def test_the_newest_word_ends_a_hold_and_none_does_while_the_step_is_held_again() -> None:
+    record: Any = None
+    for number in (1, 2):
+        record = with_wish(record, "hold", full("hold", f"k{number}"))
+        record = without_wish(record, "hold", full("hold", f"b{number}"))
+    found = wishes(record)
+    assert found.let_go is not None and found.let_go.id == "b2"
+    assert wishes(with_wish(record, "hold", full("hold", "k3"))).let_go is None
+
+
+def test_a_hold_of_many_steps_says_so() -> None:
+    found = wishes(None, with_hold(None, "system", "mainframe", full("hold")))
+    assert found.hold is not None and found.hold.scope == "system"
+    assert wishes(with_wish(None, "hold", full("hold"))).hold == replace(found.hold, scope="")

@@ -55,6 +55,14 @@ def test_after_an_edit_of_the_retries_it_is_obeyed_and_the_next_clear_is_told_ap
     assert not of_try(cells, 3, 9 + 1, retries=7).applies(SKIP)
 
 
+def test_what_was_obeyed_is_none_for_an_attempt_that_began_after_it_whatever_became_of_the_retries() -> None:
+    cells = Cells()
+    of_try(cells, 2, 3).mark(SKIP, "skipped")
+    edited = of_try(cells, 4, 9, retries=7)
+    assert edited.applies(SKIP, begun=2)
+    assert not edited.applies(SKIP, begun=3), "try 3 began an attempt, so a person had cleared the step"
+
+
 def test_a_wish_whose_place_a_newer_word_took_is_over_for_every_try() -> None:
     cells = Cells()
     of_try(cells, 1, 3).mark(SKIP, "replaced by an answer", over=True)

@@ -22,6 +22,7 @@ MAINFRAME = SystemRegistration(
             operator=f"{_ROOM}.operators:ZosJobOperator",
             output_key="spool",
             example=f"{_ROOM}:examples/mainframe.job.yaml",
+            holds=True,
         ),
     ),
 )
@@ -40,6 +41,7 @@ MAINFRAME_SCHEDULER = SystemRegistration(
             operator=f"{_ROOM}.operators:ControlmOrderOperator",
             output_key="read",
             example=f"{_ROOM}:examples/mainframe.scheduler_job.yaml",
+            holds=True,
         ),
     ),
 )

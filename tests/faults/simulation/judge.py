@@ -71,6 +71,7 @@ class End:
 
     :param obeyed: the task wrote down what became of it.
     :param over: a person cleared the step after that, or another wish took its place.
+    :param cleared: a person cleared the step before that was to be read; it may be in a write that is still under way.
     """
 
     id: str
@@ -80,6 +81,7 @@ class End:
     leave_job: bool = False
     obeyed: bool = False
     over: bool = False
+    cleared: bool = False
 
 
 def closed_in(ledger: dict[str, Any]) -> set[tuple[str, str]]:
@@ -99,6 +101,12 @@ class Judge:
         self.clears: list[Clear] = []
         self.wishes: list[float] = []
         self.held_since = -1.0
+        self.held_now = ""
+        self.said: list[str] = []
+        self.explicit = ""
+        self.explicit_gone = -1.0
+        self.confirmed: dict[str, tuple[float, str]] = {}
+        self.answered: set[str] = set()
         self.ends: list[End] = []
         self.decided_keys: set[str] = set()
         self.proven: set[str] = set()
@@ -127,6 +135,8 @@ class Judge:
             if other == key or schedule.run_of(other) != run:
                 continue
             for job in remote.by_key(other):
+                if self._left_elsewhere(job):
+                    continue
                 if not job.over and (job.released or not two_phase) and schedule.order(other) < schedule.order(key):
                     self.violation("no attempt while the one before is open", f"{key} is sent while {job} may run")
             if remote.in_flight.get(other) and not two_phase and not remote.by_key(other):
@@ -144,6 +154,11 @@ class Judge:
         if self.end is not None and self.end.run == run and self.end.at < worker.began:
             self.violation("a step that is to end hands nothing over", f"{key} leaves in spite of {self.end}")
 
+    def _left_elsewhere(self, job: Job) -> bool:
+        """A person left the job alone and has cleared the step since; it cannot be looked at from here any more."""
+        left = {entry["key"] for entry in self.schedule.attempts() if entry.get("kind") == "left_alone"}
+        return job.key in left and job.where != self.schedule.remote.points_to
+
     def started(self, job: Job) -> None:
         """A job begins to run."""
         for other in self.schedule.remote.jobs:
@@ -151,7 +166,7 @@ class Judge:
                 continue
             if other.key == job.key and other.ran:
                 self.violation("one job per attempt", f"{other} and {job} ran with key {job.key}")
-            if other.key != job.key and other.ran and not other.over:
+            if other.key != job.key and other.ran and not other.over and not self._left_elsewhere(other):
                 self.violation("no attempt while the one before is open", f"{job} runs while {other} runs")
         for key in self.first_sent:
             later = self.schedule.order(key) > self.schedule.order(job.key)
@@ -184,9 +199,10 @@ class Judge:
     def written(self, cell: str, before: Any, value: Any, *, late: bool) -> None:
         """The store has changed."""
         if cell.startswith(OBEYED_PREFIX):
+            self._answered(value, late=late)
             for end in self.ends:
                 end.obeyed |= end.id == value["wish"]
-                end.over |= end.id == value["wish"] and value["over"]
+                end.over |= end.id == value["wish"] and (value["over"] or (end.cleared and not self.is_live()))
             return
         if cell.startswith(SENT_PREFIX):
             if value.get("sends") and not late:
@@ -286,8 +302,11 @@ class Judge:
         """The step is held, or ends because somebody wished it: nothing of it may be out there unproved."""
         remote, ledger = self.schedule.remote, self.schedule.attempts()
         by_word = {entry["key"] for entry in ledger if entry.get("closed_by", "").startswith("person:")}
+        unanswered = {entry["key"] for entry in ledger if entry["state"] == "intent"}
         for job in remote.jobs:
             may_run = not job.over and (job.released or not self._two_phase)
+            if may_land and job.key in unanswered:
+                continue  # it landed, and is to be seen later than a request may take
             if job.run == self.schedule.life.run and may_run and job.key not in by_word:
                 self.violation("no wish parts a step from its job", f"{how} while {job} may run")
         for key, count in remote.in_flight.items():
@@ -318,15 +337,74 @@ class Judge:
         """A person leaves a wish."""
         now, run = self.schedule.scheduler.time, self.schedule.life.run
         self.overruled()
-        if what == "hold":
-            self.held_since = now
+        if what in ("hold", "release"):
+            self.held_since, self.held_now = (now, wish_id) if what == "hold" else (-1.0, "")
+            self.said.append(wish_id)
+            if self.explicit and what == "hold":
+                self.explicit_gone = now
+            self.explicit = wish_id if what == "release" else ""
             return
         self.wished()
         self.ends.append(End(wish_id, what, now, run, leave_job))
 
-    def released(self) -> None:
+    def released(self, word: str = "") -> None:
         """The hold is lifted."""
-        self.held_since = -1.0
+        self.held_since, self.held_now = -1.0, ""
+        self.overruled()
+        self.said = [*self.said, word] if word else []
+
+    # Holds of jobs that are out there.
+
+    def hold_sent(self, key: str) -> bool:
+        """We ask for a hold; tell whether that is the deed of a process that counts no more, or of a wish."""
+        schedule, live = self.schedule, self.is_live()
+        if live and schedule.run_of(key) == schedule.life.run and not self.said:
+            self.violation("nothing is held that nobody wished to be held", key)
+        return not live
+
+    def is_live(self) -> bool:
+        """Tell whether who acts now is the process of a try that owns the task instance."""
+        worker = self._worker()
+        return worker is not None and worker.ti_id == self.schedule.life.ti_id
+
+    def may_release_theirs(self, key: str) -> bool:
+        """Tell whether a release that leaves now may lift what somebody over there holds."""
+        last = self.schedule.last_attempt()
+        if last is None or last["key"] != key or not last.get("released") or last.get("holding"):
+            return True  # what we may have held, or have to release ourselves, cannot be told from what they hold
+        worker = self._worker()
+        if worker is not None and worker.began <= self.explicit_gone:
+            return True  # the newer hold came when it was about to release
+        return bool(self.explicit) or self.schedule.late_landed or self.schedule.zombies()
+
+    def _answered(self, value: dict[str, Any], *, late: bool) -> None:
+        """The task says what became of a wish."""
+        wish = value["wish"]
+        self.answered.add(wish)
+        if value.get("state") != "confirmed" or "over there" not in value["how"]:
+            self.confirmed.pop(wish, None)
+            return
+        last = self.schedule.last_attempt()
+        jobs = self.schedule.remote.by_key(last["key"]) if last is not None else []
+        worker = self._worker()
+        if worker is not None and not late:
+            stands = [job for job in jobs if job.held_by or job.state == "held" or job.last_held >= worker.began]
+            if not stands and not any(job.let_go_by and job.let_go_sent >= worker.began for job in jobs):
+                self.violation("confirmed is what the job itself says", value["how"])
+        if last is not None and not late:
+            self.confirmed[wish] = (self.schedule.scheduler.time, last["key"])
+
+    def _worker(self) -> Any:
+        actor = self.schedule.scheduler.current
+        return self.schedule.worker_of.get(actor) if actor is not None else None
+
+    def not_in_spite_of_a_hold(self, job: Job) -> None:
+        """A job begins to run."""
+        at, key = self.confirmed.get(self.held_now, (-1.0, ""))
+        # Nobody can call back a release that a paused process of an earlier try sends; the wait sees it.
+        if key != job.key or job.let_go_by in ("them", "a zombie") or 0 <= job.let_go_sent <= at:
+            return
+        self.violation("what is held does not run", f"{job} runs, held since {at:.0f} s")
 
     @property
     def _two_phase(self) -> bool:
@@ -338,8 +416,11 @@ class Judge:
         self.wished()
         end = self.end
         if end is not None and end.run == self.schedule.life.run and not end.obeyed:
+            end.cleared = True
             return  # it is obeyed first
         self.over_by_clear()
+        if self.said and self.said[-1] not in self.answered:
+            return  # so is what was said of the job's hold
         if state not in ("running", "restarting", "gone"):
             last = self.schedule.last_attempt()
             open_key = last["key"] if last is not None and last["state"] != "closed" else ""

@@ -11,7 +11,8 @@ from unittest.mock import patch
 
 from airflow_enterprise_orch.delegation import conduct, waiting
 from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState, Verdict, closed
-from airflow_enterprise_orch.delegation.job import Ending, JobHandle, JobResult
+from airflow_enterprise_orch.delegation.holding import NOT_HELD, Holding, Standing
+from airflow_enterprise_orch.delegation.job import Ending, JobHandle, JobResult, JobStatus, Phase
 from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import LedgerStore, sent_cell
 from airflow_enterprise_orch.delegation.obeying import Obedience
@@ -97,7 +98,12 @@ def _release_before_persist() -> list[Patch]:
             return ledger.with_attempt(attempt)
         return save(self, ledger, attempt)
 
-    return [(Submission, "_save", late)]
+    async def lets_run(self: Holding, submission: Submission) -> Standing:
+        # In this world nobody holds a job over there: that needs its handle in the ledger.
+        await submission.let_run(self.conduct.store.ledger)
+        return NOT_HELD
+
+    return [(Submission, "_save", late), (Holding, "settle", lets_run)]
 
 
 def _retry_unprotected() -> list[Patch]:
@@ -120,7 +126,7 @@ def _believe_release() -> list[Patch]:
         with suppress(AnswerLost):
             await self.system.release(handle)
 
-    return [(Submission, "_release", release)]
+    return [(Submission, "release", release)]
 
 
 def _believe_the_best() -> list[Patch]:
@@ -222,17 +228,62 @@ def _hold_is_late() -> list[Patch]:
 
 def _obey_for_ever() -> list[Patch]:
     """A wish is obeyed again after a person cleared the step to run it."""
-    return [(Obedience, "applies", lambda _self, _wish: True)]
+    return [(Obedience, "applies", lambda _self, _wish, _begun=0: True)]
 
 
 def _obey_once() -> list[Patch]:
     """A wish that was obeyed binds no later try, whoever asked for that."""
-    return [(Obedience, "applies", lambda self, wish: self.newest(wish) is None)]
+    return [(Obedience, "applies", lambda self, wish, _begun=0: self.newest(wish) is None)]
 
 
 def _unsigned() -> list[Patch]:
     """That a wish was obeyed is not written down."""
     return [(Obedience, "mark", lambda *_arguments, **_more: None)]
+
+
+def _hold_is_a_clear() -> list[Patch]:
+    """The clear by which a hold makes its step look is taken for a wish that the job ends."""
+    return [(Holding, "answers_the_clear", property(lambda _self: False))]
+
+
+def _clear_kills() -> list[Patch]:
+    """A trigger whose task was cleared cancels the job, whatever the clear was for."""
+    real = waiting.kill_cancels
+    return [(waiting, "kill_cancels", lambda state: state == waiting.CLEARED or real(state))]
+
+
+def _believe_hold() -> list[Patch]:
+    """A hold is taken to have worked because it was asked for."""
+    state = Holding._state
+
+    async def believed(self: Holding, submission: Submission, *, settles: bool = True) -> Any:
+        seen = await state(self, submission, settles=settles)
+        return JobStatus(Phase.HELD) if self._hold is not None and self._last.hold_sent else seen
+
+    return [(Holding, "_state", believed)]
+
+
+def _lift_any_hold() -> list[Patch]:
+    """Taking a hold back releases the job, whoever holds it."""
+    let_go = Holding._let_it_go
+
+    async def lift(self: Holding, submission: Submission, word: Any) -> Standing:
+        self.wishes = replace(self.wishes, release=word)
+        return await let_go(self, submission, word)
+
+    return [(Holding, "_let_it_go", lift)]
+
+
+def _hold_for_ever() -> list[Patch]:
+    """What was held over there is not let go when its hold is taken back."""
+
+    async def nothing(self: Holding, _submission: Submission, word: Any) -> Standing:
+        self._save(holding="", hold_sent="")
+        if word is not None:
+            self.conduct.wished.mark(word, "released", state="released")
+        return NOT_HELD
+
+    return [(Holding, "_let_it_go", nothing)]
 
 
 MUTATIONS: dict[str, Callable[[], list[Patch]]] = {
@@ -256,6 +307,11 @@ MUTATIONS: dict[str, Callable[[], list[Patch]]] = {
     "obey_for_ever": _obey_for_ever,
     "obey_once": _obey_once,
     "unsigned": _unsigned,
+    "hold_is_a_clear": _hold_is_a_clear,
+    "clear_kills": _clear_kills,
+    "believe_hold": _believe_hold,
+    "lift_any_hold": _lift_any_hold,
+    "hold_for_ever": _hold_for_ever,
 }
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_enterprise_orch.delegation import parking
 from airflow_enterprise_orch.delegation.conduct_types import Asked
+from airflow_enterprise_orch.delegation.control import CONTROL_KEY
 from airflow_enterprise_orch.delegation.job import Ending
 
 from .remote import HOME, OTHER
@@ -34,9 +35,16 @@ ACTS = (
     "restart system",
     "purge",
     "foreign hold",
+    "hold over there",
+    "hold over there",
+    "hold over there, which they hold",
+    "release over there",
 )
 WISHES = {
     "hold": ("hold", {}),
+    "hold over there": ("hold", {}),
+    "hold over there, which they hold": ("hold", {}),
+    "release over there": ("release", {}),
     "skip": ("skip", {}),
     "complete": ("complete", {"value": {}}),
     "complete, leave the job": ("complete", {"value": {}, "leave_job": True}),
@@ -54,16 +62,23 @@ class People:
         self.looks = 0
         self.wishes = 0
 
-    def act(self, what: str) -> None:
-        """Do something now, if it makes sense now."""
+    def act(self, what: str, again: int = 6) -> None:
+        """Do something now, if it makes sense now.
+
+        :param again: how often it is tried once more, where it is about a job that waits over there.
+        """
         schedule, life, remote = self.schedule, self.schedule.life, self.schedule.remote
         state = life.state
+        jobs = [job for job in remote.jobs if job.run == life.run]
         if state == "gone" and (what in WISHES or what in ("clear", "mark failed", "mark success", "delete run")):
+            return
+        if "over there" in what and not (state == "deferred" and any(job.state == "waiting" for job in jobs)):
+            if again:  # somebody who wants that waits for the moment
+                schedule.scheduler.after(20.0, lambda: self.act(what, again - 1))
             return
         if what in WISHES and state in ("success", "skipped"):
             return  # the action refuses: there is nothing to hold or to end any more
         now = schedule.scheduler.time
-        jobs = [job for job in remote.jobs if job.run == life.run]
         if what == "purge" and not self._purgeable(jobs):
             return
         if what == "foreign hold" and not any(job.state == "waiting" for job in jobs):
@@ -85,6 +100,9 @@ class People:
             schedule.judge.released()
             life.delete()
         elif what in WISHES:
+            if "they hold" in what:
+                for job in jobs:
+                    self._hold(job)
             self._wish(what)
         elif what == "edit retries":
             life.retries += 1
@@ -121,13 +139,14 @@ class People:
         ]
 
     def _hold(self, job: Job) -> None:
-        job.foreign_hold = True
+        self.schedule.remote.hold(job, "them")
 
         def release() -> None:
-            job.foreign_hold = False
-            self.schedule.remote.begin(job)
+            if job.held_by == "them":
+                job.let_go_by = "them"
+                self.schedule.remote.unhold(job)
 
-        self.schedule.scheduler.after((30.0, 900.0)[self.schedule.choices.among("held for", 2)], release)
+        self.schedule.scheduler.after((30.0, 900.0, 6000.0)[self.schedule.choices.among("held for", 3)], release)
 
     def _wish(self, what: str) -> None:
         schedule = self.schedule
@@ -135,16 +154,29 @@ class People:
         self.wishes += 1
         schedule.judge.wished_for(kind, f"w{self.wishes}", leave_job="leave_job" in more)
         schedule.life.wish(kind, self.wishes, **more)
+        if kind == "release":
+            return
         if kind == "hold":
             seconds = (200.0, 5000.0)[schedule.choices.among("held until", 2)]
             schedule.scheduler.after(seconds, self.release)
 
     def release(self) -> None:
         """Lift the hold of the run that there is now."""
-        if self.schedule.life.state != "gone":
+        control = self.schedule.life.stored.values.get(CONTROL_KEY) or {}
+        if self.schedule.life.state != "gone" and "hold" in control:
             self.wishes += 1
-            self.schedule.judge.released()
+            self.schedule.judge.released(f"r{self.wishes}")
             self.schedule.life.release(self.wishes)
+
+    def notices(self, job: Job) -> None:
+        """Somebody sees a job that is held although nobody wishes it any more."""
+        schedule, life = self.schedule, self.schedule.life
+        if job.held_by != "us" or schedule.judge.held_now or job.run != life.run or life.state != "deferred":
+            return
+        if not job.stray:
+            schedule.judge.violation("nothing stays held that nobody holds", str(job))
+        schedule.count("note: a person released what a dead process had held")
+        self._wish("release over there")
 
     def point_back(self) -> None:
         self.schedule.remote.points_to = HOME
@@ -224,6 +256,13 @@ class People:
     def tidy(self) -> bool:
         """Clear a step that ended while its job is open, as the list of orphans asks for; return whether it was."""
         life = self.schedule.life
+        for job in self.schedule.remote.jobs:
+            if job.held_by == "us" and (job.run != life.run or life.state in END_STATES):
+                # It was left alone, or its run deleted, while we held it: its system's operators let it go.
+                self.schedule.count("tidied: a job that was left alone was held")
+                job.let_go_by = "them"
+                self.schedule.remote.unhold(job)
+                return True
         if life.state not in END_STATES or life.state == "gone":
             return False
         last = self.schedule.last_attempt()

@@ -78,7 +78,11 @@ class Job:
     listed: float
     state: str = "held"  # held, waiting, running, ended, gone
     released: bool = False
-    foreign_hold: bool = False
+    held_by: str = ""  # of one that waits: "us" or "them"; it is one flag, as in most systems
+    let_go_by: str = ""
+    let_go_sent: float = -1.0
+    last_held: float = -1.0
+    stray: bool = False
     started: float = -1.0
     ended: float = -1.0
     ending: Ending = Ending.COMPLETED
@@ -140,24 +144,35 @@ class Remote:
 
     def let_go(self, job: Job) -> None:
         """The job may run: at once, or when there is room."""
-        if job.state != "held" or job.foreign_hold:
-            job.released = True
-            return
         job.released = True
+        if job.state == "waiting" and job.held_by:
+            self.unhold(job)
+        if job.state != "held":
+            return
         job.state = "waiting"
-        wait = (0.0, 0.0, 5.0, 120.0)[self.schedule.choices.among("queue", 4)]
+        wait = (0.0, 0.0, 30.0, 400.0)[self.schedule.choices.among("queue", 4)]
         if wait:
             self.schedule.scheduler.after(wait, lambda: self.begin(job))
         else:
             self.begin(job)
 
+    def hold(self, job: Job, by: str) -> None:
+        if job.state == "waiting" and not job.held_by:
+            job.held_by = by
+            self.schedule.scheduler.tell(f"! {job} is held by {by}")
+
+    def unhold(self, job: Job) -> None:
+        job.held_by, job.last_held, job.stray = "", self.schedule.scheduler.time, False
+        self.begin(job)
+
     def begin(self, job: Job) -> None:
-        if job.state != "waiting" or job.foreign_hold:
+        if job.state != "waiting" or job.held_by:
             return
         choices, scheduler = self.schedule.choices, self.schedule.scheduler
         job.state, job.started = "running", scheduler.time
         scheduler.tell(f"! {job} runs")
         self.schedule.judge.started(job)
+        self.schedule.judge.not_in_spite_of_a_hold(job)
         runs = (20.0, 1.0, 60.0, 400.0)[choices.among("runs", 4)]
         how = choices.among("ends", 8)
         ending, rc = (
@@ -311,7 +326,8 @@ class System:
                 states[handle.key] = JobStatus(Phase.MISSING, "no such job")
             else:
                 phase = {"held": Phase.HELD, "waiting": Phase.WAITING, "running": Phase.RUNNING, "ended": Phase.ENDED}
-                states[handle.key] = JobStatus(Phase.HELD if job.foreign_hold else phase[job.state])
+                held = job.state == "waiting" and job.held_by
+                states[handle.key] = JobStatus(Phase.HELD if held else phase[job.state])
         return states
 
     def _change(self, what: str, handle: JobHandle, effect: object) -> None:
@@ -353,12 +369,27 @@ class System:
         self._change("cancel", handle, effect)
 
     async def hold(self, handle: JobHandle) -> None:
-        raise RequestRejected(f"{self.where} cannot hold")
+        stray = self.schedule.judge.hold_sent(handle.key)
+
+        def effect() -> None:
+            job = self._job(handle)
+            if job is not None and job.state == "waiting" and not job.held_by:
+                self.remote.hold(job, "us")
+                job.stray = stray or self.schedule.late_landed or not self.schedule.judge.held_now
+                self.schedule.scheduler.after(9000.0, lambda: self.schedule.people.notices(job))
+
+        self._change("hold", handle, effect)
 
     async def release(self, handle: JobHandle) -> None:
+        sent, fair = self.schedule.scheduler.time, self.schedule.judge.may_release_theirs(handle.key)
+        by = "us" if self.schedule.judge.is_live() else "a zombie"
+
         def effect() -> None:
             job = self._job(handle)
             if job is not None and not job.over:
+                if job.held_by == "them" and not fair:
+                    self.schedule.judge.violation("nobody's hold over there is lifted from here", str(job))
+                job.let_go_by, job.let_go_sent = by, sent
                 self.remote.let_go(job)
 
         self._change("release", handle, effect)

@@ -25,8 +25,8 @@ WORKER_FATES = ("dies", "dies", "dies", "sleeps", "sleeps for long", "sleeps for
 TRIGGER_FATES = ("triggerer dies", "trigger moves", "sleeps")
 SELDOM = (0.0, 0.3, 1.0, 1.0, 3.0)
 """How much likelier than usual a kind of fault is in one schedule: some worlds have good networks and bad workers."""
-OFTEN = {"submit": 6.0, "release": 3.0, "cancel": 4.0, "discard": 8.0, "find": 1.5, "identify": 8.0, "result": 2.0,
-         "poll": 0.7, "store get": 0.3, "wrong answer": 6.0, "task state": 5.0}  # fmt: skip
+OFTEN = {"submit": 6.0, "release": 3.0, "hold": 30.0, "cancel": 4.0, "discard": 8.0, "find": 1.5, "identify": 8.0,
+         "result": 2.0, "poll": 0.7, "store get": 0.3, "wrong answer": 6.0, "task state": 5.0}  # fmt: skip
 """How much likelier than usual each call fails: what comes seldom and matters, fails often."""
 PROTECTIONS = (Protection.ATOMIC, Protection.TWO_PHASE, Protection.UNPROTECTED)
 RULES = (

@@ -249,7 +249,11 @@ class TaskLife:
         schedule.count(f"part: {worker.method}")
         if worker.method == "collect":
             event = worker.arguments
-            return drive(conduct.collect(event["key"], timed_out=event["timed_out"], elsewhere=event["elsewhere"]))
+            looks = bool(event.get("look"))
+            schedule.count(f"looks: {looks}")
+            return drive(
+                conduct.collect(event["key"], timed_out=event["timed_out"], elsewhere=event["elsewhere"], look=looks)
+            )
         if worker.method == "answered":
             return drive(conduct.answered(**worker.arguments))
         return drive(conduct.start())
@@ -271,9 +275,9 @@ class TaskLife:
                 if not self.schedule.judge.completed():
                     self.schedule.judge.succeeded(self)
                 self._enter("success")
-            case Wait(attempt, deadline):
+            case Wait():
                 self._enter("deferred")
-                self.trigger = TriggerRow(self.schedule, worker.ti_id, attempt, deadline, worker.try_number)
+                self.trigger = TriggerRow(self.schedule, worker.ti_id, comes_next, worker.try_number)
                 self.trigger.begin()
             case Asked():
                 self.question = comes_next
@@ -380,14 +384,17 @@ class TaskLife:
         """Leave a wish, and have the task look, as the action does."""
         said = {"id": f"w{number}", "by": "ann", "reason": "because", "at": self.schedule.scheduler.now().isoformat()}
         self._control(with_wish(self.stored.values.get(CONTROL_KEY), what, {**said, **more}))
-        if what != "hold":
+        if what not in ("hold", "release") or self.state in ("deferred", "running"):
             self.nudge()
 
     def release(self, number: int) -> None:
         """Lift the hold, and wake the step."""
         said = {"id": f"r{number}", "by": "ann", "reason": "done", "at": self.schedule.scheduler.now().isoformat()}
         self._control(without_wish(self.stored.values.get(CONTROL_KEY), "hold", said))
-        self._wake()
+        if self.state == "deferred":
+            self.clear()
+        else:
+            self._wake()
 
     def _control(self, record: dict[str, Any]) -> None:
         self.stored.values[CONTROL_KEY] = record

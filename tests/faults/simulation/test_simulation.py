@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import cache
@@ -63,9 +64,12 @@ def test_the_dangerous_moments_are_reached() -> None:
         *(f"act: {act} while {state}" for act in ("hold", "skip", "complete", "complete, leave the job", "cancel")
           for state in ("none", "queued", "running", "deferred", "failed", "up_for_retry")),
         *(f"act: {act} while awaiting_input" for act in ("skip", "complete")),
-        *(f"act: {act} while up_for_reschedule" for act in ("skip", "cancel")),
+        *(f"act: {act} while deferred" for act in ("hold over there", "release over there", "foreign hold")),
+        *(f"hold: {fault}" for fault in ("lost before commit", "lost after commit", "rejected")),
+        "looks: True",
     ]  # fmt: skip
     assert [name for name in at_least_once if not counts[name]] == []
+    assert any(counts[f"act: {act} while up_for_reschedule"] for act in ("skip", "complete", "cancel"))
     assert [
         point for point in POINTS if not any(counts[f"worker {fate} at {point}"] for fate in set(WORKER_FATES))
     ] == []
@@ -131,6 +135,11 @@ PROMISES = {
     "hold_is_late": ("a held step hands nothing over",),
     "obey_for_ever": ("a clear runs the work again",),
     "obey_once": ("a step that is to end hands nothing over",),
+    "hold_is_a_clear": ("no job is cancelled unless somebody wants it",),
+    "clear_kills": ("no job is cancelled unless somebody wants it",),
+    "believe_hold": ("confirmed is what the job itself says", "what is held does not run"),
+    "lift_any_hold": ("nobody's hold over there is lifted from here",),
+    "hold_for_ever": ("nothing stays held that nobody holds", "nothing is lost"),
     "unsigned": ("each wish that is obeyed is written down", "a clear runs the work again"),
 }  # fmt: skip
 
@@ -138,6 +147,10 @@ PROMISES = {
 @pytest.mark.parametrize("mutation", sorted(MUTATIONS))
 def test_a_broken_protocol_is_noticed_within_the_sample(mutation: str) -> None:
     report = run_range(0, CHUNKS * CHUNK, mutation, stop_at_first=True)
+    while report.broken and report.broken[0].promise.startswith("raises"):
+        # The broken code stumbled over itself. It is to be noticed by what it does.
+        begin = report.broken[0].seed + 1
+        report = run_range(begin, CHUNKS * CHUNK - begin, mutation, stop_at_first=True)
 
     assert report.broken, f"{mutation} went unnoticed in {report.schedules} schedules"
     print(f"{mutation}: noticed after {report.schedules} schedules")
@@ -166,8 +179,9 @@ def test_a_failing_seed_is_told_with_how_to_see_it() -> None:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert found.returncode == 1
-    assert "BROKEN seed 0:" in found.stdout
-    assert "--seed 0 --mutation begin_while_open --trace --shrink" in found.stdout
+    first = re.search(r"BROKEN seed (\d+):", found.stdout)
+    assert first
+    assert f"--seed {first[1]} --mutation begin_while_open --trace --shrink" in found.stdout
 
 
 @pytest.mark.parametrize("chunk", range(POLLING_CHUNKS))

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_enterprise_orch.delegation import waiting
-from airflow_enterprise_orch.delegation.attempt import Attempt
 from airflow_enterprise_orch.delegation.job import JobHandle, JobStatus
 from airflow_enterprise_orch.delegation.polling import News
 from airflow_enterprise_orch.errors import ConnectionBlocked, OrchestrationError
@@ -15,8 +14,7 @@ from .remote import System
 from .scheduler import Actor, drive
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
+    from airflow_enterprise_orch.delegation.conduct_types import Wait
     from airflow_enterprise_orch.delegation.system import RemoteSystem
 
     from .schedule import Schedule
@@ -101,9 +99,8 @@ class SimulatedPoller:
 class TriggerRow:
     """One trigger, and the triggerers that run it."""
 
-    def __init__(
-        self, schedule: Schedule, ti_id: int, attempt: Attempt, deadline: datetime | None, try_number: int
-    ) -> None:
+    def __init__(self, schedule: Schedule, ti_id: int, told: Wait, try_number: int) -> None:
+        attempt, deadline = told.attempt, told.deadline
         assert attempt.handle is not None
         self.schedule = schedule
         self.ti_id = ti_id
@@ -115,6 +112,8 @@ class TriggerRow:
             deferred=schedule.scheduler.now().isoformat(),
             deadline=deadline.isoformat() if deadline else "",
             try_number=try_number,
+            look=told.look.isoformat() if told.look else "",
+            stands=told.stands,
         )
         self.over = False
         self.running: list[Actor] = []
@@ -171,7 +170,7 @@ class TriggerRow:
             if schedule.fault("task state", 1):
                 schedule.happened("task state: cannot be told")
                 raise OrchestrationError("the API server does not answer")
-            return None if schedule.life.state in ("none", "gone") else schedule.life.state
+            return None if schedule.life.state == "gone" else schedule.life.state
 
         drive(waiting.kill(poller, self.wait, Said(schedule), state))
 
