@@ -74,6 +74,15 @@ def test_a_job_that_does_not_get_on_is_told_with_the_systems_own_words(here: Sta
     here.until(lambda: job("waiting") is not None)
     here.until(lambda: listed("waits_for=hold") == 0)
 
+    # Now a person holds it from here: the next try of the step asks JES, and believes only the job's own state.
+    path = "/enterprise-orch/api/v1/dags/held_up/dagRuns/one/actions"
+    body = {"id": "held-from-here", "action": "hold", "step": "book", "reason": "the ledger is not closed yet"}
+    here.act(path, body)
+    here.until(lambda: job("held") is not None)
+    assert len(here.jobs("held_up", "one")) == 1, "the same job is held, and none was handed over beside it"
+    here.act(path, {**body, "id": "released-here", "action": "release"})
+    here.until(lambda: job("waiting") is not None)
+
     on_the_mainframe(f"{waiting['job_name']}/{waiting['job_id']}", "cancel")
     here.until(lambda: here.state("held_up", "one") in OVER)
     over = job(None)

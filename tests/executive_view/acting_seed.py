@@ -79,16 +79,26 @@ steps:
     for_each: {item: params.parts, max: 5}
   close: {after: [pay], unix.script: {connection: host, script: "true"}}
 """
+CLOSING = """
+value_stream: closing
+title: Closing
+business: {domain: Finance, owner: finance, criticality: low, key: "{{ params.claim }}"}
+params: {claim: {type: string}}
+steps:
+  post: {mainframe.job: {connection: zos, dataset: PROD.JCL(POST)}}
+  tell: {after: [post], unix.script: {connection: host, script: "true"}}
+"""
+STREAMS = (ORDERS, CLAIMS, CLOSING)
 OVER = ("success", "failed", "skipped", "upstream_failed")
 
 
 def fill() -> None:
-    """Write the two streams."""
+    """Write the streams."""
     with create_session() as session:
         tables.metadata.create_all(session.get_bind(), checkfirst=True)
         session.merge(DagBundleModel(name="b"))
         session.flush()
-        dags = [LazyDeserializedDAG.from_dag(compile_stream(ValueStream.load(text))) for text in (ORDERS, CLAIMS)]
+        dags = [LazyDeserializedDAG.from_dag(compile_stream(ValueStream.load(text))) for text in STREAMS]
         update_dag_parsing_results_in_db("b", None, dags, {}, None, set(), session)
         session.execute(sa.update(DagModel).values(is_paused=False))
 

@@ -71,6 +71,37 @@ def test_what_is_held_with_others_is_not_released_alone(acting: Served) -> None:
         acting.do("holds", value={"version": 1, "holds": []})
 
 
+def test_a_job_that_is_out_there_is_held_where_its_system_can(acting: Served) -> None:
+    one = Instance(acting, "closing", states={"post": "deferred"})
+    one.job("post")
+    told = one.does("hold", "post", until="2099-01-01T06:00:00Z")
+    assert told["sentence"] == (
+        "“post”: the hold of its job is asked of its system until 2099-01-01 06:00 UTC; a job that has started goes on."
+    )
+    after = one.look()
+    assert after["wishes"]["post"]["hold"]["until"] == "2099-01-01T06:00:00+00:00"
+    assert after["states"]["post"] is None, "its next try asks for it"
+    acting.do("put", dag_id="closing", run_id=one.run_id, states={"post": "deferred"})
+    one.does("release", "post")
+    after = one.look()
+    assert after["wishes"]["post"]["past"][0]["taken_back"]["by"] == "boss"
+    assert after["states"]["post"] is None, "its next try lets it go"
+
+
+def test_what_an_operator_holds_over_there_is_released_after_a_confirmation(acting: Served) -> None:
+    one = Instance(acting, "closing", states={"post": "deferred"})
+    one.job("post")
+    line = one.refuses("release", "post")
+    assert "to be confirmed first" in line
+    assert "is released, whoever holds it over there" in line
+    one.does("release", "post", confirm=["release:post:-1"])
+    assert one.wish("post", "release")["at"]
+    ship = Instance(acting, states=SHIPPING)
+    ship.job("ship")
+    assert "its system cannot hold a job" in ship.refuses("hold", "ship")
+    assert "is not held" in ship.refuses("release", "ship")
+
+
 def test_an_instance_is_held_as_a_whole_and_only_what_has_not_begun(acting: Served) -> None:
     one = Instance(acting, states=SHIPPING)
     told = one.does("hold")
