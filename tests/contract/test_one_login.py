@@ -61,7 +61,7 @@ def wrong(lab: LabThread, stand_in: str) -> dict[str, Any]:
     return {"password": "not-the-password", "extra": kept}
 
 
-@pytest.mark.parametrize("stand_in", ["zosmf"])  # over SSH some of the twelve do not reach the host in time
+@pytest.mark.parametrize("stand_in", STEPS)
 def test_of_twelve_processes_one_is_refused_and_a_corrected_connection_lets_all_in(
     stand_in: str, one_lab: LabThread, at_once: Callable[..., list[tuple[str, str]]]
 ) -> None:
