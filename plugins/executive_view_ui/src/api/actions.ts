@@ -18,7 +18,7 @@ export function newId(): string {
 export class NoAnswer extends Error {}
 
 /** The answer to what changes something; what leaves it open whether anything was changed is a `NoAnswer`. */
-async function sent<Told>(call: Promise<{ data?: Told; response: Response }>): Promise<Told> {
+export async function sent<Told>(call: Promise<{ data?: Told; response: Response }>): Promise<Told> {
   try {
     return await answer(call);
   } catch (error) {
@@ -71,7 +71,7 @@ export const act = (dagId: string, runId: string, id: string, version: string | 
 export function useRenew(): () => void {
   const client = useQueryClient();
   return () => {
-    for (const name of ["actions", "events", "instance", "instances", "overview", "stream"]) {
+    for (const name of ["actions", "events", "holds", "instance", "instances", "overview", "stream"]) {
       void client.invalidateQueries({ queryKey: [name] });
     }
   };

@@ -24,7 +24,7 @@ export interface ActionLook {
 export const ACTIONS: Record<Action, ActionLook> = {
   acknowledge: { icon: "check", verb: "Acknowledge", title: "Acknowledge", about: "Somebody has seen it and looks after it.", key: "a" },
   unacknowledge: { icon: "dash", verb: "Not acknowledged", title: "Take the acknowledgement back from", about: "Nobody looks after it any more." },
-  hold: { icon: "pause", verb: "Hold", title: "Hold", about: "What has not begun does not begin until it is released.", key: "h" },
+  hold: { icon: "pause", verb: "Hold", title: "Hold", about: "What has not begun does not begin until it is released, here or where its own system can hold it.", key: "h" },
   release: { icon: "play", verb: "Release", title: "Release", about: "What is held goes on.", key: "l" },
   retry: { icon: "retry", verb: "Retry", title: "Try again", about: "What failed is tried again, and what was not reached runs.", key: "r" },
   restart: { icon: "restart", verb: "Restart here", title: "Restart at", about: "The step and what follows it run again.", grave: true },

@@ -6,7 +6,7 @@ import { useSending } from "../api/sending";
 import type { ActionPreview, Effect, InstanceDetail, Node, Offer } from "../api/schema";
 import { actionLook, asked, effectLook, NOTHING_TYPED, reasonMistake, type Mistakes, type ParamField, type Typed } from "../lib/acting";
 import { between, delta, moment } from "../lib/format";
-import { Dialog, focusMistake, KeysToDoIt, Noticed, Reason } from "../ui/dialog";
+import { Dialog, DoneBy, focusMistake, Noticed, Reason } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { At, Badge } from "../ui/parts";
 import { say } from "../ui/told";
@@ -82,24 +82,7 @@ export default function ActionDialog({ data, node, offer, close }: Props) {
         </>
       }
       close={close}
-      footer={
-        <>
-          <KeysToDoIt />
-          <button className="eo-button" onClick={close} type="button">
-            Close
-          </button>
-          <button
-            aria-disabled={sending.busy || (told?.allowed === false && !sending.again)}
-            className="eo-button eo-primary"
-            data-tone={grave ? "failed" : undefined}
-            onClick={send}
-            type="button"
-          >
-            <Icon name={icon} />
-            {sending.busy ? "Being done …" : sending.again ? `${does} (ask again)` : does}
-          </button>
-        </>
-      }
+      footer={<DoneBy barred={told?.allowed === false} close={close} does={does} grave={grave} icon={icon} send={send} sending={sending} />}
       submit={send}
       title={
         <>

@@ -1,4 +1,4 @@
-import type { ReactNode } from "react";
+import { lazy, Suspense, type ReactNode } from "react";
 import { Link, useNavigate, useSearchParams } from "react-router-dom";
 
 import { useFacets, useOverview } from "../api/queries";
@@ -11,6 +11,9 @@ import { Lateness, Spark, Trend } from "../ui/charts";
 import { Icon } from "../ui/icons";
 import { Action, AsOf, At, Expected, FilterMenu, Panel, Scroll } from "../ui/parts";
 import { Empty, Shown, Skeleton, trouble } from "../ui/states";
+
+const HoldList = lazy(async () => ({ default: (await import("./holds")).HoldList }));
+const HoldMany = lazy(async () => ({ default: (await import("./holds")).HoldMany }));
 
 /** What an executive reads in five seconds, and where an operations lead begins. */
 export function Overview() {
@@ -43,6 +46,9 @@ export function Overview() {
         </div>
         <span className="eo-grow" />
         {asked.data ? <AsOf at={asked.data.fed_at ?? asked.data.as_of} trouble={trouble(asked) ?? (asked.data.stale ? "older than it should be" : undefined)} /> : null}
+        <Suspense fallback={null}>
+          <HoldMany />
+        </Suspense>
         <Action icon="print" to={paths.print(query)}>
           Print
         </Action>
@@ -69,6 +75,9 @@ function Whole({ data, query }: { data: OverviewData; query: object }) {
     <>
       <Sentence data={data} />
       <Tiles data={data} query={query} />
+      <Suspense fallback={null}>
+        <HoldList fits={({ scope, name }) => scope !== "stream" || data.streams.some(({ dag_id: id }) => id === name)} />
+      </Suspense>
       <Panel note={`${count(data.streams.length)}, the worst first`} title="Streams">
         <StreamTable streams={data.streams} />
       </Panel>

@@ -1,8 +1,8 @@
-import { useState } from "react";
+import { lazy, Suspense, useState } from "react";
 import { Link, useSearchParams } from "react-router-dom";
 
 import { useComparison, useRunsAhead, useStatistics, useStream, useVersions } from "../api/queries";
-import type { Change, Node, StreamDetail, StreamStatistics, Version } from "../api/schema";
+import type { Change, Hold, Node, StreamDetail, StreamStatistics, Version } from "../api/schema";
 import { count, day, duration, moment, percent } from "../lib/format";
 import { paths } from "../lib/paths";
 import { changed } from "../lib/view";
@@ -13,6 +13,9 @@ import { Icon } from "../ui/icons";
 import { Action, AsOf, At, Badge, Fact, Panel, Scroll, StackTag, Tabs } from "../ui/parts";
 import { Empty, Shown, Skeleton, trouble } from "../ui/states";
 
+const HoldList = lazy(async () => ({ default: (await import("./holds")).HoldList }));
+const HoldMany = lazy(async () => ({ default: (await import("./holds")).HoldMany }));
+
 /** One stream: what it does, how long that takes, what changed, and when it runs next. */
 export default function Stream({ dagId, embedded = false }: { dagId: string; embedded?: boolean }) {
   const asked = useStream(dagId);
@@ -22,6 +25,9 @@ export default function Stream({ dagId, embedded = false }: { dagId: string; emb
         {(data) => (
           <>
             <Head data={data} embedded={embedded} trouble={trouble(asked)} />
+            <Suspense fallback={null}>
+              <HoldList fits={(hold) => concerns(hold, data)} />
+            </Suspense>
             <Tabs
               tabs={[
                 { id: "choreography", title: "Choreography" },
@@ -75,6 +81,9 @@ function Head({ data, embedded, trouble: why }: { data: StreamDetail; embedded: 
         <Action icon="search" to={paths.instances({ stream: stream.dag_id, live: true })}>
           {count(stream.counts.live)} live
         </Action>
+        <Suspense fallback={null}>
+          <HoldMany stream={stream.dag_id} />
+        </Suspense>
         {data.links.map((link) => (
           <a className="eo-button" href={new URL(link.href.replace(/^\//u, ""), document.baseURI).href} key={link.href}>
             {link.title}
@@ -95,6 +104,10 @@ function Head({ data, embedded, trouble: why }: { data: StreamDetail; embedded: 
     </>
   );
 }
+
+/** Whether a hold holds steps of a stream. */
+const concerns = ({ scope, name }: Hold, { stream, graph }: StreamDetail): boolean =>
+  scope === "stream" ? name === stream.dag_id : graph.nodes.some(({ system, connection }) => (scope === "system" ? system : connection) === name);
 
 function Choreography({ data }: { data: StreamDetail }) {
   const [params, setParams] = useSearchParams();

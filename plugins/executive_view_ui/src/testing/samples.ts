@@ -12,6 +12,7 @@ import type {
   EventPage,
   Facets,
   Graph,
+  Holds,
   InstanceActions,
   InstanceDetail,
   InstancePage,
@@ -666,4 +667,12 @@ export const done = (action: ActionDone["action"] = "hold", sentence = "“Provi
   version: "v2",
   sentence,
   effects: [],
+});
+
+export const holds = (): Holds => ({
+  as_of: NOW,
+  items: [
+    { id: "h1", scope: "system", name: "sap", title: "SAP", by: "m.keller", reason: "SAP is down for its update until six", at: at(-45), until: at(240), held_steps: 137, may_release: true },
+    { id: "h2", scope: "stream", name: "month_end_close", title: "Month-end close", by: "a.berger", reason: "The auditors look at it first", at: at(-600), until: null, held_steps: 12, may_release: false },
+  ],
 });

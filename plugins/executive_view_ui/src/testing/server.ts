@@ -13,6 +13,7 @@ export const server = setupServer(
   http.get(`${API}/events`, () => HttpResponse.json(samples.events())),
   http.get(`${API}/orphans`, () => HttpResponse.json({ as_of: samples.NOW, total: 0, items: [] })),
   http.get(`${API}/me`, () => HttpResponse.json(samples.me())),
+  http.get(`${API}/holds`, () => HttpResponse.json(samples.holds())),
   http.get(`${API}/dags/:dag/dagRuns/:run/actions`, () => HttpResponse.json(samples.actions())),
   http.post(`${API}/dags/:dag/dagRuns/:run/actions/preview`, async ({ request }) => {
     const { action } = (await request.json()) as { action: string };

@@ -1,6 +1,6 @@
 import { useId, useLayoutEffect, useRef, type KeyboardEvent, type ReactNode } from "react";
 
-import { Icon } from "./icons";
+import { Icon, type IconName } from "./icons";
 
 const FOCUSABLE = "a[href], button:not(:disabled), input:not(:disabled), select:not(:disabled), textarea:not(:disabled), summary, [tabindex='0']";
 
@@ -83,12 +83,40 @@ export function Dialog({ title, about, close, submit, wide = false, footer, chil
   );
 }
 
-/** In the footer of a dialog: by which keys it is done. */
-export function KeysToDoIt() {
+interface DoneByProps {
+  /** What the button says. */
+  does: string;
+  icon: IconName;
+  /** Ends or repeats work. */
+  grave?: boolean | undefined;
+  /** It cannot be done as it is; the dialog says why. */
+  barred?: boolean;
+  sending: { busy: boolean; again: (() => void) | undefined };
+  send: () => void;
+  close: () => void;
+}
+
+/** The footer of a dialog: the button that does it, and by which keys that goes. */
+export function DoneBy({ does, icon, grave = false, barred = false, sending, send, close }: DoneByProps) {
   return (
-    <small className="eo-quiet eo-grow eo-ctrl">
-      <kbd>Ctrl</kbd> <kbd>Enter</kbd> does it
-    </small>
+    <>
+      <small className="eo-quiet eo-grow eo-ctrl">
+        <kbd>Ctrl</kbd> <kbd>Enter</kbd> does it
+      </small>
+      <button className="eo-button" onClick={close} type="button">
+        Close
+      </button>
+      <button
+        aria-disabled={sending.busy || (barred && !sending.again)}
+        className="eo-button eo-primary"
+        data-tone={grave ? "failed" : undefined}
+        onClick={send}
+        type="button"
+      >
+        <Icon name={icon} />
+        {sending.busy ? "Being done …" : sending.again ? `${does} (ask again)` : does}
+      </button>
+    </>
   );
 }
 
