@@ -17,6 +17,7 @@ from airflow_enterprise_orch.executive_view.access import Viewer, ViewerDep, see
 from airflow_enterprise_orch.executive_view.actions import bulk, holding_many
 from airflow_enterprise_orch.executive_view.actions.carrying_out import Refused, act
 from airflow_enterprise_orch.executive_view.actions.foreseeing import preview
+from airflow_enterprise_orch.executive_view.actions.held_jobs import held_jobs
 from airflow_enterprise_orch.executive_view.actions.planning import offers, plan_of
 from airflow_enterprise_orch.executive_view.actions.situation import Situation, read_situation
 from airflow_enterprise_orch.executive_view.answering import answered
@@ -61,7 +62,10 @@ def actions(request: Request, viewer: ViewerDep, session: SessionDep, dag_id: Da
     if not viewer.may_act(dag_id):
         return answered(request, InstanceActions(as_of=situation.now, may_act=False, instance=[], steps={}))
     of_all, of_steps = offers(situation)
-    return answered(request, InstanceActions(as_of=situation.now, may_act=True, instance=of_all, steps=of_steps))
+    told = InstanceActions(
+        as_of=situation.now, may_act=True, instance=of_all, steps=of_steps, held_jobs=held_jobs(situation)
+    )
+    return answered(request, told)
 
 
 @router.post("/dags/{dag_id}/dagRuns/{run_id}/actions/preview", response_model=ActionPreview)

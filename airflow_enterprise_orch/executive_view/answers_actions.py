@@ -28,6 +28,10 @@ What = Literal[
 
 Need = Literal["outputs", "targets", "params", "due_at", "priority", "until"]
 
+HoldState = Literal["asked", "requested", "confirmed", "unsupported", "refused", "too_late", "released"]
+"""Of a job that is out there. ``asked``: its task has not looked yet. ``requested`` of its system; ``confirmed`` by the
+job's own state; ``too_late``: it had started or ended."""
+
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{8,64}$")]
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=1000)]
 Scope = Literal["stream", "system", "connection"]
@@ -134,6 +138,17 @@ class Offer(Answer):
     confirm: bool = Field(False, description="Whether something must be confirmed by its own.")
 
 
+class HeldJob(Answer):
+    """What became of the newest hold, or release, of a job that is out there."""
+
+    map_index: int
+    job: str
+    what: Literal["hold", "release"]
+    state: HoldState
+    text: str = Field(description="In one line, as the step's task wrote it down.")
+    at: datetime | None
+
+
 class InstanceActions(Answer):
     """What the asker may do with one instance, step by step."""
 
@@ -141,6 +156,9 @@ class InstanceActions(Answer):
     may_act: bool
     instance: list[Offer]
     steps: dict[str, list[Offer]]
+    held_jobs: dict[str, list[HeldJob]] = Field(
+        {}, description="By step, how the holds of jobs stand that were handed over; only where somebody asked for one."
+    )
 
 
 # ------------------------------------------------------------------------------------------- holds of many instances

@@ -31,8 +31,9 @@ from airflow.utils.types import DagRunTriggeredByType, DagRunType
 
 from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState, new_key
 from airflow_enterprise_orch.delegation.job import JobHandle
-from airflow_enterprise_orch.delegation.ledger import Ledger
+from airflow_enterprise_orch.delegation.ledger import Ledger, TaskTry
 from airflow_enterprise_orch.delegation.ledger_store import ledger_cell
+from airflow_enterprise_orch.delegation.obeying import Obeyed, obeyed_cell
 from airflow_enterprise_orch.executive_view import past, tables
 from airflow_enterprise_orch.executive_view.actions.bulk_runner import BulkRunner
 from airflow_enterprise_orch.executive_view.actions.carrying_out import Refused, act
@@ -184,6 +185,21 @@ def job(dag_id: str, run_id: str, name: str, verdict: str = "", kind: str = "") 
                  key=ledger_cell(1), value=text)
         )  # fmt: skip
     return key
+
+
+def obeyed(dag_id: str, run_id: str, name: str, what: str, state: str, how: str) -> None:
+    """Write what a step's task writes when it has looked at the hold, or the release, that people want of its job."""
+    with create_session() as session:
+        task = _task(session, dag_id, run_id, name)
+        number = session.scalar(sa.select(DagRun.id).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+        of_task = (Cell.dag_run_id == number, Cell.task_id == task.task_id, Cell.map_index == task.map_index)
+        control = json.loads(session.scalar(sa.select(Cell.value).where(*of_task, Cell.key == "orch.control")))
+        wish = control[what] if what in control else control["past"][-1]["taken_back"]
+        told = Obeyed(wish["id"], what, datetime.now(UTC), how, TaskTry(2, 3, 3), state=state)
+        session.add(
+            Cell(dag_run_id=number, dag_id=dag_id, run_id=run_id, task_id=task.task_id, map_index=task.map_index,
+                 key=obeyed_cell(wish["id"], 2), value=json.dumps(told.to_json()))
+        )  # fmt: skip
 
 
 def decided(dag_id: str, run_id: str, step: str, chosen: list[str]) -> None:

@@ -82,7 +82,7 @@ def test_who_may_not_act_on_all_that_it_concerns_may_not_place_a_hold_and_learns
     ("scope", "name", "line"),
     [
         ("connection", "hots", "no stream that you may see has connection 'hots': did you mean 'host'?"),
-        ("system", "sap", "no stream that you may see has system 'sap': there are unix"),
+        ("system", "sap", "no stream that you may see has system 'sap': there are mainframe, unix"),
     ],
 )
 def test_a_hold_of_nothing_is_refused_with_what_there_is(acting: Served, scope: str, name: str, line: str) -> None:
