@@ -102,6 +102,16 @@ class LedgerStore:
             # The write was under way while the next try began, and that one may have chosen another copy to release.
             raise OwnershipLost(LOST)
 
+    def prove_owner(self) -> None:
+        """Prove that this try owns the task instance now: it finds its own ledger, which nobody else can read.
+
+        :raises OwnershipLost: when it does not.
+        """
+        if self._known_to != self.now.try_number:
+            self.save(self.ledger)
+        if self.cells.get(ledger_cell(self.now.try_number)) is None:
+            raise OwnershipLost(LOST)
+
     def announce(self, attempt: Attempt) -> None:
         """Write that the attempt's work is about to leave, and prove that this try still may.
 

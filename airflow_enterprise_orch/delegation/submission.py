@@ -76,6 +76,10 @@ class Records(Protocol):
         """Write it; :raises OwnershipLost: when this try owns the task instance no more."""
         ...
 
+    def prove_owner(self) -> None:
+        """Prove that this try owns the task instance; :raises OwnershipLost: when it does not."""
+        ...
+
     def announce(self, attempt: Attempt) -> None:
         """Write that the work is about to leave, where no late write can touch it.
 
@@ -346,11 +350,14 @@ class Submission:
         """Release, and believe only the job's own state.
 
         :raises SystemUnreachable: it is held still; the next try releases it again.
+        :raises OwnershipLost: another try owns the task instance; nothing is released.
         """
         status: JobStatus | None = None
         refused: RequestRejected | None = None
         for attempt in range(CONFIRM_POLLS):
             if attempt == 0 or (status is not None and status.phase is Phase.HELD):
+                # A try that slept, and woke after another one held the job again, lifts nothing.
+                self.store.prove_owner()
                 try:
                     await self.system.release(handle)
                 except AnswerLost as error:

@@ -22,7 +22,7 @@ from airflow_enterprise_orch.delegation.control import HOLDS_VARIABLE, with_hold
 from airflow_enterprise_orch.delegation.job import Phase
 from airflow_enterprise_orch.delegation.system import Protection
 from airflow_enterprise_orch.delegation.waiting import CLEARED, Wait, kill_cancels
-from airflow_enterprise_orch.errors import SystemUnreachable
+from airflow_enterprise_orch.errors import OwnershipLost, SystemUnreachable
 
 pytestmark = pytest.mark.usefixtures("airflow")
 
@@ -386,6 +386,26 @@ def test_a_hold_that_was_just_asked_for_is_waited_out_before_its_release(world: 
         patched.setattr("airflow_enterprise_orch.delegation.submission.SystemClock.sleep", sleep)
         step.starts()
     assert timedelta(seconds=20) < max(slept) <= timedelta(seconds=30)
+
+
+def test_a_try_that_another_one_has_replaced_lifts_no_hold(world: World) -> None:
+    world.protection, world.can_hold = Protection.TWO_PHASE, True
+    step = Step(world)
+    step.die_at = "after_answer"
+    step.starts()
+    world.calls.clear()
+    world.releases[:] = ["lost_before", "ok"]
+    operator, context = step.retry().operator(), step.context()
+
+    def reached(point: str) -> None:
+        if point == "after_release_sent":
+            step.retry()  # this try sleeps here, Airflow gives it up, and the next one may hold the job
+
+    operator._reached = reached  # type: ignore[method-assign]
+    with pytest.raises(OwnershipLost):
+        operator.execute(context)
+    assert world.calls.count("release") == 1
+    assert (step.jobs(), world.ran) == ("held", [])
 
 
 def test_a_clear_alone_ends_no_job_by_the_trigger() -> None:

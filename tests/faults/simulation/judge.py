@@ -401,8 +401,7 @@ class Judge:
     def not_in_spite_of_a_hold(self, job: Job) -> None:
         """A job begins to run."""
         at, key = self.confirmed.get(self.held_now, (-1.0, ""))
-        # Nobody can call back a release that a paused process of an earlier try sends; the wait sees it.
-        if key != job.key or job.let_go_by in ("them", "a zombie") or 0 <= job.let_go_sent <= at:
+        if key != job.key or job.let_go_by == "them" or 0 <= job.let_go_sent <= at:
             return
         self.violation("what is held does not run", f"{job} runs, held since {at:.0f} s")
 

@@ -40,6 +40,18 @@ ACTS = (
     "hold over there, which they hold",
     "release over there",
 )
+HOLDING = (
+    "hold over there",
+    "hold over there",
+    "skip",
+    "hold over there",
+    "release over there",
+    "hold",
+    "cancel",
+    "hold over there, which they hold",
+    "clear",
+)
+"""What people do in a world where they hold much."""
 WISHES = {
     "hold": ("hold", {}),
     "hold over there": ("hold", {}),

@@ -150,7 +150,8 @@ class Remote:
         if job.state != "held":
             return
         job.state = "waiting"
-        wait = (0.0, 0.0, 30.0, 400.0)[self.schedule.choices.among("queue", 4)]
+        waits = (0.0, 400.0, 400.0, 3000.0) if self.schedule.holding else (0.0, 0.0, 30.0, 400.0)
+        wait = waits[self.schedule.choices.among("queue", 4)]
         if wait:
             self.schedule.scheduler.after(wait, lambda: self.begin(job))
         else:
@@ -382,14 +383,13 @@ class System:
 
     async def release(self, handle: JobHandle) -> None:
         sent, fair = self.schedule.scheduler.time, self.schedule.judge.may_release_theirs(handle.key)
-        by = "us" if self.schedule.judge.is_live() else "a zombie"
 
         def effect() -> None:
             job = self._job(handle)
             if job is not None and not job.over:
                 if job.held_by == "them" and not fair:
                     self.schedule.judge.violation("nobody's hold over there is lifted from here", str(job))
-                job.let_go_by, job.let_go_sent = by, sent
+                job.let_go_by, job.let_go_sent = "us", sent
                 self.remote.let_go(job)
 
         self._change("release", handle, effect)

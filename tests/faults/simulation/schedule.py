@@ -14,7 +14,7 @@ from airflow_enterprise_orch.delegation.system import Protection, Sighting
 
 from .choices import Choices, Script, shrink
 from .judge import Judge, Violation
-from .people import ACTS, People
+from .people import ACTS, HOLDING, People
 from .remote import Remote
 from .scheduler import Actor, Endless, Scheduler
 from .store import HEARTBEAT_LOST
@@ -28,6 +28,8 @@ SELDOM = (0.0, 0.3, 1.0, 1.0, 3.0)
 OFTEN = {"submit": 6.0, "release": 3.0, "hold": 30.0, "cancel": 4.0, "discard": 8.0, "find": 1.5, "identify": 8.0,
          "result": 2.0, "poll": 0.7, "store get": 0.3, "wrong answer": 6.0, "task state": 5.0}  # fmt: skip
 """How much likelier than usual each call fails: what comes seldom and matters, fails often."""
+HOLD_FAILS = (0.0, 0.3, 0.7)
+"""How often the request for a hold goes wrong, where people hold much."""
 PROTECTIONS = (Protection.ATOMIC, Protection.TWO_PHASE, Protection.UNPROTECTED)
 RULES = (
     (),
@@ -92,7 +94,12 @@ class Schedule:
         self.worker_rate, self.worker_happenings = rate * (fates + acts) / 2, _mixed(rough, WORKER_FATES, fates, acts)
         self.trigger_rate, self.trigger_happenings = self.worker_rate, _mixed(rough, TRIGGER_FATES, fates, acts)
         self.idle_rate = min(rate * acts * 2, 0.5)
-        self.remote = Remote(self, PROTECTIONS[choices.among("protection", 3)])
+        # In some worlds jobs wait long over there, and people hold them and then think otherwise.
+        self.holding = rough.random() < 0.2
+        if self.holding:
+            choices.budget, self.idle_rate, self.rates["hold"] = choices.budget + 6, 0.3, rough.choice(HOLD_FAILS)
+        protection = Protection.TWO_PHASE if self.holding else PROTECTIONS[choices.among("protection", 3)]
+        self.remote = Remote(self, protection)
         self.remote.listing_lag = (0.0, 8.0)[choices.among("lag", 2)]
         step = SimulatedStep(RULES[choices.among("rules", 3)], (None, None, 100.0)[choices.among("limit", 3)])
         self.judge = Judge(self)
@@ -169,9 +176,10 @@ class Schedule:
         """A moment at which no process runs."""
         if self.choices.budget <= 0 and self.choices.script is None:
             return
-        chosen = self.choices.fault("idle", self.idle_rate, len(ACTS))
+        acts = HOLDING if self.holding else ACTS
+        chosen = self.choices.fault("idle", self.idle_rate, len(acts))
         if chosen:
-            self.people.act(ACTS[chosen - 1])
+            self.people.act(acts[chosen - 1])
 
     def _befalls(self, what: str, worker: Worker, where: str) -> None:
         if what in ACTS:

@@ -65,7 +65,7 @@ def test_the_dangerous_moments_are_reached() -> None:
           for state in ("none", "queued", "running", "deferred", "failed", "up_for_retry")),
         *(f"act: {act} while awaiting_input" for act in ("skip", "complete")),
         *(f"act: {act} while deferred" for act in ("hold over there", "release over there", "foreign hold")),
-        *(f"hold: {fault}" for fault in ("lost before commit", "lost after commit", "rejected")),
+        *(f"hold: {fault}" for fault in ("unreachable", "lost before commit", "lost after commit", "rejected")),
         "looks: True",
     ]  # fmt: skip
     assert [name for name in at_least_once if not counts[name]] == []
