@@ -43,6 +43,8 @@ FAST_RECOVERY = {
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "120",
 }
+STOP_TIME = 300.0
+"""Seconds for a scheduler to end its tasks and itself; on a crowded machine that takes minutes."""
 SEEN_WITHIN = 15.0
 """Seconds in which a task must turn up to be struck; without one the strike is noted as a miss and comes again."""
 SUPERVISOR = "airflow worker -- LocalExecutor:"
@@ -148,7 +150,7 @@ class World:
         """
         process = self.airflow.processes.running["scheduler"]
         process.terminate()
-        process.wait(60)
+        process.wait(STOP_TIME)
         self._due["scheduler"] = time.monotonic()
 
     # What is done to it.
