@@ -6,7 +6,6 @@ be unreadable: whoever may edit a task instance may edit what it keeps.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,16 +23,12 @@ from sqlalchemy import ColumnElement, func, or_, select
 from airflow_enterprise_orch.delegation.control import CONTROL_KEY, HOLDS_VARIABLE
 from airflow_enterprise_orch.delegation.ledger_store import LEDGER_PREFIX, newest_ledger
 from airflow_enterprise_orch.delegation.remote_note import NOTE_KEY, RemoteNote
-from airflow_enterprise_orch.executive_view.airflow_tables import from_json
+from airflow_enterprise_orch.executive_view.airflow_tables import RETURNED, from_json, outputs_of
 from airflow_enterprise_orch.value_stream.compensating import UNDO_KEY
 from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
-
-RETURNED = "return_value"
-LONGEST_OUTPUT = 2000
-"""Characters of one output's JSON; what is longer is cut."""
 
 
 @dataclass(frozen=True)
@@ -136,17 +131,7 @@ def _outputs(session: Session, dag_id: str, run_id: str) -> dict[str, dict[str, 
             XComModel.map_index == -1,
         )
     )
-    found: dict[str, dict[str, Any]] = {}
-    for task_id, value in rows:
-        told = from_json(value)
-        if isinstance(told, Mapping):
-            found[task_id] = {str(name): _cut(one) for name, one in told.items()}
-    return found
-
-
-def _cut(value: Any) -> Any:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return value if len(text) <= LONGEST_OUTPUT else f"{text[:LONGEST_OUTPUT]}..."
+    return {task_id: outputs_of(from_json(value)) for task_id, value in rows}
 
 
 def _notes(session: Session, dag_id: str, run_id: str) -> dict[tuple[str, int], RemoteNote]:

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, func, or_, select
 
 from airflow_enterprise_orch.delegation.remote_note import GOOD_FOR, NOTE_KEY, RemoteNote
 
 LIVE = ("queued", "running")
+RETURNED = "return_value"
+"""The key of the XCom that holds what a task gave."""
+LONGEST_OUTPUT = 2000
+"""Characters of one output's JSON; what is longer is cut."""
 CHUNK = 400
 """How many keys one question takes; SQLite and drivers bound the number of values."""
 DELETED = "delete_dag_run"
@@ -65,6 +69,7 @@ class Facts:
     :param cells: its task state store, by task and map index.
     :param questions: of all its tries.
     :param notes: by task and map index what the system says that has its job, where that does not get on.
+    :param outputs: by task what it gave; see :func:`outputs_of`.
     """
 
     run: Any
@@ -72,6 +77,7 @@ class Facts:
     cells: dict[tuple[str, int], dict[str, Any]] = field(default_factory=lambda: defaultdict(dict))
     questions: list[Question] = field(default_factory=list)
     notes: dict[tuple[str, int], RemoteNote] = field(default_factory=dict)
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def chunks(keys: Iterable[Any]) -> Iterator[list[Any]]:
@@ -249,26 +255,42 @@ def facts(connection: Connection, numbers: Iterable[int], now: datetime) -> dict
         for cell in connection.execute(of_cells):
             if cell.dag_run_id in found:
                 found[cell.dag_run_id].cells[cell.task_id, cell.map_index][cell.key] = cell.value
-        for number, where, note in _notes(connection, some, now):
-            if number in found:
-                found[number].notes[where] = note
+        for row in _xcoms(connection, some):
+            if row.dag_run_id not in found:
+                continue
+            one, value = found[row.dag_run_id], from_json(row.value)
+            if row.key == RETURNED:
+                if given := outputs_of(value):
+                    one.outputs[row.task_id] = given
+            elif (note := RemoteNote.read(value, now)) is not None:
+                one.notes[row.task_id, row.map_index] = note
         for number, question in _questions(connection, some):
             if number in found:
                 found[number].questions.append(question)
     return found
 
 
-def _notes(
-    connection: Connection, numbers: Sequence[int], now: datetime
-) -> Iterator[tuple[int, tuple[str, int], RemoteNote]]:
-    """Yield what remote systems say of the jobs of runs that do not get on."""
+def _xcoms(connection: Connection, numbers: Sequence[int]) -> Iterable[Any]:
+    """Return what remote systems say of jobs of runs that do not get on, and what tasks gave; not items of a list."""
     from airflow.models.xcom import XComModel as XCom
 
-    columns = (XCom.dag_run_id, XCom.task_id, XCom.map_index, XCom.value)
-    for row in connection.execute(select(*columns).where(XCom.dag_run_id.in_(numbers), XCom.key == NOTE_KEY)):
-        note = RemoteNote.read(from_json(row.value), now)
-        if note is not None:
-            yield row.dag_run_id, (row.task_id, row.map_index), note
+    wanted = or_(XCom.key == NOTE_KEY, and_(XCom.key == RETURNED, XCom.map_index == -1))
+    columns = (XCom.dag_run_id, XCom.task_id, XCom.map_index, XCom.key, XCom.value)
+    return connection.execute(select(*columns).where(XCom.dag_run_id.in_(numbers), wanted))
+
+
+def outputs_of(value: Any) -> dict[str, Any]:
+    """Return by name what a task gave, as pages tell it and the feed keeps it; nothing of what has no names."""
+    return {str(name): _cut(one) for name, one in value.items()} if isinstance(value, Mapping) else {}
+
+
+def _cut(value: Any) -> Any:
+    """Return a value, or the text of one that is long, or that is no JSON: NaN stands in XComs, and in no answer."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        value = text = json.dumps(value, ensure_ascii=False, default=str)
+    return value if len(text) <= LONGEST_OUTPUT else f"{text[:LONGEST_OUTPUT]}..."
 
 
 def from_json(value: Any) -> Any:

@@ -46,11 +46,16 @@ _OF_KIND = {"wait": "calendar", "wait_for": "stream", "stream": "stream"}
 
 
 def instance(
-    facts: Facts, picture: Mapping[str, Any], now: datetime, before: Mapping[str, Any] | None = None
+    facts: Facts,
+    picture: Mapping[str, Any],
+    now: datetime,
+    before: Mapping[str, Any] | None = None,
+    outputs: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the columns of ``orch_instance`` that Airflow's facts tell.
 
     :param before: the steps as they were told before: what Airflow has purged of a run that it still has stays.
+    :param outputs: what they had given then.
     """
     run, steps = facts.run, dict(_steps(facts, picture, before or {}))
     due = picture.get("due")
@@ -89,6 +94,7 @@ def instance(
         "parked": states["parked"] if live else 0,
         "failed_steps": states["failed"],
         "steps": steps,
+        "outputs": _outputs(facts, picture, steps, before or {}, outputs or {}) or None,
     }
     return row | healthy(row, now)
 
@@ -263,6 +269,23 @@ def _remembered(before: Mapping[str, Any], now: dict[str, Any], *, purged: bool)
     if "job" in lost and before.get("state") == "warning" and now["state"] == "success":
         lost["state"] = "warning"
     return {**now, **lost}
+
+
+def _outputs(
+    facts: Facts,
+    picture: Mapping[str, Any],
+    steps: Mapping[str, Any],
+    before: Mapping[str, Any],
+    outputs: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return by task what steps gave, with what of it Airflow has purged: all but that of steps that began anew."""
+    same = {
+        task
+        for step in picture["steps"]
+        if (ended := steps[step["id"]].get("ended")) and ended == before.get(step["id"], {}).get("ended")
+        for task in (step["id"], *step.get("tasks", {}))
+    }
+    return {**{task: given for task, given in outputs.items() if task in same}, **facts.outputs}
 
 
 def _until(kept: str | None) -> str | None:

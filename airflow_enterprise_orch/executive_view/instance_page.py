@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -50,7 +50,7 @@ HOLDABLE = frozenset({"open", "queued", "held", "running", "retry"})
 """In which states a step can be held."""
 BLOCKABLE = frozenset({"queued", "held", "running", "retry", "failed"})
 """In which states it matters to a step that nobody can log in to its system."""
-MORE = (*ROW, I.run_after, I.params, I.steps, I.in_airflow)
+MORE = (*ROW, I.run_after, I.params, I.steps, I.outputs, I.in_airflow)
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,8 @@ def known(session: Session, viewer: Viewer, dag_id: str, run_id: str) -> Known:
     if raw.in_airflow:
         told = details(session, dag_id, run_id, viewer.streams, with_outputs=seen.values, live=raw.live)
         told = seen.details(told, picture)
+    if seen.values:
+        told = replace(told, outputs={**(raw.outputs or {}), **told.outputs})
     jobs_told = jobs.from_ledgers(told.ledgers, told.notes) if told.ledgers else jobs.from_history(session, raw.id)
     all_jobs = seen.jobs(with_links(jobs_told, picture), picture)
     kept = entries(raw.steps)

@@ -153,6 +153,8 @@ def fill() -> None:
                 "is_removed": False, "is_paused": False,
             }])  # fmt: skip
     past = [ended(ORDERS, number, -60 * number, large=number % 4 == 0, post=12 + number % 3) for number in range(2, 26)]
+    # Of these Airflow has nothing any more.
+    past[2]["outputs"] = {"book": {"rc": 0, "credit_class": "A"}}
     add("orch_instance", past)
     late = {"due_at": NOW - timedelta(minutes=38), "health": "late", "current_step": "post", "current_stack": "sap"}
     late["steps"] = {  # type: ignore[assignment]

@@ -67,7 +67,9 @@ def other_streams() -> None:
     at = {"version": 4, "steps": steps, "current_step": "hand", "current_stack": "value_streams"}
     add("orch_instance", [
         instance(ORDERS, 106, **at, in_airflow=True),
-        instance(ORDERS, 107, **{**at, "current_step": "other", "waits_for": "stream"}),
+        # Of this one Airflow has nothing any more.
+        instance(ORDERS, 107, **{**at, "current_step": "other", "waits_for": "stream"}, outputs={
+            "hand": {"run_id": gone, "business_key": "TAKEOVER-3", "price": 12.5}, "other": {"run_id": gone}}),
         instance(SECRET, 302, key="TAKEOVER-2", run_id=child),
         instance(ORDERS, 108, params={"order_id": "ORD-000108", "orch.started_by": {
             "stream": SECRET, "instance": "run-301", "step": "buy"}}),

@@ -17,6 +17,7 @@ from airflow import settings
 from airflow.cli.cli_parser import get_parser
 from airflow.models.dagrun import DagRun
 from airflow.models.serialized_dag import SerializedDagModel
+from airflow.models.xcom import XComModel
 from airflow.utils.db import initdb
 from airflow.utils.session import create_session
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
@@ -124,6 +125,10 @@ def _long_ago(run_id: str, run_type: Any, days: float) -> None:
         run.start_date, run.end_date = began, began + timedelta(minutes=30)
         for ti in run.get_task_instances(session=session):
             ti.state, ti.start_date, ti.end_date, ti.try_number = "success", began, run.end_date, 1
+        # Airflow keeps the text of it; as JSON, PostgreSQL refuses NaN.
+        gave = json.dumps({"rc": 0, "rate": float("nan"), "log": "x" * 5000})
+        of = {"dag_run_id": run.id, "dag_id": DAG, "run_id": run_id, "task_id": "book", "map_index": -1}
+        session.add(XComModel(**of, key="return_value", value=gave, timestamp=began))
 
 
 def _interval(began: datetime, run_type: Any) -> dict[str, Any]:
@@ -165,6 +170,7 @@ def clean() -> dict[str, Any]:
     arguments.func(arguments)
     with settings.engine.connect() as connection:
         left = set(connection.scalars(sa.select(DagRun.run_id)))
+        xcoms = connection.scalar(sa.select(sa.func.count()).where(XComModel.key == "return_value"))
     differs = []
     for step in (lambda: look(feed), _let_a_day_pass,
                  lambda: look(feed), lambda: Feed(settings.engine, "rebuilder").rebuild()):  # fmt: skip
@@ -172,7 +178,13 @@ def clean() -> dict[str, Any]:
         after = kept()
         differs.append([what for what in before if after[what] != before[what]])
     gone = {row["run_id"] for row in rows(INSTANCE, I.in_airflow.is_(False), I.state != "deleted")}
-    return {"left": sorted(name for name in left if not name.startswith("r")), "gone": sorted(gone), "differs": differs}
+    return {
+        "left": sorted(name for name in left if not name.startswith("r")),
+        "gone": sorted(gone),
+        "xcoms": xcoms,
+        "outputs": {row["run_id"]: row["outputs"] for row in rows(INSTANCE) if not row["run_id"].startswith("r")},
+        "differs": differs,
+    }
 
 
 def retain() -> dict[str, Any]:

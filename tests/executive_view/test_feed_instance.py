@@ -18,7 +18,7 @@ from airflow_enterprise_orch.delegation.job import JobHandle, Phase
 from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import ledger_cell
 from airflow_enterprise_orch.delegation.remote_note import RemoteNote
-from airflow_enterprise_orch.executive_view.airflow_tables import Facts
+from airflow_enterprise_orch.executive_view.airflow_tables import LONGEST_OUTPUT, Facts, outputs_of
 from airflow_enterprise_orch.executive_view.entries import entries
 from airflow_enterprise_orch.executive_view.feed_instance import instance
 from airflow_enterprise_orch.value_stream.wait_until import WAIT_KEY
@@ -49,6 +49,8 @@ def told(
     state: str = "running",
     notes: Any = None,
     picture: dict[str, Any] = PICTURE,
+    outputs: Any = None,
+    gave: Any = None,
 ) -> dict[str, Any]:
     run = SimpleNamespace(
         id=1, dag_id="orders", run_id="r", state=state, run_type="manual", triggering_user_name=None, conf={},
@@ -58,7 +60,8 @@ def told(
     one = Facts(run, list(tasks))
     one.cells = defaultdict(dict, cells or {})
     one.notes = notes or {}
-    return instance(one, picture, NOW, before)
+    one.outputs = outputs or {}
+    return instance(one, picture, NOW, before, gave)
 
 
 def test_a_step_whose_item_failed_has_failed_though_its_own_task_was_not_reached() -> None:
@@ -127,6 +130,30 @@ def test_what_airflow_purged_of_a_run_that_stays_is_kept() -> None:
     assert told(before=before, state="success")["steps"]["ship"] == before["ship"]
     # Its store alone is gone.
     assert told(task("ship", "success"), before=before, state="success")["steps"]["ship"] == before["ship"]
+
+
+def test_what_a_step_gave_is_kept_when_airflow_purged_it_and_not_when_the_step_began_anew() -> None:
+    gave = {"ship": {"rc": 0}, "reserve--undo": {"rc": 4}}
+    over = (task("ship", "success"), task("reserve", "success"))
+    before = told(*over, outputs=gave)
+    assert before["outputs"] == gave
+
+    def later(*tasks: Any, **outputs: Any) -> Any:
+        return told(*tasks, before=before["steps"], gave=before["outputs"], outputs=outputs)["outputs"]
+
+    assert later() == later(*over) == gave, "Airflow purged all of the steps, or their XComs alone"
+    assert later(*over, ship={"rc": 1}) == {**gave, "ship": {"rc": 1}}
+    assert later(task("reserve", "success"), task("ship", None)) == {"reserve--undo": {"rc": 4}}
+    anew = task("ship", "success", end_date=NOW + timedelta(minutes=1))
+    assert later(anew, task("reserve", "running")) is None
+
+
+def test_what_is_kept_of_an_output_is_what_a_page_can_tell() -> None:
+    assert outputs_of({"rc": 0, "of": [1, "ä"], 7: None}) == {"rc": 0, "of": [1, "ä"], "7": None}
+    assert outputs_of({"log": "x" * 5000}) == {"log": '"' + "x" * (LONGEST_OUTPUT - 1) + "..."}
+    # No JSON: PostgreSQL would refuse it, and the feed with it.
+    assert outputs_of({"rate": float("nan"), "of": [float("inf")]}) == {"rate": "NaN", "of": "[Infinity]"}
+    assert outputs_of("no names") == outputs_of(None) == {}
 
 
 def test_a_step_that_waits_for_a_moment_says_which_and_only_while_it_waits() -> None:

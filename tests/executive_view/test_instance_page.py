@@ -124,6 +124,8 @@ def test_one_that_airflow_has_forgotten_is_told_from_our_own_history(view: Serve
     assert (decision["chosen"], decision["by"], decision["values"]) == (["approve"], "the rules", [])
     assert [way["fired"] for way in decision["ways"]] == [True, False]
     assert decision["problem"] == "Airflow has deleted the record: the values that were seen are gone"
+    assert told["outputs"] == {"book": {"rc": 0, "credit_class": "A"}}
+    assert page(view, 4, "guest")["outputs"] == {}, "what steps gave is for those who may see XComs"
     assert told["why"]["chain"][1]["text"] == "“Approve it” took longest, 1h"
     jobs = view.get("clerk", "dags/orders/dagRuns/run-2/jobs").json["steps"]
     (job,) = [job for step in jobs for job in step["jobs"]]

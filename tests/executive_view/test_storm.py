@@ -60,6 +60,8 @@ def test_db_clean_takes_nothing_of_ours_nor_does_a_rebuild_after_it(played: Any)
     clean = played["clean"]
     assert clean["left"] == ["scheduled"], "Airflow keeps the newest scheduled run, and purges its task instances"
     assert clean["gone"] == [f"old-{number}" for number in range(6)]
+    gave = {"book": {"rc": 0, "rate": "NaN", "log": '"' + "x" * 1999 + "..."}}
+    assert (clean["xcoms"], clean["outputs"]) == (0, dict.fromkeys([*clean["gone"], "scheduled"], gave))
     # After a look, the comparison of a day, another look, a rebuild.
     assert clean["differs"] == [[], [], [], []]
 
