@@ -166,6 +166,7 @@ class InstanceFilter(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    id: list[int] = Field([], max_length=500, description="Only these, by the ``id`` of their rows.")
     q: str = Field("", max_length=200, description="A business key, or a part of one; upper and lower case are alike.")
     match: Literal["prefix", "contains"] = Field("prefix", description="How ``q`` is found in the key.")
     stream: list[str] = Field([], max_length=200, description="DAG ids.")

@@ -91,6 +91,8 @@ def conditions(session: Session, filters: InstanceFilter, streams: frozenset[str
     ):
         if values:
             found.append(column.in_(values))
+    if filters.id:
+        found.append(I.id.in_(filters.id))
     if filters.q:
         found += _key(filters.q.casefold(), filters.match, session.get_bind().dialect.name)
     if filters.domain or filters.owner or filters.criticality:

@@ -74,6 +74,8 @@ class FakeApi:
         body = self.override.get(name, self.data.get(name))
         if name == "previews" and isinstance(body, Mapping):
             body = body[route.request.post_data_json["action"]]
+        if name == "bulks" and route.request.method == "POST":
+            body = self.data["bulk"]
         if name == "page" and "page" not in self.override:
             body = self._page(parse_qs(url.query))
         if isinstance(body, int):
@@ -88,6 +90,8 @@ class FakeApi:
         rules: list[tuple[Callable[[str], bool], str]] = [
             (lambda p: p == "instances", "page"),
             (lambda p: p == "orphans", "orphans"),
+            (lambda p: p == "bulk", "bulks"),
+            (lambda p: p.startswith("bulk/"), "bulkResults" if path.endswith("/results") else "bulk"),
             (lambda p: p.endswith("/log"), "log"),
             (lambda p: p.endswith("/actions/preview"), "previews"),
             (lambda p: p.endswith("/actions"), "actions"),

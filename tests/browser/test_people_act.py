@@ -19,7 +19,7 @@ from tests.chromium import serious, settle, shoot
 
 pytestmark = pytest.mark.e2e
 
-RUNS = ("by-keyboard", "by-two", "held-with-all", "looked-at")
+RUNS = ("by-keyboard", "by-two", "held-with-all", "many-1", "many-2", "many-3", "looked-at")
 REASON = "the host is patched until six"
 INSTANCE = "/plugin/streams/instance/order_to_certificate/manual__42"
 # What each dialog is opened by: the step, if it is about one, and the button.
@@ -168,6 +168,40 @@ def test_a_stream_is_held_for_all_to_see_and_released(enter: Enter, house: House
     expect(held).to_have_count(0)
 
 
+def test_with_the_keyboard_alone_several_are_selected_and_held_and_no_others(enter: Enter, house: House):
+    page = enter(USER, "many-1")
+    page.goto(f"{house.server.url}/plugin/streams/instances?q=KEY-many")
+    settle(page)
+    expect(page.get_by_role("checkbox", name="Select KEY-many-3")).to_be_visible()
+    tab_to(page, "Instances", within=".eo-grid")
+    page.keyboard.press("Home")
+    keys = page.locator(".eo-grid-row .eo-two a").all_inner_texts()
+    for key in "xjx":
+        page.keyboard.press(key)
+    expect(page.get_by_text("2 selected")).to_be_visible()
+    assert serious(page) == []
+    shoot(page, "many-selected")
+    page.keyboard.press("h")
+    dialog = page.get_by_role("dialog", name="Hold: many instances")
+    expect(dialog.get_by_text("It concerns 2 instances.")).to_be_visible()
+    tab_to(page, "Yes, hold: 2 instances", within=".eo-dialog")
+    page.keyboard.press("Space")
+    tab_to(page, "Reason", within=".eo-dialog")
+    page.keyboard.type(REASON)
+    assert serious(page) == []
+    shoot(page, "many-dialog")
+    page.keyboard.press("Control+Enter")
+    progress = page.get_by_role("dialog", name="Hold: 2 instances")
+    expect(progress.get_by_role("progressbar")).to_have_attribute("aria-valuetext", "2 of 2, all through")
+    expect(progress.get_by_role("row").filter(has_text=keys[1])).to_contain_text("Done")
+    assert serious(page) == []
+    shoot(page, "many-done")
+    page.keyboard.press("Escape")
+    expect(progress).to_have_count(0)
+    done = {key: house.acts(key.removeprefix("KEY-")) for key in keys}
+    assert done == {keys[0]: ["hold"], keys[1]: ["hold"], keys[2]: []}
+
+
 def test_who_may_only_look_sees_no_button_and_the_api_refuses_anyway(enter: Enter, house: House):
     page = enter(WATCHER, "looked-at")
     page.get_by_role("button", name="Book it").click()
@@ -178,6 +212,11 @@ def test_who_may_only_look_sees_no_button_and_the_api_refuses_anyway(enter: Ente
     assert page.get_by_role("group", name="Actions").count() == 0
     assert step.locator(".eo-step-actions").count() == 0
     assert page.locator(".eo [aria-haspopup=dialog]").count() == 0
+    page.goto(f"{house.server.url}/plugin/streams/instances")
+    settle(page)
+    page.wait_for_load_state("networkidle")
+    assert page.locator(".eo-grid").get_by_role("checkbox").count() == 0
+    assert page.locator(".eo-many").count() == 0
     asked = {"id": "looked-at-0001", "action": "hold", "step": "book", "reason": REASON}
     refused = house.act(WATCHER, "looked-at", **asked)
     assert refused.status_code == 403

@@ -140,6 +140,17 @@ def test_many_are_counted_first_then_held_each_with_its_own_result(acting: Serve
     assert len([event for event in ahead[0].events() if event["kind"] == "hold"]) == 1
 
 
+def test_those_that_were_selected_are_acted_on_and_no_others(acting: Served) -> None:
+    mark = f"PICK{next(_numbers):03}"
+    all_of_them = [Instance(acting, states={}, key=f"{mark}-{number}") for number in range(4)]
+    rows = {row["key"]: row["id"] for row in acting.get("boss", "instances", q=mark).json["items"]}
+    chosen = all_of_them[1:3]
+    asked = many(acting, {"action": "hold", "step": "book"}, filter={"id": [rows[one.key] for one in chosen]}).json
+    acting.do("work")
+    assert (asked["matching"], asked["total"]) == (2, 2)
+    assert ["book" in one.look()["wishes"] for one in all_of_them] == [False, True, True, False]
+
+
 def test_what_died_in_the_middle_goes_on_and_does_nothing_twice(acting: Served) -> None:
     mark = f"DIED{next(_numbers):03}"
     all_of_them = [Instance(acting, states={}, key=f"{mark}-{number}") for number in range(5)]

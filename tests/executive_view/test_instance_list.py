@@ -44,6 +44,17 @@ def test_pages_of_any_size_hold_each_instance_once_and_in_the_same_order(view: S
         assert [row["id"] for row in walk(view, limit, order=order)] == whole
 
 
+def test_single_instances_are_picked_by_their_ids_and_by_nothing_that_one_may_not_see(view: Served) -> None:
+    whole = walk(view, 500)
+    picked = [row["id"] for row in whole[3:6]]
+    assert [row["id"] for row in walk(view, 2, id=picked)] == picked
+    assert view.get("boss", "instances", id=picked, q="no such key").json["total"] == 0
+    hidden = [row["id"] for row in whole if row["dag_id"] != "orders"]
+    assert hidden
+    assert view.get("clerk", "instances", id=hidden[:3]).json["total"] == 0
+    assert view.get("boss", "instances", id=["x"]).status == 422
+
+
 @pytest.mark.parametrize("order", ["urgency", "newest", "oldest", "changed"])
 def test_whoever_jumps_lands_on_the_row_and_goes_on_from_there(view: Served, order: str) -> None:
     whole = [row["id"] for row in walk(view, 500, order=order)]

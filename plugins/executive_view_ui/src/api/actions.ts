@@ -71,7 +71,7 @@ export const act = (dagId: string, runId: string, id: string, version: string | 
 export function useRenew(): () => void {
   const client = useQueryClient();
   return () => {
-    for (const name of ["actions", "events", "holds", "instance", "instances", "overview", "stream"]) {
+    for (const name of ["actions", "bulk", "bulks", "events", "holds", "instance", "instances", "overview", "stream"]) {
       void client.invalidateQueries({ queryKey: [name] });
     }
   };

@@ -6,7 +6,7 @@ import { useSending } from "../api/sending";
 import type { ActionPreview, Effect, InstanceDetail, Node, Offer } from "../api/schema";
 import { actionLook, asked, effectLook, NOTHING_TYPED, reasonMistake, type Mistakes, type ParamField, type Typed } from "../lib/acting";
 import { between, delta, moment } from "../lib/format";
-import { Dialog, DoneBy, focusMistake, Noticed, Reason } from "../ui/dialog";
+import { Confirm, Dialog, DoneBy, focusMistake, Noticed, Reason } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { At, Badge } from "../ui/parts";
 import { say } from "../ui/told";
@@ -267,21 +267,5 @@ function Outlook({ preview }: { preview: ActionPreview }) {
         </dd>
       </div>
     </dl>
-  );
-}
-
-function Confirm({ text, checked, set, mistake }: { text: string; checked: boolean; set: (on: boolean) => void; mistake: string | undefined }) {
-  return (
-    <div className="eo-confirm" data-wrong={mistake ? "" : undefined}>
-      <label>
-        <input aria-invalid={mistake ? true : undefined} checked={checked} onChange={(event) => set(event.target.checked)} type="checkbox" />
-        <span>{text}</span>
-      </label>
-      {mistake ? (
-        <small className="eo-mistake" role="alert">
-          <Icon name="alert" size={12} /> {mistake}
-        </small>
-      ) : null}
-    </div>
   );
 }

@@ -78,6 +78,7 @@ const KEYS: readonly (readonly [string, string])[] = [
   ["/", "Find a business key"],
   ["j  k", "Next and previous row, or the arrow keys"],
   ["Enter", "Open"],
+  ["x", "Select the row, for who may act on it"],
   ["← → ↑ ↓", "From step to step in the graph"],
   ["Esc", "Close what is open"],
   ["?", "These keys"],

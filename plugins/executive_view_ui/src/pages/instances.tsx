@@ -1,6 +1,7 @@
 import { useEffect, useRef, useState } from "react";
 import { Link, useSearchParams } from "react-router-dom";
 
+import type { BulkFilter } from "../api/bulks";
 import { BASE } from "../api/client";
 import { useFacets } from "../api/queries";
 import { useInstanceWindow, type Range } from "../api/window";
@@ -11,6 +12,7 @@ import { health, instanceState, sentence, waits } from "../lib/words";
 import { Icon } from "../ui/icons";
 import { AsOf, Download, FilterMenu, Flag } from "../ui/parts";
 import { Empty, Shown, Skeleton, trouble } from "../ui/states";
+import { useMany } from "./many";
 import { Rows } from "./rows";
 
 const STATES = ["queued", "running", "success", "failed", "deleted"].map((id) => ({ id, title: instanceState(id).text }));
@@ -31,6 +33,7 @@ export default function Instances() {
   const [sight, setSight] = useState({ question, ...TOP });
   const asked = useInstanceWindow(query, sight.question === question ? sight : TOP);
   const { order: _order, ...filter } = query;
+  const many = useMany(question, filter as BulkFilter, asked.data?.total);
   return (
     <main className="eo-page eo-fill">
       <header className="eo-head">
@@ -41,13 +44,14 @@ export default function Instances() {
         <Download href={`${BASE}/api/v1/instances.csv?${written(filter)}`}>CSV</Download>
       </header>
       <Filters total={asked.data?.total} />
+      {many.bar}
       <Shown asked={asked} skeleton={<Skeleton rows={12} />}>
         {(data) =>
           data.total === 0 ? (
             <NoRows clear={() => setParams({}, { replace: true })} filter={filter} />
           ) : (
             // Another question begins at the top.
-            <Rows key={question} onRange={(range) => setSight({ question, ...range })} total={data.total} window={asked} />
+            <Rows key={question} onRange={(range) => setSight({ question, ...range })} selection={many.selection} total={data.total} window={asked} />
           )
         }
       </Shown>
@@ -124,7 +128,7 @@ function Filters({ total }: { total: number | undefined }) {
     .filter((step) => streams.length === 0 || streams.includes(step.dag_id))
     .filter((step, index, all) => all.findIndex(({ id }) => id === step.id) === index)
     .map(({ id, title }) => ({ id, title }));
-  const active = [...params.keys()].some((name) => name !== "order");
+  const active = [...params.keys()].some((name) => name !== "order" && name !== "bulk");
   return (
     <div className="eo-filters">
       <KeySearch />

@@ -13,17 +13,28 @@ import { At, Badge, Expected, Seen } from "../ui/parts";
 const ROW = 46;
 const COLUMNS = ["Health", "Instance", "Is at", "Waits for", "Due", "Expected", "Late", "Owner", "Acknowledged"];
 
+/** Which instances are selected, for who may act on them. */
+export interface Selection {
+  may: (row: InstanceRow) => boolean;
+  has: (row: InstanceRow) => boolean;
+  toggle: (row: InstanceRow) => void;
+  /** What a letter does with those that are selected; whether it did anything. */
+  key: (letter: string) => boolean;
+}
+
 interface Props {
   window: Window;
   total: number;
   onRange: (range: Range) => void;
+  /** None: nothing can be selected. */
+  selection: Selection | undefined;
 }
 
 /**
  * All instances that fit, as high as they are: the scrollbar tells where one is and leads anywhere. As many rows as are in
  * sight exist; those that are not there yet are grey.
  */
-export function Rows({ window: list, total, onRange }: Props) {
+export function Rows({ window: list, total, onRange, selection }: Props) {
   const room = useRef<HTMLDivElement>(null);
   // The row that the keys act on. It is remembered by what it is: when the list changes it goes with its instance.
   const [at, setAt] = useState<{ index: number; id: number | undefined }>({ index: 0, id: undefined });
@@ -61,15 +72,22 @@ export function Rows({ window: list, total, onRange }: Props) {
       go(here + by);
     } else if (event.key === "Enter" && active) {
       void navigate(paths.instance(active.dag_id, active.run_id));
+    } else if ((event.key === "x" || event.key === " ") && active && selection?.may(active)) {
+      event.preventDefault();
+      selection.toggle(active);
+    } else if (selection?.key(event.key)) {
+      event.preventDefault();
     }
   };
   return (
     <div
       aria-activedescendant={active ? `eo-row-${active.id}` : undefined}
-      aria-colcount={COLUMNS.length}
+      aria-colcount={COLUMNS.length + (selection ? 1 : 0)}
       aria-label="Instances"
+      aria-multiselectable={selection ? true : undefined}
       aria-rowcount={total + 1}
       className="eo-grid"
+      data-select={selection ? "" : undefined}
       onKeyDown={onKeyDown}
       ref={room}
       role="grid"
@@ -77,6 +95,11 @@ export function Rows({ window: list, total, onRange }: Props) {
     >
       <div className="eo-grid-head" role="rowgroup">
         <div aria-rowindex={1} className="eo-grid-row" role="row">
+          {selection ? (
+            <span role="columnheader">
+              <span className="eo-hidden">Selected</span>
+            </span>
+          ) : null}
           {COLUMNS.map((title) => (
             <span key={title} role="columnheader">
               {title}
@@ -94,6 +117,7 @@ export function Rows({ window: list, total, onRange }: Props) {
               key={row.id}
               open={() => void navigate(paths.instance(row.dag_id, row.run_id))}
               row={row}
+              selection={selection}
               start={item.start}
             />
           ) : (
@@ -114,27 +138,39 @@ interface RowProps {
   index: number;
   start: number;
   active: boolean;
+  selection: Selection | undefined;
   open: () => void;
 }
 
-function Row({ row, index, start, active, open }: RowProps) {
+function Row({ row, index, start, active, selection, open }: RowProps) {
+  const selected = selection?.has(row) ?? false;
   const waiting = waits(row.parked ? "person" : row.waits_for);
   return (
     <div
       aria-rowindex={index + 2}
-      aria-selected={active}
+      aria-selected={selection ? selected : active}
       className="eo-grid-row eo-click"
       data-active={active ? "" : undefined}
+      data-selected={selected ? "" : undefined}
       data-tone={health(row.health).tone}
       id={`eo-row-${row.id}`}
       onClick={(event) => {
-        if (!(event.target as HTMLElement).closest("a")) {
+        if (!(event.target as HTMLElement).closest("a, label")) {
           open();
         }
       }}
       role="row"
       style={{ transform: `translateY(${start}px)`, height: ROW }}
     >
+      {selection ? (
+        <span role="gridcell">
+          {selection.may(row) ? (
+            <label className="eo-pick">
+              <input aria-label={`Select ${row.key}`} checked={selected} onChange={() => selection.toggle(row)} tabIndex={-1} type="checkbox" />
+            </label>
+          ) : null}
+        </span>
+      ) : null}
       <span role="gridcell">
         <Badge look={row.live || row.health !== "on_time" ? health(row.health) : instanceState(row.state)} />
       </span>

@@ -6,6 +6,9 @@
 import type {
   ActionDone,
   ActionPreview,
+  Bulk,
+  BulkResults,
+  Bulks,
   Comparison,
   Counts,
   Edge,
@@ -675,4 +678,38 @@ export const holds = (): Holds => ({
     { id: "h1", scope: "system", name: "sap", title: "SAP", by: "m.keller", reason: "SAP is down for its update until six", at: at(-45), until: at(240), held_steps: 137, may_release: true },
     { id: "h2", scope: "stream", name: "month_end_close", title: "Month-end close", by: "a.berger", reason: "The auditors look at it first", at: at(-600), until: null, held_steps: 12, may_release: false },
   ],
+});
+
+export const bulk = (state: Bulk["state"] = "running"): Bulk => ({
+  id: "b1",
+  action: "hold",
+  step: null,
+  reason: "SAP is down for its update",
+  by: "m.keller",
+  at: at(-1),
+  state,
+  matching: 57,
+  may_act: 52,
+  total: 52,
+  done: state === "dry_run" ? 0 : state === "done" ? 49 : 31,
+  refused: state === "dry_run" ? 0 : 2,
+  failed: state === "dry_run" ? 0 : state === "done" ? 1 : 0,
+  ended_at: state === "done" || state === "stopped" ? NOW : null,
+  sentence: state === "dry_run" ? "52 of 57 instances that fit would be held: what has not begun of them." : "52 instances are held: what has not begun of them.",
+});
+
+export const bulks = (items: Bulk[] = [bulk()]): Bulks => ({ as_of: NOW, items });
+
+export const bulkResults = (): BulkResults => ({
+  total: 52,
+  items: Array.from({ length: 20 }, (_, index) => ({
+    dag_id: "order_to_certificate",
+    run_id: `manual__${index + 1}`,
+    key: `ORD-${String(index + 1).padStart(6, "0")}`,
+    stream: "Order to certificate of completion",
+    outcome: index === 3 || index === 11 ? ("refused" as const) : index < 15 ? ("done" as const) : ("open" as const),
+    text: index === 3 || index === 11 ? "every step has begun or is over" : index < 15 ? "4 steps are held" : "",
+    at: index < 15 ? at(-1) : null,
+  })),
+  next_cursor: null,
 });

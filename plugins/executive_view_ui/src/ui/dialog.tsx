@@ -183,6 +183,23 @@ export function Reason({ value, set, mistake }: ReasonProps) {
   );
 }
 
+/** What must be confirmed by its own. */
+export function Confirm({ text, checked, set, mistake }: { text: string; checked: boolean; set: (on: boolean) => void; mistake: string | undefined }) {
+  return (
+    <div className="eo-confirm" data-wrong={mistake ? "" : undefined}>
+      <label>
+        <input aria-invalid={mistake ? true : undefined} checked={checked} onChange={(event) => set(event.target.checked)} type="checkbox" />
+        <span>{text}</span>
+      </label>
+      {mistake ? (
+        <small className="eo-mistake" role="alert">
+          <Icon name="alert" size={12} /> {mistake}
+        </small>
+      ) : null}
+    </div>
+  );
+}
+
 /** What came of the last try, read aloud at once. */
 export function Noticed({ notice }: { notice: { tone: "risk" | "failed"; text: string } | undefined }) {
   return notice ? (
