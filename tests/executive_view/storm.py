@@ -278,6 +278,7 @@ class Storm:
         cell.value = json.dumps(value)
 
 
+DELEGATED = ("book", "pay-each", "ship", "book--undo")
 STEPS = ("ask", "book", "pay", "route", "stop", "ship")
 
 
@@ -289,6 +290,7 @@ def truth() -> dict[str, Any]:
             return [list(row) for row in connection.execute(sa.text(text))]
 
         runs = ask("SELECT id, run_id, state, end_date, created_at FROM dag_run")
+        moments = ask("SELECT run_id, state, run_after, end_date FROM dag_run")
         tasks: dict[str, list[Any]] = {run_id: [] for _, run_id, *_ in runs}
         for row in ask("SELECT run_id, task_id, map_index, state, try_number FROM task_instance"):
             tasks[row[0]].append(row[1:])
@@ -302,10 +304,23 @@ def truth() -> dict[str, Any]:
         number = {run_id: number for number, run_id, *_ in runs}
         decided = ask(f"SELECT dag_run_id, value FROM task_state_store WHERE key = '{DECISION_KEY}'")
     states = Counter(state for _, _, state, *_ in runs)
+    of_runs = {run_id: _of_run(tasks[run_id]) for _, run_id, *_ in runs}
+    health = {run_id: _health(of_runs[run_id], *told) for run_id, *told in moments}
+    live = {run_id for run_id, state, *_ in moments if state in ("queued", "running")}
+    parked = {run_id for run_id in live if any(state == "awaiting_input" and name in DELEGATED
+                                               for name, _, state, _ in tasks[run_id])}  # fmt: skip
     return {
+        "health": health,
+        "counts": {
+            "live": len(live),
+            "late": sum(health[run_id] == "late" for run_id in live),
+            "failed": sum(one == "failed" for one in health.values()),
+            "waiting_people": sum(of_runs[run_id]["asked"] > 0 for run_id in live),
+            "parked": len(parked),
+        },
         "states": dict(states),
         "live": states["queued"] + states["running"],
-        "runs": {run_id: _of_run(tasks[run_id]) for _, run_id, *_ in runs},
+        "runs": of_runs,
         # What must be told: each of these once, however often it was there to be seen.
         "answered": {(number[run], *map(str, one), str(at)) for run, *one, at in asked if at is not None},
         "asked": {(number[run], *map(str, one)) for run, *one, _ in asked},
@@ -313,6 +328,23 @@ def truth() -> dict[str, Any]:
         "there": {(number, run_id, str(made)) for number, run_id, _, _, made in runs},
         "ended": {(number, name, how, str(end)) for number, name, how, end, _ in runs if how in ("success", "failed")},
     }
+
+
+def _health(run: dict[str, Any], state: str, run_after: Any, end_date: Any) -> str:
+    """Return how a run is, without a forecast: every order is due an hour after it could begin."""
+    due = _moment(run_after) + timedelta(hours=1)
+    if state == "success":
+        return "late" if _moment(end_date) >= due + timedelta(seconds=1) else "on_time"
+    if state == "failed" or run["failed"]:
+        return "failed"
+    if due < datetime.now(UTC):
+        return "late"
+    return "waiting" if run["asked"] else "on_time"
+
+
+def _moment(told: Any) -> datetime:
+    moment = told if isinstance(told, datetime) else datetime.fromisoformat(str(told))
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def _of_run(tasks: list[Any]) -> dict[str, Any]:

@@ -21,7 +21,10 @@ from airflow.models.xcom import XComModel
 from airflow.utils.db import initdb
 from airflow.utils.session import create_session
 from airflow.utils.types import DagRunTriggeredByType, DagRunType
+from sqlalchemy.orm import Session
 
+from airflow_enterprise_orch.executive_view import instances, overview
+from airflow_enterprise_orch.executive_view.answers import InstanceQuery, OverviewFilter
 from airflow_enterprise_orch.executive_view.feed import Feed
 from airflow_enterprise_orch.executive_view.tables import EVENT, INSTANCE, LEASE, ROLLUP_DAY
 from tests.executive_view.storm import DAG, Storm, truth
@@ -46,7 +49,37 @@ def ours() -> dict[str, Any]:
         "states": dict(Counter(row["state"] for row in there)),
         "live": sum(row["live"] for row in there),
         "runs": {row["run_id"]: _of_row(row) for row in there},
+        "health": {row["run_id"]: _without_forecast(row) for row in there},
+        "counts": counts(),
     }
+
+
+def _without_forecast(row: Mapping[str, Any]) -> str:
+    """Return how an instance is; one at risk as it would be without a forecast, where it is rightly at risk."""
+    foretold = row["live"] and row["forecast_p90"] is not None and not row["failed_steps"]
+    rightly = foretold and row["due_at"] > datetime.now(UTC) and row["forecast_p90"] > row["due_at"]
+    if rightly != (row["health"] == "at_risk"):
+        return f"{row['health']}, with a P90 of {row['forecast_p90']} and due at {row['due_at']}"
+    return ("waiting" if row["waiting_people"] else "on_time") if rightly else str(row["health"])
+
+
+def counts() -> dict[str, Any]:
+    """Return what the overview counts; and say where the list behind a number has another total."""
+    streams = frozenset({DAG})
+    with Session(settings.engine) as session:
+        told = overview.overview(overview.take(session), OverviewFilter(), streams).counts.model_dump()
+        behind = {
+            "live": {"live": True}, "late": {"live": True, "health": ["late"]},
+            "at_risk": {"health": ["at_risk"]}, "failed": {"health": ["failed"]},
+            "waiting_people": {"live": True, "waiting_people": True}, "parked": {"live": True, "parked": True},
+        }  # fmt: skip
+        for name, asks in behind.items():
+            total = instances.page(session, InstanceQuery(**asks, limit=1), streams).total
+            if total != told[name]:
+                told[name] = f"{told[name]}, and the list has {total}"
+    if told.pop("at_risk") != len(rows(INSTANCE, I.health == "at_risk", I.live.is_(True))):
+        told["at_risk"] = "another number than there are"
+    return told
 
 
 def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
