@@ -183,7 +183,9 @@ class People:
     def notices(self, job: Job) -> None:
         """Somebody sees a job that is held although nobody wishes it any more."""
         schedule, life = self.schedule, self.schedule.life
-        if job.held_by != "us" or schedule.judge.held_now or job.run != life.run or life.state != "deferred":
+        if job.state != "waiting" or job.held_by != "us":
+            return
+        if schedule.judge.held_now or job.run != life.run or life.state != "deferred":
             return
         if not job.stray:
             schedule.judge.violation("nothing stays held that nobody holds", str(job))
