@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 # Tests run beside one another, more of them than there are processors, because they mostly wait for settle times; of
 # those with real Airflow processes two at a time.
-TESTERS ?= 4
+TESTERS ?= 6
 AIRFLOWS ?= 2
 WORKERS ?= 2
 SCHEDULES ?= 1000000

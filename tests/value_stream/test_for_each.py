@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from streams_for_tests import context_for
 
+from airflow_enterprise_orch.delegation.conduct_types import Wait
 from airflow_enterprise_orch.delegation.operator import DelegateOperator
 from airflow_enterprise_orch.delegation.retry import INFRASTRUCTURE_RETRIES
 from airflow_enterprise_orch.errors import TemplateError
@@ -125,4 +126,4 @@ def test_controls_and_ledgers_are_those_of_one_item() -> None:
     operator = each.unmap({"item": "DE"})
     ti = SimpleNamespace(dag_id="pay_all", run_id="r", task_id="pay-each", map_index=3, try_number=1)
     attempt = SimpleNamespace(handle=SimpleNamespace(to_json=dict), system="s")
-    assert operator._waiting({"ti": ti}, attempt, None).map_index == 3
+    assert operator._waiting({"ti": ti}, Wait(attempt, None)).map_index == 3

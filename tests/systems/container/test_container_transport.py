@@ -12,6 +12,7 @@ import stat
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 from engine_for_tests import run_to_end, sh, until_final
 
@@ -199,7 +200,7 @@ def test_nothing_listens_on_this_machine_for_the_tunnel(engine, key):
     """A forwarded local socket would let every process of this user talk to the far engine."""
 
     def sockets():
-        return {line.split()[-1] for line in Path("/proc/net/unix").read_text().splitlines() if "/" in line}
+        return {each.laddr for each in psutil.Process().net_connections("unix") if each.laddr}
 
     before = sockets()
 
