@@ -50,10 +50,10 @@ SPREAD = frozenset(
 """Modules whose tests are long and share nothing dear: each tester may take any of them."""
 TOGETHER = {
     f"tests/executive_view/test_{module}.py": "the served executive view"
-    for module in ("instance_list", "instance_page", "overview", "stream_pages", "visibility")
+    for module in ("instance_list", "instance_page", "overview", "redacting", "stream_pages", "visibility")
 } | {
     f"tests/executive_view/test_{module}.py": "people who act"
-    for module in ("people_act", "actions_on_many", "command_line")
+    for module in ("people_act", "people_hold_jobs", "actions_on_many", "command_line")
 }
 """Modules that share a fixture of the session: one tester takes them all."""
 AIRFLOWS = ("tests/e2e/", "tests/faults/airflow_kills/test_airflow_kills", "tests/browser/", "order_on_sqlite", "demo")

@@ -46,14 +46,20 @@ def violations(attempts: Iterable[StepAttempt], jobs: Mapping[str, Sequence[Mapp
     for one in attempts:
         if one.attempt.state is not AttemptState.CLOSED:
             found.append(f"{one} is still {one.attempt.state.value}")
-        if ran[one.attempt.key] != 1:
-            found.append(f"{one} ran {ran[one.attempt.key]} times")
+        count = ran[one.attempt.key]
+        if count > 1 or (count == 0 and not _cancelled(one.attempt)):
+            found.append(f"{one} ran {count} times")
     found += [
         f"{system} has job {job['id']} ({job['name']}, key {job['key'] or 'none'}) that no attempt handed over"
         for system, job in everything
         if job["key"] not in keys
     ]
     return found
+
+
+def _cancelled(attempt: Attempt) -> bool:
+    """Tell whether its job was cancelled: that may have been before it began, and it never will."""
+    return attempt.verdict == Verdict.FAILURE and attempt.kind == "cancelled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,14 @@ def test_lost_job_is_seen():
     assert line.endswith("ran 0 times")
 
 
+def test_job_that_was_cancelled_before_it_began_is_no_violation_and_one_that_failed_without_running_is():
+    cancelled = replace(DONE, verdict=Verdict.FAILURE.value, kind="cancelled")
+    assert violations([attempt(cancelled)], {"zosmf": [job(ran=False)]}) == []
+    assert violations([attempt(cancelled)], {"zosmf": [job(), job()]}) != []
+    (line,) = violations([attempt(replace(cancelled, kind="failed"))], {"zosmf": [job(ran=False)]})
+    assert line.endswith("ran 0 times")
+
+
 def test_job_that_nobody_handed_over_is_seen():
     (line,) = violations([attempt()], {"zosmf": [job(), job(OTHER)]})
     assert line == f"zosmf has job JOB00001 (BOOKORD, key {OTHER}) that no attempt handed over"
