@@ -103,8 +103,11 @@ class Holding:
             await submission.keep_to_released(self.conduct.store.ledger)
             standing = await self._hold_it(submission, hold)
         else:
-            await submission.let_run(self.conduct.store.ledger)
-            standing = await self._let_it_go(submission, let_go)
+            try:
+                await submission.let_run(self.conduct.store.ledger)
+                standing = await self._let_it_go(submission, let_go)
+            except RequestRejected as error:
+                standing = self._not_let_go(let_go, error)
         self._count_time(standing)
         return standing
 
@@ -224,7 +227,7 @@ class Holding:
     async def _let_it_go(self, submission: Submission, word: Wish | None) -> Standing:
         """Release what our hold held; what somebody of the system held only by a person's *release*.
 
-        A release that is refused ends nothing: the job stays held, and is released anew whenever the step looks.
+        :raises RequestRejected: the system does not release it now.
         """
         attempt, identity = self._last, submission.system.identity
         whoever = word is not None and word is self.wishes.release
@@ -240,14 +243,7 @@ class Holding:
             raise SystemUnreachable(f"{identity} does not show {self.conduct.who} now, so that it could be released")
         how = "released: it is not held over there"
         if status.phase is Phase.HELD and (ours or whoever):
-            try:
-                await submission.release(self._handle)
-            except RequestRejected as error:
-                if word is not None:
-                    again = ", and its release is asked for again" if ours else ""
-                    how = f"refused: {error}; it is held over there still{again}"
-                    self.conduct.wished.mark(word, how, state=REFUSED)
-                return Standing(until=self.conduct.clock.now() + HOLD_LOOK)
+            await submission.release(self._handle)
             how = f"released over there: confirmed by {identity}"
         elif status.phase is Phase.HELD:
             how = f"it is held over there and not by us: whoever held it on {identity} lets it go"
@@ -262,6 +258,16 @@ class Holding:
             # So that nothing held over there later is taken for ours.
             self.conduct.wished.obedience.mark(Wish("hold", "", "", id=ours), how, state=RELEASED)
         return NOT_HELD
+
+    def _not_let_go(self, word: Wish | None, error: RequestRejected) -> Standing:
+        """A release that is refused ends nothing: the job stays held, and ours is released anew at the next look."""
+        again = ", and its release is asked for again" if self._ours else ""
+        how = f"refused: {error}; it is held over there still{again}"
+        if word is not None:
+            self.conduct.wished.mark(word, how, state=REFUSED)
+        else:
+            self.conduct.say(how)
+        return Standing(until=self.conduct.clock.now() + HOLD_LOOK)
 
     # Small things.
 

@@ -123,6 +123,22 @@ def test_a_release_that_is_refused_fails_no_step_and_is_asked_for_again(world: W
     assert step.jobs() == "waiting"
 
 
+def test_a_release_that_is_refused_of_a_job_that_was_never_released_fails_no_step(world: World) -> None:
+    world.protection, world.queues, world.can_hold = Protection.TWO_PHASE, True, True
+    step = Step(world)
+    step.die_at = "after_persist"
+    assert step.starts() == "died"
+    step.retry().wish("hold")  # type: ignore[attr-defined]
+    assert step.starts() == "waits"
+    assert step.state() == "confirmed"
+    world.releases[:] = ["reject"]
+    step.clear().take_back("hold")
+    assert step.starts() == "waits"
+    assert (step.jobs(), step.state("back")) == ("held", "refused")
+    assert looks(step) == "waits"
+    assert step.jobs() == "waiting"
+
+
 def test_a_hold_of_a_step_that_had_nothing_out_there_makes_no_later_hold_ours(world: World) -> None:
     world.protection, world.queues, world.can_hold = Protection.TWO_PHASE, True, True
     step = Step(world).wish("hold")
