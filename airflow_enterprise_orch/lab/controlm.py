@@ -45,7 +45,7 @@ class ControlmStandIn:
 
     :ivar server: the Control-M/Server behind it.
     :ivar calls: how many requests each operation met.
-    :ivar lists: how many of them were lists of jobs.
+    :ivar shows: how many entries a list of jobs has at most, whatever ``limit`` asks for.
     """
 
     name: ClassVar[str] = "controlm"
@@ -58,6 +58,7 @@ class ControlmStandIn:
         self.calls: Counter[str] = Counter()
         self.accepted_logins = self.refused_logins = 0
         self.has_waiting_info = True
+        self.shows = 10_000
         self._tokens: set[str] = set()
         self._refuse_next = False
         self._http = FaultyHttp()
@@ -251,7 +252,7 @@ class ControlmStandIn:
             for entry in self.server.active
             if not entry.gone and all(matches(pattern, told(entry)) for pattern, told in asked)
         ]
-        page = found[: int(query.get("limit", "1000"))]
+        page = found[: min(int(query.get("limit", "1000")), self.shows)]
         answer = {"statuses": [self._document(entry) for entry in page], "returned": len(page), "total": len(found)}
         return web.json_response(answer)
 

@@ -198,7 +198,7 @@ def test_controlm_is_asked_for_one_list_and_two_reasons(world: Worlds):
 
 
 def test_controlm_that_cuts_its_list_off_is_asked_for_each_folder(world: Worlds):
-    """1,000 entries are the most that it tells at once, and it has no next page: its pages are the folders."""
+    """1,000 entries are what it tells at once, and it has no next page: its pages are the folders."""
     controlm = world("controlm", "mainframe_scheduler")
     names = [f"NIGHT{number}" for number in range(5)]
     more = {name: FolderDefinition(name, (JobDefinition("LABJOB"),)) for name in names}
@@ -209,6 +209,25 @@ def test_controlm_that_cuts_its_list_off_is_asked_for_each_folder(world: Worlds)
         assert controlm.cost(orders, by_id=True) == [{"poll": 1 + 5 + 2}]
     finally:
         controlm.there(lambda: [controlm.stand_in.server.folders.pop(name) for name in names])
+
+
+@pytest.mark.parametrize(("shows", "pages"), [(10_000, 2), (1_000, 4)])
+def test_controlm_with_more_than_a_thousand_in_one_folder_is_asked_for_that_folder(
+    world: Worlds, shows: int, pages: int
+):
+    """And where it never shows more than 1,000: for each name that was not seen whole, the folder's own among them."""
+    controlm = world("controlm", "mainframe_scheduler")
+    folder = FolderDefinition("NIGHT", (JobDefinition("BOOK"), JobDefinition("POST")))
+    controlm.there(lambda: controlm.stand_in.server.folders.update({"NIGHT": folder}))
+    orders = [
+        handle for job in ("BOOK", "POST") for handle in controlm_orders(controlm, new_keys(WAITING), "NIGHT", job)
+    ]
+    controlm.there(lambda: setattr(controlm.stand_in, "shows", shows))
+    try:
+        assert controlm.cost(orders, by_id=True) == [{"poll": pages + 2}]
+    finally:
+        controlm.there(lambda: setattr(controlm.stand_in, "shows", 10_000))
+        controlm.there(lambda: controlm.stand_in.server.folders.pop("NIGHT"))
 
 
 # SAP.

@@ -21,7 +21,7 @@ from airflow_enterprise_orch.delegation.system import Capabilities, Protection, 
 from airflow_enterprise_orch.errors import AnswerLost, RemoteError, RequestRejected, SystemUnreachable
 from airflow_enterprise_orch.systems.mainframe import controlm_documents as documents
 from airflow_enterprise_orch.systems.mainframe import controlm_orders as orders
-from airflow_enterprise_orch.systems.mainframe.controlm_lookup import PAGE, Lookup
+from airflow_enterprise_orch.systems.mainframe.controlm_lookup import WIDE, Lookup
 from airflow_enterprise_orch.systems.mainframe.controlm_session import (
     JSON_BODY,
     ControlmSession,
@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from airflow_enterprise_orch.delegation.work import Work
     from airflow_enterprise_orch.systems.mainframe.controlm_documents import Document
 
-DIRECT = 100
-"""How many jobs that no page showed one poll asks for one by one; the others wait for the next poll."""
+DIRECT = 50
+"""How many jobs that no page showed one poll asks for one by one, two requests each at most; the others wait for the
+next poll."""
 REASONS = 2
 """How many waiting jobs one poll asks for the reason."""
 FORGET = 100_000
@@ -80,7 +81,7 @@ class ControlmSystem:
         Control-M's new-day procedure takes ended jobs out of the active ones, at an hour that is each site's own: what
         was sent longer ago than ``remembers`` and is not to be seen proves nothing.
         """
-        return Capabilities(Protection.TWO_PHASE, remembers=timedelta(hours=1), batch=PAGE, hold=True)
+        return Capabilities(Protection.TWO_PHASE, remembers=timedelta(hours=1), batch=WIDE, hold=True)
 
     async def check(self) -> str:
         """Log in and list a job: everything that a connection needs; return the API's version."""
@@ -124,18 +125,21 @@ class ControlmSystem:
         return documents.handle_of(orders.tracked(entries, work)[0], key, work.folder)
 
     async def poll(self, handles: Sequence[JobHandle]) -> Mapping[str, JobStatus]:
-        """Return the states: one list call for most, direct calls for those that a page does not show.
+        """Return the states: one list call for most, more where its answer is cut off.
 
-        Ended jobs stay among the active ones until the new day and can fill a page. Then each folder is listed on its
-        own, and what is still not to be seen is asked for directly, at most :data:`DIRECT` jobs a poll.
+        What is still not to be seen is asked for directly, at most :data:`DIRECT` jobs a poll.
         """
         self._polls += 1
-        folders = sorted({handle.fields.get("folder", "") for handle in handles})
+        shown, left = await self._lookup.shown(handles)
+        inside: dict[str, list[Document]] = defaultdict(list)
+        for entry in shown.values():
+            inside[documents.folder_id(entry)].append(entry)
         states: dict[str, JobStatus] = {}
-        left, more = await self._poll_page(folders[0] if len(folders) == 1 else "", list(handles), states)
-        if more and len(folders) > 1:
-            for folder in sorted({handle.fields.get("folder", "") for handle in left} - {""})[:DIRECT]:
-                left, _ = await self._poll_page(folder, left, states)
+        for handle in handles:
+            around = shown.get(handle.fields.get("folder_id", ""))
+            state = documents.status_of(shown.get(handle.job_id, {}), around, inside.get(handle.job_id, ()))
+            if state is not None:
+                states[handle.key] = state
         left.sort(key=lambda handle: self._asked.get(handle.key, 0))
         for handle in left[:DIRECT]:
             self._asked[handle.key] = self._polls
@@ -278,25 +282,6 @@ class ControlmSystem:
         call = Call(f"rerun of {handle.job_id}", "POST", _path(handle.job_id, "rerun"), True, {}, JSON_BODY, content)
         await self._session.call(call)
 
-    async def _poll_page(
-        self, folder: str, group: list[JobHandle], states: dict[str, JobStatus]
-    ) -> tuple[list[JobHandle], bool]:
-        """Fill in the states that one page shows; return the handles that it does not, and whether there are more."""
-        entries, more = await self._lookup.entries(folder)
-        by_id = {documents.text(entry, "jobId"): entry for entry in entries}
-        inside: dict[str, list[Document]] = defaultdict(list)
-        for entry in entries:
-            inside[documents.folder_id(entry)].append(entry)
-        left = []
-        for handle in group:
-            found = by_id.get(handle.job_id)
-            around = by_id.get(handle.fields.get("folder_id", ""))
-            if found is None:
-                left.append(handle)
-            elif (state := documents.status_of(found, around, inside.get(handle.job_id, ()))) is not None:
-                states[handle.key] = state
-        return left, more
-
     async def _state(self, handle: JobHandle) -> JobStatus | None:
         """Ask for that very job; for one that waits, also whether the folder around it is held."""
         around: Document | None = None
@@ -377,7 +362,7 @@ class ControlmSystem:
 
     async def _inside(self, handle: JobHandle) -> list[Document]:
         """Return the entries of the jobs in an ordered folder, those of its sub-folders too."""
-        entries, _ = await self._lookup.entries(handle.fields.get("folder", ""))
+        entries, _ = await self._lookup.entries(handle.fields.get("folder", ""), limit=str(WIDE))
         by_folder: dict[str, list[Document]] = defaultdict(list)
         for entry in entries:
             by_folder[documents.folder_id(entry)].append(entry)

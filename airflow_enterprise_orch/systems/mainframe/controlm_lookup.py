@@ -1,9 +1,10 @@
-"""Finding an order by its key. The Automation API filters by name, folder, state and description, not by variables.
+"""Finding orders among everybody's active jobs: by their ids, and by the key that one was made with.
 
-BMC, "Run Service", ``run jobs:status::get``: the filters; nothing that an order may set is among them (an order sets
-variables, and no description). So the key is a variable of the order, and is read with ``run job::get`` from each order
-that may carry it. What was read once is not read again; held orders come first, then the newest. Where that leaves an
-order unread that could carry the key, the answer is "cannot tell", never "absent".
+The Automation API filters by name, folder, state and description, not by variables (BMC, "Run Service",
+``run jobs:status::get``: the filters; nothing that an order may set is among them, as an order sets variables, and no
+description). So the key is a variable of the order, and is read with ``run job::get`` from each order that may carry
+it. What was read once is not read again; held orders come first, then the newest. Where that leaves an order unread
+that could carry the key, the answer is "cannot tell", never "absent".
 """
 
 from __future__ import annotations
@@ -21,12 +22,17 @@ from airflow_enterprise_orch.systems.mainframe.controlm_documents import Mark
 from airflow_enterprise_orch.systems.mainframe.session import JobAbsent
 
 if TYPE_CHECKING:
+    from airflow_enterprise_orch.delegation.job import JobHandle
     from airflow_enterprise_orch.systems.mainframe.controlm_documents import Document
     from airflow_enterprise_orch.systems.mainframe.controlm_session import ControlmSession
 
 PAGE = 1000
 """BMC, ``run jobs:status::get``: how many entries an answer has where ``limit`` asks for no other number. There is no
 next page."""
+WIDE = 10_000
+"""How many are asked for where :data:`PAGE` were not all. How many a server gives at most is not documented."""
+PAGES = 100
+"""How many pages of folders, and how many of names in them, one poll asks for at most."""
 READS = 100
 """How many orders that are not held one look reads."""
 AT_ONCE = 6
@@ -44,7 +50,7 @@ class Lookup:
         self._sent: dict[str, str] = {}
 
     async def entries(self, folder: str = "", **filters: str) -> tuple[list[Document], bool]:
-        """Return one page of the active jobs, and whether there are more than it shows."""
+        """Return one page of the active jobs, and whether there are more than it shows; :data:`PAGE`, or ``limit``."""
         params = {"ctm": self._session.settings.server, "limit": str(PAGE), **filters}
         if folder:
             params["folder"] = folder
@@ -53,7 +59,40 @@ class Lookup:
         if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
             raise SystemUnreachable(f"{self._server} answered a list of jobs with something else")
         total = answer.get("total")
-        return found, len(found) >= PAGE or (isinstance(total, int) and total > len(found))
+        if isinstance(total, int):
+            return found, total > len(found)
+        return found, len(found) >= PAGE  # a server may show fewer than it is asked for
+
+    async def shown(self, handles: Sequence[JobHandle]) -> tuple[dict[str, Document], list[JobHandle]]:
+        """Return the entries that lists show, by id, and the handles that must be asked for one by one.
+
+        Ended jobs stay among the active ones until the new day and can fill an answer. Then each folder is listed by
+        itself, with a higher limit; and where a server cuts that off, too, each name in it: those of its jobs, and the
+        folder's own, because a job is held when the folder around it is.
+        """
+        shown: dict[str, Document] = {}
+
+        async def page(folder: str, **filters: str) -> bool:
+            entries, more = await self.entries(folder, **filters)
+            shown.update({documents.text(entry, "jobId"): entry for entry in entries})
+            return more
+
+        def hidden() -> list[JobHandle]:
+            # A folder's own entry tells whether it is held.
+            ids = ((handle, handle.job_id, handle.fields.get("folder_id", handle.job_id)) for handle in handles)
+            return [handle for handle, job_id, folder_id in ids if job_id not in shown or folder_id not in shown]
+
+        folders = {handle.fields.get("folder", "") for handle in handles}
+        if not await page(folders.pop() if len(folders) == 1 else ""):
+            return shown, [handle for handle in handles if handle.job_id not in shown]
+        cut_off = set()
+        for folder in sorted({handle.fields.get("folder", "") for handle in hidden()} - {""})[:PAGES]:
+            if await page(folder, limit=str(WIDE)):
+                cut_off.add(folder)
+        places = {(handle.fields.get("folder", ""), name) for handle in hidden() for name in (handle.name, "")}
+        for folder, name in sorted(place for place in places if place[0] in cut_off)[:PAGES]:
+            await page(folder, limit=str(WIDE), jobname=name or folder)
+        return shown, hidden()
 
     def sends(self, key: str, folder: str) -> None:
         """Note that the key is about to leave for ``folder``: what was there before does not carry it."""
