@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from acting import DAG, PAGE, WATCHER, House, server, tab_to
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+from stage import FakeApi
 
 from tests.api_server import USER
 from tests.chromium import serious, settle, shoot
@@ -225,9 +226,14 @@ def test_who_may_only_look_sees_no_button_and_the_api_refuses_anyway(enter: Ente
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_dialog_can_be_used_by_everybody(visit: Visit, theme: str):
-    page = visit(INSTANCE, theme=theme)
-    found = {}
+def test_every_dialog_and_what_became_of_a_hold_can_be_used_by_everybody(visit: Visit, fake: FakeApi, theme: str):
+    fake.override["actions"] = {**fake.data["actions"], "held_jobs": {"post_invoice": [fake.data["heldJob"]]}}
+    page = visit(f"{INSTANCE}?step=post_invoice", theme=theme)
+    expect(page.get_by_role("region", name="Hold of its remote job")).to_contain_text("Hold requested over there")
+    expect(page.locator("[data-step=post_invoice]")).to_contain_text("Hold requested")
+    settle(page)
+    found = {"held": findings} if (findings := serious(page)) else {}
+    shoot(page, f"held-over-there-{theme}")
     for name, (step, button) in DIALOGS.items():
         dialog = _open(page, step, button)
         findings = serious(page)

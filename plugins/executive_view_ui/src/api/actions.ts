@@ -4,7 +4,7 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 
 import { answer, ApiProblem, client } from "./client";
 import { POLL } from "./queries";
-import type { ActionAsked as Asked, ActionDone, ActionPreview, Offer } from "./schema";
+import type { ActionAsked as Asked, ActionDone, ActionPreview, HeldJob, Offer } from "./schema";
 
 export type Action = Offer["action"];
 export type ActionAsked = Asked;
@@ -37,9 +37,12 @@ export const useActions = (dagId: string, runId: string, changedAt: string | nul
     queryKey: ["actions", dagId, runId, changedAt],
     queryFn: ({ signal }) => answer(client.GET("/api/v1/dags/{dag_id}/dagRuns/{run_id}/actions", { params: of(dagId, runId), signal })),
     placeholderData: (before, query) => (query?.queryKey[1] === dagId && query.queryKey[2] === runId ? before : undefined),
-    refetchInterval: 3 * POLL,
+    // Who asked for a hold waits for the word of the system that has the job.
+    refetchInterval: ({ state }) => (Object.values(state.data?.held_jobs ?? {}).flat().some(pending) ? POLL : 3 * POLL),
     enabled,
   });
+
+const pending = ({ state }: HeldJob): boolean => state === "asked" || state === "requested";
 
 /** A preview needs an id as the action itself does, and leaves nothing under it. */
 const PREVIEWED = "preview-only";

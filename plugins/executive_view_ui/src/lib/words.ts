@@ -74,6 +74,22 @@ const WAITS: Record<string, Look> = {
   retry: { tone: "risk", icon: "retry", text: "the next try" },
 };
 
+const HOLD_OF_JOB: Record<string, Look> = {
+  "hold asked": { tone: "wait", icon: "clock", text: "Hold asked for" },
+  "hold requested": { tone: "wait", icon: "clock", text: "Hold requested over there" },
+  "hold confirmed": { tone: "wait", icon: "pause", text: "Held over there" },
+  "hold unsupported": { tone: "risk", icon: "alert", text: "Cannot be held over there" },
+  "hold refused": { tone: "risk", icon: "alert", text: "Hold refused over there" },
+  "hold too_late": { tone: "risk", icon: "alert", text: "Hold came too late" },
+  "hold released": { tone: "idle", icon: "play", text: "Hold is over" },
+  "release asked": { tone: "wait", icon: "clock", text: "Release asked for" },
+  "release requested": { tone: "wait", icon: "clock", text: "Release requested over there" },
+  "release unsupported": { tone: "risk", icon: "alert", text: "Cannot be released over there" },
+  "release refused": { tone: "risk", icon: "alert", text: "Release refused over there" },
+  "release too_late": { tone: "idle", icon: "play", text: "Needs no release" },
+  "release released": { tone: "idle", icon: "play", text: "Released over there" },
+};
+
 /** A word that we do not know yet, from a newer server, is shown as it is. */
 const look =
   (known: Record<string, Look>) =>
@@ -86,6 +102,23 @@ export const instanceState = look(INSTANCE);
 export const stepState = look(STEP);
 export const verdict = look(VERDICT);
 export const waits = look(WAITS);
+
+/** What became of the hold, or of the release, of a job that was handed over. */
+export const holdOfJob = ({ what, state }: { what: string; state: string }): Look => look(HOLD_OF_JOB)(`${what} ${state}`);
+
+const STANDS: readonly string[] = ["refused", "unsupported", "too_late", "asked", "requested", "confirmed"];
+
+/** Of the holds of a step's jobs what people must know first, for the graph; nothing once all are over. */
+export function holdsInShort(jobs: readonly { what: string; state: string }[]): Look | undefined {
+  const open = jobs.filter(({ state }) => state !== "released");
+  const first = [...open].sort((a, b) => STANDS.indexOf(a.state) - STANDS.indexOf(b.state))[0];
+  if (!first) {
+    return undefined;
+  }
+  const alike = open.filter(({ what, state }) => what === first.what && state === first.state).length;
+  const short = first.state === "confirmed" ? "Held over there" : sentence(`${first.what} ${first.state}`);
+  return { ...holdOfJob(first), text: jobs.length > 1 ? `${short}: ${alike} of ${jobs.length}` : short };
+}
 
 /** "post_invoice" is "Post invoice". */
 export function sentence(name: string): string {

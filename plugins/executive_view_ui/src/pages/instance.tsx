@@ -5,7 +5,7 @@ import type { Cause, DecisionTold, InstanceDetail, RemoteJob, Why } from "../api
 import { delta, exactly, moment } from "../lib/format";
 import { paths } from "../lib/paths";
 import { changed } from "../lib/view";
-import { endless, health, instanceState, level, sentence, told, verdict } from "../lib/words";
+import { endless, health, holdsInShort, instanceState, level, sentence, told, verdict } from "../lib/words";
 import { Otherwise, Rules, SeenValues } from "../ui/decided";
 import { Gantt } from "../ui/gantt";
 import { Graph } from "../ui/graph";
@@ -218,7 +218,7 @@ function Body({ data, acting }: { data: InstanceDetail; acting: Acting }) {
           default:
             return (
               <div className="eo-split" data-open={node ? "" : undefined}>
-                <Graph choose={choose} chosen={chosen} decisions={data.decisions} graph={data.graph} />
+                <Graph choose={choose} chosen={chosen} decisions={data.decisions} graph={data.graph} held={(id) => holdsInShort(acting.held(id))} />
                 {node ? <StepPanel acting={acting} close={() => choose(null)} data={data} node={node} /> : null}
               </div>
             );

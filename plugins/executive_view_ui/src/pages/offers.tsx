@@ -2,9 +2,11 @@ import { lazy, Suspense, useEffect, useRef, useState } from "react";
 
 import { useActions } from "../api/actions";
 import { useMe } from "../api/queries";
-import type { InstanceDetail, Node, Offer } from "../api/schema";
+import type { HeldJob, InstanceDetail, Node, Offer } from "../api/schema";
 import { actionLook } from "../lib/acting";
+import { holdOfJob } from "../lib/words";
 import { Icon } from "../ui/icons";
+import { At, Badge } from "../ui/parts";
 
 const ActionDialog = lazy(() => import("./act"));
 
@@ -12,6 +14,8 @@ export interface Acting {
   /** Of the instance as a whole, and of each step; nothing for who may not act. */
   instance: readonly Offer[];
   step: (id: string) => readonly Offer[];
+  /** How the holds of a step's jobs stand that were handed over. */
+  held: (id: string) => readonly HeldJob[];
   open: (offer: Offer, node: Node | null) => void;
   dialog: React.ReactNode;
 }
@@ -28,6 +32,7 @@ export function useActing(data: InstanceDetail | undefined): Acting {
   return {
     instance: told?.instance ?? [],
     step: (id) => told?.steps[id] ?? [],
+    held: (id) => told?.held_jobs?.[id] ?? [],
     open: (offer, node) => setChosen({ offer, node }),
     dialog:
       chosen && data ? (
@@ -178,6 +183,29 @@ export function StepOffers({ acting, node }: { acting: Acting; node: Node }) {
           </ul>
         </details>
       ) : null}
+    </section>
+  );
+}
+
+/** In the room of a step: what became of the holds of its jobs that are out there, in the words of who has them. */
+export function HeldJobs({ jobs }: { jobs: readonly HeldJob[] }) {
+  if (jobs.length === 0) {
+    return null;
+  }
+  return (
+    <section aria-label="Hold of its remote job">
+      <h3>Hold over there</h3>
+      <ul className="eo-held">
+        {jobs.map((job) => (
+          <li key={job.map_index}>
+            <Badge look={holdOfJob(job)} /> <At value={job.at} />
+            <small>
+              {job.map_index >= 0 ? `Item ${job.map_index + 1}, ` : ""}
+              {job.job}: {job.text}
+            </small>
+          </li>
+        ))}
+      </ul>
     </section>
   );
 }

@@ -12,7 +12,7 @@ import { Icon } from "../ui/icons";
 import { At, Badge, Fact, StackTag, Took } from "../ui/parts";
 import { Shown, Skeleton } from "../ui/states";
 import { JobBadge } from "./instance";
-import { StepOffers, type Acting } from "./offers";
+import { HeldJobs, StepOffers, type Acting } from "./offers";
 
 /** One step of one instance: how it went, its remote job, and the end of its log. */
 export function StepPanel({ data, node, acting, close }: { data: InstanceDetail; node: Node; acting: Acting; close: () => void }) {
@@ -48,6 +48,7 @@ export function StepPanel({ data, node, acting, close }: { data: InstanceDetail;
             <Badge look={stepState(run.state)} /> {run.late ? <b data-tone="late">late</b> : null}
           </p>
           <StepOffers acting={acting} node={node} />
+          <HeldJobs jobs={acting.held(node.id)} />
           {undoing(node) ? (
             <p className="eo-note" data-tone={node.undo?.state === "failed" ? "failed" : "risk"}>
               <Icon name="retry" /> {sentence(undoing(node))}

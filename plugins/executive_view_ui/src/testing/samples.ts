@@ -15,6 +15,7 @@ import type {
   EventPage,
   Facets,
   Graph,
+  HeldJob,
   Holds,
   InstanceActions,
   InstanceDetail,
@@ -546,7 +547,8 @@ const offer = (action: Offer["action"], more: Partial<Offer> = {}): Offer => ({
 
 const not = (action: Offer["action"], why: string): Offer => offer(action, { allowed: false, why_not: why });
 
-export const actions = (): InstanceActions => ({
+export const actions = (held: Record<string, HeldJob[]> = {}): InstanceActions => ({
+  held_jobs: held,
   as_of: NOW,
   may_act: true,
   instance: [
@@ -575,6 +577,16 @@ export const actions = (): InstanceActions => ({
     route: [offer("override", { needs: ["targets"], targets: [["approve", "Release a large order"], ["provision", "Provision in the data centre"], ["provision_cloud", "Provision with the partner"]].map(([id, title]) => ({ id: id!, title: title! })), confirm: true })],
     provision: [offer("hold", { needs: ["until"] }), not("release", "“Provision in the data centre” is not held: its turn has not come"), offer("skip"), offer("complete", { needs: ["outputs"], outputs: { service: "string", nodes: "integer", ready: "boolean" } })],
   },
+});
+
+export const heldJob = (more: Partial<HeldJob> = {}): HeldJob => ({
+  map_index: -1,
+  job: "00420117 on sap://erp",
+  what: "hold",
+  state: "requested",
+  text: "hold requested of sap://erp",
+  at: at(-2),
+  ...more,
 });
 
 const name = (id: string) => {

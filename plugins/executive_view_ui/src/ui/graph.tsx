@@ -17,10 +17,12 @@ interface Props {
   decisions?: readonly DecisionTold[];
   /** On the page of a stream: how much of the time a step takes, instead of how it went. */
   heat?: boolean;
+  /** How the holds of a step's remote jobs stand, if somebody asked for one. */
+  held?: (id: string) => Look | undefined;
 }
 
 /** A stream as swimlanes. Steps are buttons, so that the keyboard and a screen reader walk it as the eye does. */
-export function Graph({ graph, chosen, choose, decisions = NONE, heat = false }: Props) {
+export function Graph({ graph, chosen, choose, decisions = NONE, heat = false, held }: Props) {
   const decided = useMemo(() => waysTold(decisions), [decisions]);
   const layout = useMemo(
     () =>
@@ -98,6 +100,7 @@ export function Graph({ graph, chosen, choose, decisions = NONE, heat = false }:
                 <Step
                   chosen={node.id === chosen}
                   heat={heat}
+                  held={held?.(node.id)}
                   key={node.id}
                   node={node}
                   onClick={() => choose(node.id === chosen ? null : node.id)}
@@ -144,14 +147,21 @@ interface StepProps {
   place: Placed;
   chosen: boolean;
   heat: boolean;
+  held: Look | undefined;
   onClick: () => void;
 }
 
-function Step({ node, place, chosen, heat, onClick }: StepProps) {
+function Step({ node, place, chosen, heat, held, onClick }: StepProps) {
   const run = node.run;
   const look: Look = run ? stepState(run.state) : { tone: "idle", icon: iconOf(node.kind), text: "" };
   const said: ReactNode[] = [];
-  if (run) {
+  if (held) {
+    said.push(
+      <b data-tone={held.tone} key="held">
+        {held.text}
+      </b>,
+    );
+  } else if (run) {
     said.push(look.text);
     if (run.started_at && run.state !== "skipped") {
       const seconds = between(run.started_at, run.ended_at ?? new Date().toISOString());
