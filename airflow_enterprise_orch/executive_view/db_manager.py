@@ -28,7 +28,7 @@ class EnterpriseOrchDBManager(BaseDBManager):
     migration_dir = MIGRATIONS.as_posix()
     alembic_file = (MIGRATIONS / "alembic.ini").as_posix()
     supports_table_dropping = True
-    revision_heads_map = {"0.1.0": "0005"}  # noqa: RUF012  # as Airflow declares it
+    revision_heads_map = {"0.1.0": "0006"}  # noqa: RUF012  # as Airflow declares it
 
     def create_db_from_orm(self) -> None:
         """Make all tables at once, on a database that has none."""

@@ -18,8 +18,8 @@ def decisions_of(
 ) -> list[DecisionTold]:
     """Return all decisions of an instance, in the order of its steps.
 
-    :param records: by task what its task state store holds.
-    :param kept: what the feed keeps, for when Airflow has forgotten.
+    :param records: by task what its task state store holds, or the feed keeps of it.
+    :param kept: the steps as the feed keeps them, for what was decided when it did not keep records yet.
     :param sight: what the viewer may see.
     """
     found = []
@@ -34,7 +34,7 @@ def decisions_of(
 
 
 def _from_history(step: PictureStep, kept: Mapping[str, Any], picture: Picture) -> DecisionTold:
-    """Return what the feed keeps of a decision whose record Airflow has deleted: the way, without the values."""
+    """Return a decision whose record Airflow deleted before the feed kept any: the way, without the values."""
     fired = {str(one) for one in kept.get("fired") or ()}
     kind = {"decision": "table", "choice": "choice"}.get(step.kind, "branch")
     return DecisionTold(

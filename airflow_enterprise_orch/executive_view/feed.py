@@ -224,8 +224,7 @@ class Feed:
             before = kept.get(number)
             version = self._version(one, before["version"] if before else None) or 0
             picture = self._pictures[one.run.dag_id, version]
-            steps, outputs = (before["steps"], before["outputs"]) if before else (None, None)
-            row = feed_instance.instance(one, picture, now, steps, outputs)
+            row = feed_instance.instance(one, picture, now, before)
             row |= {"version": version}
             if before is None:
                 if self._too_old(row, now):

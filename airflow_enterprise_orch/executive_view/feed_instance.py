@@ -22,7 +22,7 @@ from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import newest_ledger
 from airflow_enterprise_orch.due import DUE_KEY, due_at, due_by_person
 from airflow_enterprise_orch.errors import TemplateError
-from airflow_enterprise_orch.executive_view.airflow_tables import LIVE, Facts, from_json
+from airflow_enterprise_orch.executive_view.airflow_tables import LIVE, Facts, from_json, outputs_of
 from airflow_enterprise_orch.executive_view.tables import LONGEST_KEY
 from airflow_enterprise_orch.restricted_jinja import render, run_names
 from airflow_enterprise_orch.value_stream.decision_record import (
@@ -50,14 +50,13 @@ def instance(
     picture: Mapping[str, Any],
     now: datetime,
     before: Mapping[str, Any] | None = None,
-    outputs: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the columns of ``orch_instance`` that Airflow's facts tell.
 
-    :param before: the steps as they were told before: what Airflow has purged of a run that it still has stays.
-    :param outputs: what they had given then.
+    :param before: its row as it was told before: what Airflow has purged of a run that it still has stays.
     """
-    run, steps = facts.run, dict(_steps(facts, picture, before or {}))
+    known = {name: (before or {}).get(name) or {} for name in ("steps", "outputs", "decisions")}
+    run, steps = facts.run, dict(_steps(facts, picture, known["steps"]))
     due = picture.get("due")
     due_moment = due_at(due, run_after=aware(run.run_after), logical_date=aware(run.logical_date)) if due else None
     params = run.conf if isinstance(run.conf, Mapping) else {}
@@ -94,7 +93,8 @@ def instance(
         "parked": states["parked"] if live else 0,
         "failed_steps": states["failed"],
         "steps": steps,
-        "outputs": _outputs(facts, picture, steps, before or {}, outputs or {}) or None,
+        "outputs": _outputs(facts, picture, steps, known["steps"], known["outputs"]) or None,
+        "decisions": _decisions(facts, steps, known["decisions"]) or None,
     }
     return row | healthy(row, now)
 
@@ -306,6 +306,17 @@ def decision_of(kept: str | None) -> Decision | None:
         return read_decision(json.loads(kept))
     except (DecisionUnreadable, ValueError):
         return None
+
+
+def _decisions(facts: Facts, steps: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Return by task the records of decisions, with those that Airflow has purged: of all steps that have decided."""
+    found = dict(kept)
+    for name in steps:
+        record = decision_of(facts.cells.get((name, -1), {}).get(DECISION_KEY))
+        if record is not None:
+            seen = {"values": outputs_of(record.values), "outputs": outputs_of(record.outputs)}
+            found[name] = record.to_json() | seen
+    return {name: record for name, record in found.items() if "decision" in steps.get(name, {})}
 
 
 def _decision(kept: str | None) -> dict[str, Any] | None:

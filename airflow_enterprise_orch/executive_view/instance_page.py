@@ -50,7 +50,7 @@ HOLDABLE = frozenset({"open", "queued", "held", "running", "retry"})
 """In which states a step can be held."""
 BLOCKABLE = frozenset({"queued", "held", "running", "retry", "failed"})
 """In which states it matters to a step that nobody can log in to its system."""
-MORE = (*ROW, I.run_after, I.params, I.steps, I.outputs, I.in_airflow)
+MORE = (*ROW, I.run_after, I.params, I.steps, I.outputs, I.decisions, I.in_airflow)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def known(session: Session, viewer: Viewer, dag_id: str, run_id: str) -> Known:
         for name, entry in kept.items()
         if name in picture.by_id
     }
-    decisions = decisions_of(picture, told.decisions, kept, seen)
+    decisions = decisions_of(picture, {**(raw.decisions or {}), **told.decisions}, kept, seen)
     return Known(raw, seen, instance_row(raw, pictures, now), picture, kept, told, all_jobs, decisions, runs, now)
 
 

@@ -121,6 +121,7 @@ INSTANCE = Table(
     Column("changed_at", Utc, nullable=False),
     Column("forecast_problem", String(500), doc="why there is no forecast"),
     Column("outputs", JSON, doc="by task what it gave, as the page tells it; see airflow_tables.outputs_of"),
+    Column("decisions", JSON, doc="by task the record of its decision; see value_stream/decision_record.py"),
     UniqueConstraint("dag_id", "run_id", "airflow_id", name="orch_instance_run"),
     Index("ix_orch_instance_live", "live", "due_at", "id"),
     Index("ix_orch_instance_health", "health", "live", "due_at", "id"),

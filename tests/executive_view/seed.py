@@ -129,6 +129,10 @@ def ended(dag_id: str, number: int, began: float, *, large: bool = False, post: 
     )  # fmt: skip
 
 
+RULE = ways_of_rules([{"when": "params.amount > 10000.0", "then": ["approve"]}], ["post"])
+"""Of each order's branch."""
+
+
 def add(table: str, rows: list[dict[str, Any]]) -> None:
     with create_session() as session:
         for row in rows:
@@ -155,6 +159,8 @@ def fill() -> None:
     past = [ended(ORDERS, number, -60 * number, large=number % 4 == 0, post=12 + number % 3) for number in range(2, 26)]
     # Of these Airflow has nothing any more.
     past[2]["outputs"] = {"book": {"rc": 0, "credit_class": "A"}}
+    taken = Decision("branch", "first", RULE, {"params.amount": 20000.0}, (1,), RULES, NOW, chosen=("approve",))
+    past[6]["decisions"] = {"route": taken.to_json()}
     add("orch_instance", past)
     late = {"due_at": NOW - timedelta(minutes=38), "health": "late", "current_step": "post", "current_stack": "sap"}
     late["steps"] = {  # type: ignore[assignment]
@@ -221,11 +227,10 @@ def in_airflow() -> None:
     done = replace(done, value=failed)
     again = Attempt(2, "L" * 20, state=AttemptState.SUBMITTED, system="sap://erp",
                     handle=JobHandle("L" * 20, "08150001", "ZPOST"), opened=stamp(-41))  # fmt: skip
-    rules = ways_of_rules([{"when": "params.amount > 10000.0", "then": ["approve"]}], ["post"])
     seen = {"params.amount": 500.0}
-    small = Decision("branch", "first", rules, seen, ("otherwise",), RULES, NOW, chosen=("post",))
+    small = Decision("branch", "first", RULE, seen, ("otherwise",), RULES, NOW, chosen=("post",))
     over = Override("ann", "the customer is new", ("post",))
-    wanted = Decision("branch", "first", rules, seen, ("otherwise",), "ann", NOW, chosen=("approve",), overridden=over)
+    wanted = Decision("branch", "first", RULE, seen, ("otherwise",), "ann", NOW, chosen=("approve",), overridden=over)
     with create_session() as session:
         for run_id, decision, tasks in (
             ("run-101", small, {"book": "success", "route": "success", "approve": "skipped", "post": "deferred"}),

@@ -64,12 +64,16 @@ def other_streams() -> None:
                   "decision": {"fired": [1], "chosen": ["other"], "by": RULES, "overridden": False}},
         "other": {"state": "running", "try": 1, "queued": stamp(-4), "started": stamp(-4)},
     }  # fmt: skip
+    asked = {"steps.hand.run_id": child, "steps.hand.price": 12.5, "params.amount": 20000.0}
+    rules = ways_of_rules(shown["steps"][-1]["rules"], [])
+    seen = Decision("branch", "first", rules, asked, (1,), RULES, NOW, chosen=("other",))
     at = {"version": 4, "steps": steps, "current_step": "hand", "current_stack": "value_streams"}
     add("orch_instance", [
         instance(ORDERS, 106, **at, in_airflow=True),
         # Of this one Airflow has nothing any more.
         instance(ORDERS, 107, **{**at, "current_step": "other", "waits_for": "stream"}, outputs={
-            "hand": {"run_id": gone, "business_key": "TAKEOVER-3", "price": 12.5}, "other": {"run_id": gone}}),
+            "hand": {"run_id": gone, "business_key": "TAKEOVER-3", "price": 12.5}, "other": {"run_id": gone}},
+            decisions={"split": seen.to_json()}),
         instance(SECRET, 302, key="TAKEOVER-2", run_id=child),
         instance(ORDERS, 108, params={"order_id": "ORD-000108", "orch.started_by": {
             "stream": SECRET, "instance": "run-301", "step": "buy"}}),
@@ -80,9 +84,6 @@ def other_streams() -> None:
                      handle=JobHandle("N" * 20, gone, SECRET), closed_by="system")  # fmt: skip
     again = Attempt(2, "M" * 20, state=AttemptState.SUBMITTED, system="this Airflow", opened=stamp(-5),
                     handle=JobHandle("M" * 20, child, SECRET), parked=f"Is {SECRET} {child} the one?")  # fmt: skip
-    asked = {"steps.hand.run_id": child, "steps.hand.price": 12.5, "params.amount": 20000.0}
-    rules = ways_of_rules(shown["steps"][-1]["rules"], [])
-    seen = Decision("branch", "first", rules, asked, (1,), RULES, NOW, chosen=("other",))
     cells = {("hand", ledger_cell(2)): Ledger((failed, again)).to_json(), ("split", DECISION_KEY): seen.to_json()}
     tasks = {"hand": "awaiting_input", "split": "success", "other": "deferred", "post": "success"}
     with create_session() as session:

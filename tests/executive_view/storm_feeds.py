@@ -17,6 +17,7 @@ from airflow import settings
 from airflow.cli.cli_parser import get_parser
 from airflow.models.dagrun import DagRun
 from airflow.models.serialized_dag import SerializedDagModel
+from airflow.models.task_state_store import TaskStateStoreModel as Cell
 from airflow.models.xcom import XComModel
 from airflow.utils.db import initdb
 from airflow.utils.session import create_session
@@ -27,6 +28,7 @@ from airflow_enterprise_orch.executive_view import instances, overview
 from airflow_enterprise_orch.executive_view.answers import InstanceQuery, OverviewFilter
 from airflow_enterprise_orch.executive_view.feed import Feed
 from airflow_enterprise_orch.executive_view.tables import EVENT, INSTANCE, LEASE, ROLLUP_DAY
+from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY, RULES, Decision
 from tests.executive_view.storm import DAG, Storm, truth
 
 I = INSTANCE.c  # noqa: E741 - read as "I.run_id"
@@ -160,8 +162,11 @@ def _long_ago(run_id: str, run_type: Any, days: float) -> None:
             ti.state, ti.start_date, ti.end_date, ti.try_number = "success", began, run.end_date, 1
         # Airflow keeps the text of it; as JSON, PostgreSQL refuses NaN.
         gave = json.dumps({"rc": 0, "rate": float("nan"), "log": "x" * 5000})
-        of = {"dag_run_id": run.id, "dag_id": DAG, "run_id": run_id, "task_id": "book", "map_index": -1}
-        session.add(XComModel(**of, key="return_value", value=gave, timestamp=began))
+        of = {"dag_run_id": run.id, "dag_id": DAG, "run_id": run_id, "map_index": -1}
+        session.add(XComModel(**of, task_id="book", key="return_value", value=gave, timestamp=began))
+        seen = {"steps.book.rate": float("nan")}
+        record = Decision("branch", "first", (), seen, ("otherwise",), RULES, began, chosen=("ship",))
+        session.add(Cell(**of, task_id="route", key=DECISION_KEY, value=json.dumps(record.to_json())))
 
 
 def _interval(began: datetime, run_type: Any) -> dict[str, Any]:
@@ -204,18 +209,23 @@ def clean() -> dict[str, Any]:
     with settings.engine.connect() as connection:
         left = set(connection.scalars(sa.select(DagRun.run_id)))
         xcoms = connection.scalar(sa.select(sa.func.count()).where(XComModel.key == "return_value"))
+        of_old_ones = (Cell.key == DECISION_KEY, Cell.run_id.like("old-%"))
+        records = connection.scalar(sa.select(sa.func.count()).where(*of_old_ones))
     differs = []
     for step in (lambda: look(feed), _let_a_day_pass,
                  lambda: look(feed), lambda: Feed(settings.engine, "rebuilder").rebuild()):  # fmt: skip
         step()
         after = kept()
         differs.append([what for what in before if after[what] != before[what]])
+    of_old = [row for row in rows(INSTANCE) if not row["run_id"].startswith("r")]
     gone = {row["run_id"] for row in rows(INSTANCE, I.in_airflow.is_(False), I.state != "deleted")}
     return {
         "left": sorted(name for name in left if not name.startswith("r")),
         "gone": sorted(gone),
         "xcoms": xcoms,
-        "outputs": {row["run_id"]: row["outputs"] for row in rows(INSTANCE) if not row["run_id"].startswith("r")},
+        "outputs": {row["run_id"]: row["outputs"] for row in of_old},
+        "decisions": {row["run_id"]: row["decisions"]["route"]["values"] for row in of_old},
+        "records": records,
         "differs": differs,
     }
 

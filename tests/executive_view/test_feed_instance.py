@@ -21,6 +21,7 @@ from airflow_enterprise_orch.delegation.remote_note import RemoteNote
 from airflow_enterprise_orch.executive_view.airflow_tables import LONGEST_OUTPUT, Facts, outputs_of
 from airflow_enterprise_orch.executive_view.entries import entries
 from airflow_enterprise_orch.executive_view.feed_instance import instance
+from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY, RULES, Decision
 from airflow_enterprise_orch.value_stream.wait_until import WAIT_KEY
 
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
@@ -50,7 +51,6 @@ def told(
     notes: Any = None,
     picture: dict[str, Any] = PICTURE,
     outputs: Any = None,
-    gave: Any = None,
 ) -> dict[str, Any]:
     run = SimpleNamespace(
         id=1, dag_id="orders", run_id="r", state=state, run_type="manual", triggering_user_name=None, conf={},
@@ -61,7 +61,7 @@ def told(
     one.cells = defaultdict(dict, cells or {})
     one.notes = notes or {}
     one.outputs = outputs or {}
-    return instance(one, picture, NOW, before, gave)
+    return instance(one, picture, NOW, before)
 
 
 def test_a_step_whose_item_failed_has_failed_though_its_own_task_was_not_reached() -> None:
@@ -125,11 +125,12 @@ def test_a_step_with_a_list_is_held_when_all_that_is_under_way_is() -> None:
 def test_what_airflow_purged_of_a_run_that_stays_is_kept() -> None:
     over = Attempt(1, "K" * 20, state=AttemptState.CLOSED, system="ssh://a", verdict="warning", closed_by="system")
     cells = {("ship", -1): {ledger_cell(1): json.dumps(Ledger((over,)).to_json())}}
-    before = told(task("ship", "success"), cells=cells, state="success")["steps"]
-    assert before["ship"]["state"] == "warning"
-    assert told(before=before, state="success")["steps"]["ship"] == before["ship"]
+    before = told(task("ship", "success"), cells=cells, state="success")
+    assert before["steps"]["ship"]["state"] == "warning"
+    assert told(before=before, state="success")["steps"]["ship"] == before["steps"]["ship"]
     # Its store alone is gone.
-    assert told(task("ship", "success"), before=before, state="success")["steps"]["ship"] == before["ship"]
+    later = told(task("ship", "success"), before=before, state="success")
+    assert later["steps"]["ship"] == before["steps"]["ship"]
 
 
 def test_what_a_step_gave_is_kept_when_airflow_purged_it_and_not_when_the_step_began_anew() -> None:
@@ -139,13 +140,32 @@ def test_what_a_step_gave_is_kept_when_airflow_purged_it_and_not_when_the_step_b
     assert before["outputs"] == gave
 
     def later(*tasks: Any, **outputs: Any) -> Any:
-        return told(*tasks, before=before["steps"], gave=before["outputs"], outputs=outputs)["outputs"]
+        return told(*tasks, before=before, outputs=outputs)["outputs"]
 
     assert later() == later(*over) == gave, "Airflow purged all of the steps, or their XComs alone"
     assert later(*over, ship={"rc": 1}) == {**gave, "ship": {"rc": 1}}
     assert later(task("reserve", "success"), task("ship", None)) == {"reserve--undo": {"rc": 4}}
     anew = task("ship", "success", end_date=NOW + timedelta(minutes=1))
     assert later(anew, task("reserve", "running")) is None
+
+
+def test_what_a_decision_looked_at_is_kept_when_airflow_purged_its_record_until_it_is_taken_anew() -> None:
+    def decided(rate: float) -> Any:
+        record = Decision("branch", "first", (), {"steps.ship.rate": rate}, ("otherwise",), RULES, NOW)
+        return {("ship", -1): {DECISION_KEY: json.dumps(record.to_json())}}
+
+    def values(row: Any) -> Any:
+        return row["decisions"] and row["decisions"]["ship"]["values"]
+
+    over = task("ship", "success")
+    assert told(over)["decisions"] is None
+    before = told(over, cells=decided(0.5))
+    assert values(before) == {"steps.ship.rate": 0.5}
+    assert json.loads(json.dumps(before["decisions"])) == before["decisions"], "else each look finds it changed"
+    for later in (told(over, before=before), told(before=before)):
+        assert values(later) == {"steps.ship.rate": 0.5}, "Airflow purged the record, or all of the step"
+    assert values(told(over, before=before, cells=decided(0.7))) == {"steps.ship.rate": 0.7}
+    assert values(told(over, cells=decided(float("nan")))) == {"steps.ship.rate": "NaN"}
 
 
 def test_what_is_kept_of_an_output_is_what_a_page_can_tell() -> None:
@@ -167,6 +187,6 @@ def test_a_step_that_waits_for_a_moment_says_which_and_only_while_it_waits() -> 
 
 
 def test_a_step_that_was_cleared_is_open_again() -> None:
-    before = told(task("ship", "skipped", try_number=0), state="success")["steps"]
+    before = told(task("ship", "skipped", try_number=0), state="success")
     cleared = told(task("ship", None, try_number=0, end_date=None, start_date=None), before=before)
     assert cleared["steps"]["ship"]["state"] == "open"

@@ -102,6 +102,9 @@ def test_of_its_outputs_those_remain_that_the_template_itself_takes(seen: Served
         assert seen.get("clerk", page).json["outputs"] == {"hand": {"price": 12.5}}
         assert [seen.get(user, page).json["outputs"] for user in ("auditor", "guest")] == [{}, {}]
         assert list(seen.get("boss", page).json["outputs"]) == ["hand", "other"]
+        for user, values in (("clerk", 0), ("auditor", 0), ("guest", 0), ("boss", 3)):
+            (split,) = [one for one in seen.get(user, page).json["decisions"] if one["step"]["id"] == "split"]
+            assert (len(split["values"]), split["hidden"]) == (values, not values), "it looked at the hidden stream"
 
 
 def test_the_run_of_a_hidden_stream_finds_no_parent(seen: Served) -> None:

@@ -62,6 +62,8 @@ def test_db_clean_takes_nothing_of_ours_nor_does_a_rebuild_after_it(played: Any)
     assert clean["gone"] == [f"old-{number}" for number in range(6)]
     gave = {"book": {"rc": 0, "rate": "NaN", "log": '"' + "x" * 1999 + "..."}}
     assert (clean["xcoms"], clean["outputs"]) == (0, dict.fromkeys([*clean["gone"], "scheduled"], gave))
+    seen = {"steps.book.rate": "NaN"}
+    assert (clean["records"], clean["decisions"]) == (0, dict.fromkeys([*clean["gone"], "scheduled"], seen))
     # After a look, the comparison of a day, another look, a rebuild.
     assert clean["differs"] == [[], [], [], []]
 
@@ -70,6 +72,6 @@ def test_the_retention_takes_old_instances_with_their_events_and_leaves_the_sums
     retain = played["retain"]
     assert retain["old"] == []
     before, after = retain["events"]
-    assert before - after == 7, "each of the seven that ended long ago had one"
+    assert before - after == 14, "each of the seven that ended long ago had two: a decision, and its end"
     assert retain["days"]
     assert retain["counted"] > 0

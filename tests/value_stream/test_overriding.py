@@ -39,7 +39,9 @@ def record(*, overridden: bool) -> Any:
 def fed(kept: Any, before: Any = None) -> dict[str, Any]:
     """The step as the feed keeps it; ``kept`` is None when Airflow has no record any more."""
     cells = {("route", -1): {DECISION_KEY: json.dumps(kept)}} if kept is not None else {}
-    steps: dict[str, Any] = told(task("route", "success"), cells=cells, before=before, picture=PICTURE)["steps"]
+    steps: dict[str, Any] = told(task("route", "success"), cells=cells, before={"steps": before}, picture=PICTURE)[
+        "steps"
+    ]
     return steps
 
 
