@@ -24,7 +24,8 @@ from airflow_enterprise_orch.lab.stand_in import Fault, LabJob, now
 
 MARK = "ENTERPRISE_ORCH_LAB_CONTAINER"
 NEVER = "0001-01-01T00:00:00Z"
-KEY_LABEL = "orch.key"
+KEY_LABEL, REMOVES_LABEL = "orch.key", "orch.removes"
+REMOVAL = "removal"
 LATE_NEWS = 0.3
 """Seconds from the end of a container until the engine says that its memory was the reason."""
 
@@ -43,7 +44,7 @@ class LabContainer:
 
     :param body: what the create request said.
     :param log: stream, time stamp and bytes of every entry.
-    :param starts: one record per start: a container that ran twice has two.
+    :param healthy_at: when its health check first passed.
     """
 
     id: str
@@ -59,6 +60,7 @@ class LabContainer:
     started: str = NEVER
     finished: str = NEVER
     health: str = ""
+    healthy_at: str = ""
     log: list[tuple[int, str, bytes]] = field(default_factory=list)
     process: asyncio.subprocess.Process | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -92,7 +94,8 @@ class LabContainer:
 class LabEngine:
     """All containers and volumes of one stand-in.
 
-    :ivar records: one entry per start, and one per container that was never started.
+    :ivar records: one entry per start, one per container that was never started, and one per removal that was asked for
+        (a volume that says so is its record, see :mod:`airflow_enterprise_orch.systems.container.engine`).
     :ivar accepts_starts: False lets a start's effect wait until it is True again, as a stuck runtime does.
     """
 
@@ -192,12 +195,20 @@ class LabEngine:
     def remove(self, container: LabContainer, state: str = "discarded") -> None:
         """Forget it. Its record stays."""
         self.containers.pop(container.id, None)
+        for removal in self.records:
+            if removal.name == REMOVAL and removal.id == container.id[:12] and not removal.ran:
+                _removed(removal)
         if container.record.state in ("waiting", "ended"):
             container.record.state = state if not container.record.ran else "purged"
         shutil.rmtree(self.scratch / container.id, ignore_errors=True)
 
     def volume(self, name: str, labels: Mapping[str, str]) -> dict[str, Any]:
         """Make a volume, or return the one of that name as it is (moby does the same)."""
+        if labels.get(REMOVES_LABEL) and name not in self.volumes:
+            removal = LabJob(str(labels.get(KEY_LABEL) or ""), labels[REMOVES_LABEL][:12], REMOVAL, "waiting")
+            self.records.append(removal)
+            if self.find(labels[REMOVES_LABEL]) is None:
+                _removed(removal)  # there is nothing left to do
         made = {"Name": name, "Driver": "local", "Labels": dict(labels), "Mountpoint": f"/{name}", "Scope": "local"}
         return self.volumes.setdefault(name, {**made, "CreatedAt": stamp(), "Options": {}})
 
@@ -253,7 +264,7 @@ class LabEngine:
             good = await probe.wait() == 0
             failures = 0 if good else failures + 1
             if container.state == "running" and good:
-                container.health = "healthy"
+                container.health, container.healthy_at = "healthy", container.healthy_at or now()
             elif container.state == "running" and failures >= (check.get("Retries") or 3):
                 container.health = "unhealthy"
 
@@ -262,6 +273,11 @@ async def _copy(container: LabContainer, stream: int, source: asyncio.StreamRead
     while line := await source.readline():
         for start in range(0, len(line), 16384):  # moby's copier cuts longer lines
             container.log.append((stream, stamp(), line[start : start + 16384]))
+
+
+def _removed(removal: LabJob) -> None:
+    removal.state, removal.ran, removal.result = "ended", True, "removed"
+    removal.started = removal.ended = now()
 
 
 def _told(container: LabContainer) -> list[str]:

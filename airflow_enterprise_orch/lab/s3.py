@@ -4,19 +4,14 @@ It keeps the promises that a delivery relies on: ``If-None-Match: *`` on PutObje
 checksums of bodies and parts (SHA-256, SHA-1, CRC-32), Signature Version 4 in headers and in presigned links.
 ``honest`` can be switched off: it then ignores ``If-None-Match`` and wrong checksums, as some stores do.
 
-Jobs are what the journal of the file-share steps shows (see :mod:`airflow_enterprise_orch.systems.fileshare.journal`):
-the first record with a key is its submission. A wait in a folder where the company answers (:mod:`.company`) is
-served by it. Operations, for faults: the record that begins or ends a job is
-``submit``, the one that ends a wait is ``cancel``, reading records is ``find``, a listing is ``poll``. Whatever else is
-asked meets faults on ``any``; ``match`` searches ``METHOD /bucket/name?query``.
+Jobs, and the operations that meet faults, are those of :mod:`.share_jobs`; a listing is ``poll``. A wait in a folder
+where the company answers (:mod:`.company`) is served by it. ``match`` searches ``METHOD /bucket/name?query``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import re
 import secrets
 import shutil
 import time
@@ -30,11 +25,11 @@ from aiohttp import web
 from airflow_enterprise_orch.lab import company
 from airflow_enterprise_orch.lab.s3_objects import Objects
 from airflow_enterprise_orch.lab.s3_wire import Refusal, check_signature, document, text
-from airflow_enterprise_orch.lab.stand_in import Fault, FaultPlan, LabJob, now
+from airflow_enterprise_orch.lab.share_jobs import RECORD, ShareJobs
+from airflow_enterprise_orch.lab.stand_in import Fault, FaultPlan, LabJob
 
 BUCKET = "certificates"
 USER = "LABACCESSKEY"
-RECORD = re.compile(r"/(open|ended)/([A-Z][A-Z0-9]{19})\.(json|end)$")
 SAMPLES = {"samples/ANSWER=42.txt": b"ANSWER=42\n", "samples/DISK FULL.txt": b"somebody else's file\n"}
 
 
@@ -56,8 +51,7 @@ class S3StandIn:
         self.secret = secrets.token_urlsafe(30)
         self.seal = secrets.token_urlsafe(30)
         self.requests: list[str] = []
-        self._jobs: dict[str, list[LabJob]] = {}
-        self._purge: set[str] = set()
+        self._jobs = ShareJobs(self.faults)
         self._late: set[asyncio.Task[Any]] = set()
         self._answers: set[asyncio.Task[None]] = set()
         self._runner: web.AppRunner | None = None
@@ -109,7 +103,6 @@ class S3StandIn:
         self.honest = True
         self.requests.clear()
         self._jobs.clear()
-        self._purge.clear()
         self.accepted_logins = self.refused_logins = 0
         self._seed()
 
@@ -120,7 +113,7 @@ class S3StandIn:
 
     def jobs(self) -> list[LabJob]:
         """Return every job whose record was written, oldest first; two with one key are a duplicate."""
-        return sorted((job for jobs in self._jobs.values() for job in jobs), key=lambda job: job.submitted)
+        return self._jobs.jobs()
 
     def objects(self) -> dict[str, bytes]:
         """Return what lies in the bucket."""
@@ -200,50 +193,21 @@ class S3StandIn:
     def _operation(self, request: web.Request) -> str:
         if "list-type" in request.query:
             return "poll"
-        record = RECORD.search(unquote(request.path))
-        if record is None:
-            return "any"
-        if request.method in ("GET", "HEAD"):
-            return "find"
-        if record[3] == "end":
-            return "cancel"
-        return "any" if request.method != "PUT" or record[2] in self._jobs else "submit"
+        reads = request.method in ("GET", "HEAD")
+        return self._jobs.operation(unquote(request.path), reads=reads, creates=request.method == "PUT")
 
     def _note(self, request: web.Request) -> None:
-        """Keep the record of jobs: what was written to the journal."""
-        record = RECORD.search(unquote(request.path))
-        if record is None:
+        """Keep the record of jobs: what was written to the journal; let the company answer a wait."""
+        name = unquote(request.path).lstrip("/").partition("/")[2]
+        if RECORD.search(name) is None:
             return
-        folder, key, kind = record.groups()
-        jobs = self._jobs.setdefault(key, [])
-        begun = jobs[-1] if jobs else None
-        if kind == "end" and begun is not None:
-            begun.state, begun.ended = "ended", now()
-        elif folder == "open" or begun is None:
-            name = "wait" if folder == "open" else "delivery"
-            job = LabJob(key, key, name, "running" if folder == "open" else "ended", ran=True)
-            job.started = job.submitted
-            job.ended = "" if folder == "open" else job.submitted
-            jobs.append(job)
-            self._tell(job, unquote(request.path).lstrip("/").partition("/")[2], wait=folder == "open")
-            if any(fate.do == "purge" for fate in self.faults.fate(key)):
-                self._purge.add(key)
-        if key in self._purge and jobs[-1].state == "ended":
-            jobs[-1].state = "purged"
-            self._files.forget(key)
-
-    def _tell(self, job: LabJob, record: str, *, wait: bool) -> None:
-        """Note what a job is about, as its record says; let the company answer a wait."""
-        said = json.loads(self._files.content(record))
-        if not wait:
-            job.given = {name: str(value) for name, value in said.get("values", {}).items() if name != "link"}
-            return
-        job.given = {name: str(said.get(name, "")) for name in ("folder", "pattern", "count", "marker")}
-        files = company.answers(job.given["folder"], job.given["pattern"], int(said["count"]), job.given["marker"])
+        purged, files = self._jobs.note(name, self._files.content(name))
         if files:
             task = asyncio.get_running_loop().create_task(self._put_later(files))
             self._answers.add(task)
             task.add_done_callback(self._answers.discard)
+        if purged:
+            self._files.forget(purged)
 
     async def _put_later(self, files: Mapping[str, bytes]) -> None:
         await asyncio.sleep(company.ANSWERED_AFTER)

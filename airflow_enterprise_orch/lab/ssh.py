@@ -8,6 +8,7 @@ Any SSH client works against it: exec with stdin, exit status and signals, a she
 - **Faults by operation.** A command may name its operation and subject as words of the command line:
   ``... orch:submit KEY``. Commands without such a word meet only faults on ``any``. ``match`` searches the command line
   and, for commands that name their operation, what came on stdin.
+- **A share.** Its sftp begins in the home directory, and keeps record of deliveries there (:mod:`.ssh_share`).
 - **Fates.** The recorded launch replaces the job directory's ``script`` and ``interpreter`` (see
   :mod:`airflow_enterprise_orch.systems.unix.far_side` for the layout) right before the job starts.
 
@@ -26,6 +27,7 @@ import secrets
 import shutil
 import signal
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +36,8 @@ from typing import Any, ClassVar
 import asyncssh
 
 from airflow_enterprise_orch.lab import launches, processes
+from airflow_enterprise_orch.lab.share_jobs import ShareJobs
+from airflow_enterprise_orch.lab.ssh_share import HomeSftp
 from airflow_enterprise_orch.lab.stand_in import Fault, FaultPlan, LabJob
 
 MARK = "ENTERPRISE_ORCH_LAB"
@@ -64,6 +68,7 @@ class SshStandIn:
         self.password = secrets.token_urlsafe(12)
         self.commands: Counter[str] = Counter()
         self.connections: set[asyncssh.SSHServerConnection] = set()
+        self.share_jobs = ShareJobs(self.faults)
         self._mark = f"{MARK}={secrets.token_hex(16)}"
         self._commands: set[asyncio.Task[None]] = set()
         self._naps: set[asyncio.Task[None]] = set()
@@ -95,7 +100,7 @@ class SshStandIn:
             0,
             server_host_keys=[host_key],
             process_factory=self._serve_command,
-            sftp_factory=lambda channel: _HomeSftp(channel, self.home),
+            sftp_factory=lambda channel: HomeSftp(channel, self),
             encoding=None,
             keepalive_interval=0,
         )
@@ -137,12 +142,13 @@ class SshStandIn:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         self.home.mkdir()
         self._purged.clear()
+        self.share_jobs.clear()
         self.commands.clear()
         self.accepted_logins = self.refused_logins = 0
 
     def jobs(self) -> list[LabJob]:
-        """Return every launch, oldest first."""
-        return [self._job(line) for line in self._journal()]
+        """Return every launch, oldest first, and then what was delivered to the home directory by sftp."""
+        return [*(self._job(line) for line in self._journal()), *self.share_jobs.jobs()]
 
     @property
     def busy(self) -> int:
@@ -213,17 +219,40 @@ class SshStandIn:
         if self._commands:
             await asyncio.wait(self._commands)
 
-    async def _nap(self, seconds: float) -> None:
+    async def nap(self, seconds: float) -> None:
         """Sleep, until a reset at most: that ends the command too."""
         nap = asyncio.create_task(asyncio.sleep(seconds))
         self._naps.add(nap)
         nap.add_done_callback(self._naps.discard)
         await nap
 
-    async def _serve_command(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
-        task = asyncio.create_task(self._command(process))
+    def take_late(self, fault: Fault, act: Callable[[], object]) -> None:
+        """Let something take effect later, unless a reset comes first."""
+
+        async def later() -> None:
+            self.late += 1
+            try:
+                await self.nap(fault.seconds)
+            finally:
+                self.late -= 1
+            with suppress(asyncssh.SFTPError, OSError):  # nobody hears it any more
+                act()
+
+        self._keep(asyncio.create_task(later()))
+
+    def end_session(self, connection: asyncssh.SSHServerConnection, fault: Fault) -> None:
+        """Cut a connection. Who asks is logged in already: an ``unauthorized`` refuses it the next time it comes."""
+        if fault.do == "unauthorized":
+            self.faults.faults.insert(0, Fault("any", "unauthorized"))
+        connection.abort()
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
         self._commands.add(task)
         task.add_done_callback(self._commands.discard)
+
+    async def _serve_command(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        task = asyncio.create_task(self._command(process))
+        self._keep(task)
         await task
 
     async def _command(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
@@ -242,13 +271,10 @@ class SshStandIn:
         subject = command + "\n" + given.decode(errors="replace")
         fault = self.faults.disruption(operation, subject)
         if fault is not None and fault.do == "slow":
-            await self._nap(fault.seconds)
+            await self.nap(fault.seconds)
         kind = fault.do if fault else ""
-        if fault is not None and kind == "unauthorized":
-            # The one who asks is logged in already. End the session and refuse it the next time it comes.
-            self.faults.faults.insert(0, Fault("any", "unauthorized"))
-        if kind in ("cut_before_commit", "unauthorized"):
-            connection.abort()
+        if fault is not None and kind in ("cut_before_commit", "unauthorized"):
+            self.end_session(connection, fault)
             return
         if kind == "error_500":
             process.stdout.write(b"\x00\xff<garbage>\n")
@@ -259,7 +285,7 @@ class SshStandIn:
             self.late += 1
             connection.abort()
             try:
-                await self._nap(fault.seconds)
+                await self.nap(fault.seconds)
             finally:
                 self.late -= 1
         spoilt = fault if kind in ("cut_after_commit", "late_commit", "half_answer", "slow_answer") else None
@@ -319,7 +345,7 @@ class SshStandIn:
         if SUBMIT in more:
             await self._settled(f"{SUBMIT}={more[SUBMIT]}")
         if spoilt is not None and spoilt.do == "slow_answer":
-            await self._nap(spoilt.seconds)
+            await self.nap(spoilt.seconds)
         if spoilt is not None and not await _spoil(process, spoilt, b"".join(kept)):
             return
         if status < 0:
@@ -450,14 +476,3 @@ class _Login(asyncssh.SSHServer):
         self._tried = True
         right = hmac.compare_digest(password.encode(), self._stand_in.password.encode())
         return right and not self._refuse and username == USER
-
-
-class _HomeSftp(asyncssh.SFTPServer):
-    """Sftp that begins in the scratch home directory, as a host's begins in the user's."""
-
-    def __init__(self, channel: asyncssh.SSHServerChannel[bytes], home: Path) -> None:
-        super().__init__(channel)
-        self._home = os.fsencode(home)
-
-    def map_path(self, path: bytes) -> bytes:
-        return os.path.join(self._home, path)  # noqa: PTH118  sftp paths are bytes
