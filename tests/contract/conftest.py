@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -12,14 +13,16 @@ import pytest
 from airflow.sdk import Variable
 from airflow_life import FastClock
 from contract_world import CONNECTION, World
-from subjects import SUBJECTS
+from subjects import SUBJECTS, WAYS
 
 from airflow_enterprise_orch.delegation import operator as operator_module
 from airflow_enterprise_orch.delegation import trigger as trigger_module
 from airflow_enterprise_orch.delegation.operator import DelegateOperator
-from airflow_enterprise_orch.delegation.system import registrations
 from airflow_enterprise_orch.delegation.trigger import DelegateTrigger
 from airflow_enterprise_orch.lab.server import LabThread
+from airflow_enterprise_orch.systems.container import engine
+from airflow_enterprise_orch.systems.container import hook as container_hook
+from airflow_enterprise_orch.systems.container.settings import EngineSettings
 
 
 @pytest.fixture(scope="session")
@@ -28,15 +31,29 @@ def lab() -> Iterator[LabThread]:
         yield running
 
 
-@pytest.fixture(params=[registration.name for registration in registrations()])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Put every system to every test, and further ways to those that say so, where they have the work for it."""
+    if "world" in metafunc.fixturenames:
+        every_way = metafunc.definition.get_closest_marker("every_way")
+        needed = every_way.args if every_way else ()
+        ways = [name for name, way in WAYS.items() if every_way and all(getattr(way, work) for work in needed)]
+        metafunc.parametrize("world", [*SUBJECTS, *ways], indirect=True)
+
+
+@pytest.fixture
 def world(
     request: pytest.FixtureRequest,
     lab: LabThread,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> World:
-    subject = SUBJECTS[request.param]
+    subject = {**SUBJECTS, **WAYS}[request.param]
     lab.reset(subject.stand_in)
+
+    async def furnish() -> None:
+        subject.furnish(lab.stand_in(subject.stand_in))
+
+    lab.run(furnish())
     caplog.set_level(logging.DEBUG)
     here = World(subject, lab, caplog)
     monkeypatch.setenv(f"AIRFLOW_CONN_{CONNECTION.upper()}", json.dumps(here.endpoint["connection"]))
@@ -59,6 +76,9 @@ def world(
     monkeypatch.setattr(DelegateTrigger, "log", property(lambda _self: said))
     monkeypatch.setattr(operator_module, "SystemClock", FastClock)
     monkeypatch.setattr(trigger_module, "MIN_WAIT", timedelta(0))
+    # How long an engine is watched before what another try created is started takes real seconds.
+    monkeypatch.setattr(engine, "LEASE", 2.0)
+    monkeypatch.setattr(container_hook, "EngineSettings", functools.partial(EngineSettings, settle=0.5))
     return here
 
 

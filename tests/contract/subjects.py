@@ -1,13 +1,17 @@
 """What the contract suite needs to know of each system: its stand-in in the lab, and how to say five kinds of work.
 
-A new system adds one subject here; a test fails while a registered system has none.
+A new system adds one subject here; a test fails while a registered system has none. A system that is reached in more
+than one way (another protocol, another kind of job) has one for each further way, in :data:`WAYS`: they are put to the
+part of the contract that is marked ``every_way``, which is what depends on the client.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from airflow_enterprise_orch.lab.s3 import SAMPLES
 
 OTHER_STEP = "__step__"
 """In a kind of work: the step type, where it is not the subject's own."""
@@ -41,8 +45,37 @@ def _lab_program(*arguments: str) -> dict[str, Any]:
     return {"program": r"C:\Lab\LabProg.exe", "arguments": list(arguments)}
 
 
+def _waiting(pattern: str, stable: str) -> dict[str, Any]:
+    return {"folder": "samples", "pattern": pattern, "stable": stable}
+
+
 def _await(pattern: str, stable: str) -> dict[str, Any]:
-    return {OTHER_STEP: "fileshare.await", "folder": "samples", "pattern": pattern, "stable": stable}
+    return {OTHER_STEP: "fileshare.await", **_waiting(pattern, stable)}
+
+
+def _delivery(to: str) -> dict[str, Any]:
+    return {"to": to, "content": "done"}
+
+
+def _samples(stand_in: Any) -> None:
+    """Put there what the lab's S3 has by itself."""
+    folder = stand_in.home / "samples"
+    folder.mkdir()
+    for name, content in SAMPLES.items():
+        (stand_in.home / name).write_bytes(content)
+
+
+def _instance(body: str, health: str = "true") -> dict[str, Any]:
+    return {**_container(body), "health": {"command": [health], "interval": 1}}
+
+
+INSTANCE = "0123456789ab"
+
+
+def _an_instance(stand_in: Any) -> None:
+    """Make what there is to remove."""
+    stand_in.engine.create(INSTANCE, {"Image": "lab/web:1", "Cmd": ["true"], "Labels": {"orch.kind": "instance"}}, [])
+    stand_in.engine.records.clear()
 
 
 @dataclass(frozen=True)
@@ -54,8 +87,11 @@ class Subject:
     :param bad: work that ends with return code 12 and says ``DISK FULL``.
     :param long: work that runs for a minute.
     :param brief: work that runs for about a second.
+
+    A way may have no ``bad``, ``long`` or ``brief`` work; what needs it is not asked of it.
     :param output: the ``outputs`` rule that reads the answer.
     :param bad_code: how the system words the bad result.
+    :param furnish: puts into the stand-in what its work needs.
     :param unprotected: what was sent, never answered and is not found is a question for a person.
     """
 
@@ -68,6 +104,7 @@ class Subject:
     brief: Mapping[str, Any]
     output: Mapping[str, str]
     bad_code: str
+    furnish: Callable[[Any], None] = lambda stand_in: None
     unprotected: bool = False
     secrets: tuple[str, ...] = field(default=("password", "private_key"))
 
@@ -112,8 +149,8 @@ SUBJECTS = {
             system="fileshare",
             step="fileshare.deliver",
             stand_in="s3",
-            good={"to": "contract/ANSWER=42.txt", "content": "done"},
-            bad={"to": "samples/DISK FULL.txt", "content": "mine"},  # somebody else's file lies there
+            good=_delivery("contract/ANSWER=42.txt"),
+            bad=_delivery("samples/DISK FULL.txt"),  # somebody else's file lies there
             long=_await("never comes.*", "0s"),
             brief=_await("ANSWER=*.txt", "1s"),
             output={"from": "log", "match": r"ANSWER=(\d+)", "type": "integer"},
@@ -165,4 +202,53 @@ SUBJECTS = {
             unprotected=True,
         ),
     )
+}
+
+WAYS = {
+    "sftp": Subject(
+        system="fileshare",
+        step="fileshare.deliver",
+        stand_in="ssh",
+        good=_delivery("contract/ANSWER=42.txt"),
+        bad=_delivery("samples/DISK FULL.txt"),
+        long=_await("never comes.*", "0s"),
+        brief=_await("ANSWER=*.txt", "1s"),
+        output={"from": "log", "match": r"ANSWER=(\d+)", "type": "integer"},
+        bad_code="conflict",
+        furnish=_samples,
+    ),
+    "await": Subject(
+        system="fileshare",
+        step="fileshare.await",
+        stand_in="s3",
+        good=_waiting("ANSWER=*.txt", "0s"),
+        bad={},
+        long=_waiting("never comes.*", "0s"),
+        brief=_waiting("ANSWER=*.txt", "1s"),
+        output={"from": "log", "match": r"ANSWER=(\d+)", "type": "integer"},
+        bad_code="",
+    ),
+    "provision": Subject(
+        system="container",
+        step="container.provision",
+        stand_in="docker",
+        good=_instance("echo ANSWER=42; sleep 60"),
+        bad=_instance("echo DISK FULL; exit 12"),
+        long=_instance("sleep 60", health="false"),
+        brief=_instance("echo ANSWER=42; sleep 60"),
+        output={"instance": "log", "match": r"ANSWER=(\d+)", "type": "integer"},
+        bad_code="exit 12",
+    ),
+    "remove": Subject(
+        system="container",
+        step="container.remove",
+        stand_in="docker",
+        good={"instance": INSTANCE},
+        bad={},
+        long={},
+        brief={},
+        output={},
+        bad_code="",
+        furnish=_an_instance,
+    ),
 }

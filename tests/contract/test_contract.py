@@ -60,6 +60,7 @@ def test_every_registered_system_is_under_the_contract() -> None:
     assert {registration.name for registration in registrations()} == set(SUBJECTS)
 
 
+@pytest.mark.every_way("output")
 def test_a_job_runs_once_and_its_result_comes_home(world: World) -> None:
     task = world.task(world.subject.good, outputs={"answer": world.subject.output})
     value = task.run()
@@ -73,6 +74,7 @@ def test_a_job_runs_once_and_its_result_comes_home(world: World) -> None:
     json.dumps(value)  # an XCom is plain JSON
 
 
+@pytest.mark.every_way
 @pytest.mark.parametrize("fault", ["cut_before_commit", "cut_after_commit", "error_500"])
 def test_a_cut_connection_neither_loses_nor_doubles_the_job(world: World, fault: str) -> None:
     task = world.task(world.subject.good)
@@ -86,6 +88,7 @@ def test_a_cut_connection_neither_loses_nor_doubles_the_job(world: World, fault:
     assert only_job(world).key == task.last.key
 
 
+@pytest.mark.every_way
 def test_a_job_whose_answer_was_lost_is_adopted(world: World) -> None:
     task = world.task(world.subject.good)
     world.fault("cut_after_commit")
@@ -94,6 +97,7 @@ def test_a_job_whose_answer_was_lost_is_adopted(world: World) -> None:
     assert len(world.jobs()) == 1, "it was sent again although it was there"
 
 
+@pytest.mark.every_way
 @pytest.mark.parametrize("point", POINTS)
 def test_a_death_at_any_point_neither_loses_nor_doubles_the_job(world: World, dies: Dies, point: str) -> None:
     task = world.task(world.subject.good)
@@ -111,6 +115,7 @@ def test_a_death_at_any_point_neither_loses_nor_doubles_the_job(world: World, di
     assert len(task.ledger.attempts) == 1 + (world.subject.unprotected and point == "before_send")
 
 
+@pytest.mark.every_way
 @pytest.mark.parametrize("point", ["before_claim", "before_send", "after_answer"])
 def test_a_paused_try_that_wakes_up_beside_its_successor_does_no_harm(world: World, dies: Dies, point: str) -> None:
     task = world.task(world.subject.good)
@@ -147,6 +152,7 @@ def test_a_paused_try_that_wakes_up_beside_its_successor_does_no_harm(world: Wor
     assert isinstance(ended[0], OwnershipLost), f"the old try went on: {ended[0]!r}"
 
 
+@pytest.mark.every_way("brief")
 def test_a_new_try_attaches_to_the_job_that_is_out_there(world: World) -> None:
     task = world.task(world.subject.brief, outputs={"answer": world.subject.output})
     first = task.submit()
@@ -157,6 +163,7 @@ def test_a_new_try_attaches_to_the_job_that_is_out_there(world: World) -> None:
     assert len(world.jobs()) == 1
 
 
+@pytest.mark.every_way("bad")
 def test_a_failed_job_fails_the_task_with_all_that_a_tired_operator_needs(world: World) -> None:
     task = world.task(world.subject.bad)
     with pytest.raises(AirflowFailException) as failed:
@@ -191,6 +198,7 @@ def test_a_rule_for_another_kind_of_failure_does_not_run_it_again(world: World) 
         task.run()
 
 
+@pytest.mark.every_way
 def test_a_clear_of_a_success_runs_anew_and_a_retry_does_not(world: World) -> None:
     task = world.task(world.subject.good)
     value = task.run()
@@ -218,6 +226,7 @@ def test_a_persons_kill_cancels_the_job(world: World, state: str | None) -> None
     assert task.submit().wait.handle.key != trigger.wait.handle.key
 
 
+@pytest.mark.every_way("long")
 def test_a_clear_before_any_triggerer_held_the_wait_cancels_the_job(world: World) -> None:
     task = world.task(world.subject.long)
     trigger = task.submit()
@@ -269,6 +278,7 @@ def test_an_unknown_result_is_not_a_success(world: World) -> None:
     assert len(world.ran()) == 1
 
 
+@pytest.mark.every_way
 def test_a_refused_login_is_not_repeated_and_blocks_the_connection(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,6 +300,7 @@ def test_a_refused_login_is_not_repeated_and_blocks_the_connection(
     assert task.run()["rc"] == 0, "a corrected connection lifts the block by itself"
 
 
+@pytest.mark.every_way
 def test_a_repointed_connection_is_a_question_not_a_second_job(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     task = world.task(world.subject.good)
     trigger = task.submit()
@@ -326,6 +337,7 @@ def test_many_waiting_jobs_are_polled_together(world: World) -> None:
     assert calls < len(tasks), f"{calls} polls for {len(tasks)} jobs"
 
 
+@pytest.mark.every_way("output")
 def test_no_secret_is_left_anywhere(world: World) -> None:
     connection = world.endpoint["connection"]
     secrets = [value for value in (connection.get("password"), connection.get("extra", {}).get("private_key")) if value]
