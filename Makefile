@@ -47,9 +47,7 @@ demo: $(STAMP)
 	@exec $(BIN)/enterprise-orch demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: ui
-	$(BIN)/python -m pytest -m "not e2e" -n $(TESTERS) --durations=15
-	$(BIN)/python -m pytest tests/e2e tests/browser tests/faults/airflow_kills tests/bench -m e2e \
-		-n $(AIRFLOWS) --no-loadscope-reorder --durations=15
+	@scripts/run_tests.sh $(BIN)/python $(TESTERS) $(AIRFLOWS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

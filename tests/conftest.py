@@ -47,7 +47,7 @@ SPREAD = frozenset(
         "systems/test_calls_per_poll",
     )
 )
-"""Modules whose tests are long and share nothing dear: each tester may take any of them."""
+"""Modules whose tests are long, mostly by waiting, and share nothing dear: each tester may take any of them."""
 TOGETHER = {
     f"tests/executive_view/test_{module}.py": "the served executive view"
     for module in ("instance_list", "instance_page", "overview", "redacting", "stream_pages", "visibility")
@@ -56,6 +56,21 @@ TOGETHER = {
     for module in ("people_act", "people_hold_jobs", "actions_on_many", "command_line")
 }
 """Modules that share a fixture of the session: one tester takes them all."""
+LONGEST = (
+    "people who act",
+    *(
+        f"tests/{module}.py"
+        for module in (
+            "value_stream/test_same_dag",
+            "test_build",
+            "value_stream/test_plan",
+            "value_stream/test_on_airflow",
+            "executive_view/test_storm",
+            "systems/sap/test_sap_on_airflow",
+        )
+    ),
+)
+"""What one tester is busy with for more than a minute: begun first."""
 AIRFLOWS = ("tests/e2e/", "tests/faults/airflow_kills/test_airflow_kills", "tests/browser/", "order_on_sqlite", "demo")
 """What runs with an Airflow of its own, the longest first: two of them run beside one another."""
 SLOW = ("tests/e2e/", "tests/browser/", "tests/faults/airflow_kills/", "tests/bench/")
@@ -70,10 +85,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByModule(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            module = nodeid.partition("::")[0]
-            return nodeid if module in SPREAD else TOGETHER.get(module) or airflow_of(nodeid) or module
+            return unit_of(nodeid)
 
     return ByModule(config, log)
+
+
+def unit_of(nodeid: str) -> str:
+    """Return the name of what one tester takes as a whole."""
+    module = nodeid.partition("::")[0]
+    return nodeid if module in SPREAD else TOGETHER.get(module) or airflow_of(nodeid) or module
 
 
 def airflow_of(nodeid: str) -> str:
@@ -86,12 +106,27 @@ def airflow_of(nodeid: str) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, and let the company's books be checked when all has been played."""
+    """Begin with what takes longest, let tests that wait go beside tests that compute, and the company's books be last.
+
+    Takes effect with ``--no-loadscope-reorder``: otherwise the units go by their number of tests, so those that wait,
+    of one test each, would be left for the end, when nothing is there to be computed meanwhile.
+    """
     for item in items:
         if item.get_closest_marker("e2e") and not item.nodeid.startswith(SLOW):
             raise pytest.UsageError(f"{item.nodeid} is marked e2e, and `make test` looks for such only in {SLOW}")
-    rank = {name: number for number, name in enumerate(AIRFLOWS)}
-    items.sort(key=lambda item: rank.get(airflow_of(item.nodeid), -1))
+    rank = {name: number for number, name in enumerate((*LONGEST, *AIRFLOWS), start=-len(LONGEST))}
+    units: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        units.setdefault(unit_of(item.nodeid), []).append(item)
+    first = sorted((unit for unit in units if rank.get(unit, 0) < 0), key=rank.__getitem__)
+    ordinary = [unit for unit in units if unit not in rank]
+    waiting = [unit for unit in ordinary if "::" in unit]
+    computing = sorted((unit for unit in ordinary if "::" not in unit), key=lambda unit: -len(units[unit]))
+    mixed = sorted(
+        (number / len(several), unit) for several in (waiting, computing) for number, unit in enumerate(several)
+    )
+    last = sorted((unit for unit in units if rank.get(unit, -1) >= 0), key=rank.__getitem__)
+    items[:] = [item for unit in (*first, *(unit for _, unit in mixed), *last) for item in units[unit]]
 
 
 @pytest.fixture(scope="session")

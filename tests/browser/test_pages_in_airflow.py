@@ -212,6 +212,8 @@ def test_a_narrow_window_scrolls_in_one_direction(visit: Visit, name: str):
 def test_a_language_from_right_to_left_turns_the_page_round(visit: Visit):
     page = visit(STREAMS, language="ar")
     settle(page)
+    # The host learns its language, and turns itself, when it has fetched the words, which may be after our pages came.
+    expect(page.locator(".eo").first).to_have_css("direction", "rtl")
     heading, printing = page.locator(".eo h1").bounding_box(), page.locator(".eo-head .eo-button").last.bounding_box()
     assert heading is not None
     assert printing is not None

@@ -148,6 +148,7 @@ class Play:
 
 @scenario()
 def test_every_shipped_stream_takes_its_paths(here: Stage) -> None:
+    here.streams = STREAMS
     here.until(lambda: set(STREAMS) <= here.api.dag_ids())
     play = Play(here)
     here.lab.fault("sap_soap_rfc", {"on": "submit", "do": "abend", "times": 1, "match": "ZGL_LOAD_EOD .*AT01"})
