@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from airflow_enterprise_orch.value_stream.problems import closest, listed
 from airflow_enterprise_orch.value_stream.template_folder import MAX_BYTES
 
 SUFFIXES = (".yaml", ".yml")
@@ -100,6 +101,22 @@ class Beside:
             if path.suffix in SUFFIXES and not path.name.startswith((".", "_"))
         }
         return tuple(sorted(found))
+
+
+def named_file(beside: Beside | None, name: str) -> Path | tuple[str, str, str]:
+    """Return the file of that name beside a template; or what is wrong, what to do, and what was probably meant."""
+    what = f"there is no file {name!r} beside the template"
+    if beside is None:
+        return what, "load the template from a file, beside which this one lies", ""
+    path = beside.find_file(name)
+    if path is not None:
+        return path
+    known = beside.files(Path(name).suffix)
+    if name in known:
+        return f"{name!r} is a link to a place outside of the templates' folder", "put the file itself there", ""
+    close = closest(name, known)
+    remedy = f"known are {listed(known[:10])}" if known else "put it into the template's folder"
+    return what, "correct it" if close else remedy, close
 
 
 def unchanged(folder: Path, seen: Mapping[str, str]) -> bool:

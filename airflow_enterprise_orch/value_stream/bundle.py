@@ -32,8 +32,8 @@ from airflow_enterprise_orch.value_stream.snapshot import VERSION, Content, Gone
 from airflow_enterprise_orch.value_stream.surroundings import chosen_profile
 from airflow_enterprise_orch.value_stream.template_folder import (
     read_companions,
+    read_named,
     read_side_files,
-    read_tables,
     read_templates,
 )
 
@@ -190,5 +190,5 @@ class TemplateBundle(BaseDagBundle):
 
     def _read(self, folder: Path) -> Content:
         templates, side_files = read_templates(folder), read_side_files(folder)
-        tables = read_tables(folder, [*(template.text for template in templates), *side_files.values()])
-        return Content(templates, (*read_companions(folder), *tables), side_files, self._profile)
+        named = read_named(folder, [*(template.text for template in templates), *side_files.values()])
+        return Content(templates, (*read_companions(folder), *named), side_files, self._profile)

@@ -31,6 +31,7 @@ from airflow_enterprise_orch.value_stream.steps import (
 from airflow_enterprise_orch.value_stream.stream_checks import check_stream
 from airflow_enterprise_orch.value_stream.table_checks import check_table
 from airflow_enterprise_orch.value_stream.templating import check_text
+from airflow_enterprise_orch.value_stream.text_file import check_text_files
 from airflow_enterprise_orch.value_stream.wait_checks import check_wait, check_wait_for
 
 _PARAM_TYPES: Mapping[str, tuple[type, ...]] = {
@@ -225,8 +226,10 @@ def _check_compensation(draft: Draft, step: DraftStep, path: Path) -> Iterator[P
     if not any(step.id in draft.before[name] for name in draft.steps):
         what = f"no step comes after {step.id!r}, so it would never be undone"
         yield draft.document.problem(path, what, "remove it, or let the steps that may fail come after it", key=True)
-    seen = Draft(draft.document, draft.params, {**draft.steps, step.undo.id: step.undo})
+    seen = Draft(draft.document, draft.params, {**draft.steps, step.undo.id: step.undo}, draft.beside)
     yield from _check_delegated(seen, step.undo, path)
+    if isinstance(step.model, DelegatedStep):
+        step.model = step.model.model_copy(update={"compensate": step.undo.model})
     if isinstance(step.undo.model, DelegatedStep):
         yield from _check_retry(draft, step.undo.model.retry, (*path, "retry"))
 
@@ -251,6 +254,7 @@ def _check_delegated(draft: Draft, step: DraftStep, path: Path) -> Iterator[Prob
         if isinstance(match, str):
             yield from _check_match(draft, (*here, "match"), match)
     yield from check_for_each(draft, step, path)
+    yield from check_text_files(draft, step, path)
 
 
 def _check_retry(draft: Draft, rules: Sequence[RetryRule], path: Path) -> Iterator[Problem]:

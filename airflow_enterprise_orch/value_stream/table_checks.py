@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from airflow_enterprise_orch.value_stream.beside import named_file
 from airflow_enterprise_orch.value_stream.decision_table import (
     MAX_COMBINATIONS,
     MAX_EFFORT,
@@ -23,7 +24,7 @@ from airflow_enterprise_orch.value_stream.draft import Draft, DraftStep
 from airflow_enterprise_orch.value_stream.messages import unknown_key
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, listed
 from airflow_enterprise_orch.value_stream.steps import DecisionStep
-from airflow_enterprise_orch.value_stream.table_file import TableRows, output_mistake, read_table, table_file
+from airflow_enterprise_orch.value_stream.table_file import TableRows, output_mistake, read_table
 from airflow_enterprise_orch.value_stream.yaml_source import MAX_VALUES, Document
 
 _NAME = re.compile(r"(params|steps)((?:\.[a-z][a-z0-9_]*)+)")
@@ -60,7 +61,7 @@ def _read_rows(draft: Draft, table: DecisionStep, name: str, kinds: Mapping[str,
         what = f"{listed([repr(one) for one in both])} is the name of an input and of an output"
         problem = draft.document.problem(here, what, "give them two names, for a header cannot tell them apart")
         return TableRows(draft.document, problems=[problem])
-    file = table_file(draft.beside, name)
+    file = named_file(draft.beside, name)
     if isinstance(file, tuple) or draft.beside is None:
         what, remedy, close = file if isinstance(file, tuple) else ("", "", "")
         problem = draft.document.problem(here, what, remedy, suggestion=close)

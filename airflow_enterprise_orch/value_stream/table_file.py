@@ -13,7 +13,6 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from airflow_enterprise_orch.errors import TemplateError
-from airflow_enterprise_orch.value_stream.beside import Beside
 from airflow_enterprise_orch.value_stream.csv_source import WHERE, CsvCell, CsvRecord, read_csv
 from airflow_enterprise_orch.value_stream.decision_table import CellWrong, is_interval, read_cell
 from airflow_enterprise_orch.value_stream.messages import kind_of
@@ -29,7 +28,7 @@ from airflow_enterprise_orch.value_stream.problems import (
 )
 from airflow_enterprise_orch.value_stream.secret_texts import refuse_secrets
 from airflow_enterprise_orch.value_stream.steps import DecisionRow, DecisionStep
-from airflow_enterprise_orch.value_stream.template_folder import MAX_BYTES, TABLE
+from airflow_enterprise_orch.value_stream.template_folder import MAX_BYTES
 from airflow_enterprise_orch.value_stream.yaml_source import Document, plain_value
 
 _ITEM = re.compile(r"""\s*(?:'((?:[^']|'')*+)'|"((?:[^"]|"")*+)"|([^,'"][^,]*)|)\s*(?:,|$)""")
@@ -229,19 +228,3 @@ def _single(text: str, kind: str) -> Any:
     except ValueError as error:
         raise CellWrong(str(error), "write a smaller number") from error
     return text if value is None else value
-
-
-def table_file(beside: Beside | None, name: str) -> FilePath | tuple[str, str, str]:
-    """Return the file of that name beside a template; or what is wrong, what to do, and what was probably meant."""
-    what = f"there is no file {name!r} beside the template"
-    if beside is None:
-        return what, "load the template from a file, beside which the table lies", ""
-    path = beside.find_file(name)
-    if path is not None:
-        return path
-    known = beside.files(TABLE)
-    if name in known:
-        return f"{name!r} is a link to a place outside of the templates' folder", "put the file itself there", ""
-    close = closest(name, known)
-    remedy = f"known are {listed(known[:10])}" if known else "put it into the template's folder"
-    return what, "correct it" if close else remedy, close

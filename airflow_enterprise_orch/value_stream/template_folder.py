@@ -26,9 +26,9 @@ SIDE = (*PROFILE, *SHARED)
 CALENDARS = "calendars"
 """The folder beside the templates that holds business calendars: YAML, but no templates."""
 
-TABLE = ".csv"
-"""How the name of a file ends that holds the rows of a decision table."""
-_TABLE = re.compile(rb"[A-Za-z0-9_./-]*\.csv")
+NAMED = (".csv", ".j2")
+"""How the names of the files end that templates name: the rows of a decision table, the text of a certificate."""
+_NAMED = re.compile(rb"[A-Za-z0-9_./-]*\.(?:csv|j2)")
 
 # A top-level key: in valid YAML nothing else can begin a line like this, since nested text is indented.
 _DECLARATION = re.compile(
@@ -131,21 +131,21 @@ def read_companions(folder: Path) -> tuple[tuple[str, bytes], ...]:
     return tuple(_readable(find_companions(folder)))
 
 
-def read_tables(folder: Path, texts: Iterable[bytes]) -> tuple[tuple[str, bytes], ...]:
-    """Read every CSV file below ``folder`` that one of these texts may name: path below it and content, sorted.
+def read_named(folder: Path, texts: Iterable[bytes]) -> tuple[tuple[str, bytes], ...]:
+    """Read every table and text below ``folder`` that one of these texts may name: path below it and content, sorted.
 
     A text that only ends a name (``{{ values.market }}.csv``) may name any. What a link brings from another place is
-    left out, and of a file that is too large for a table only so much is read that this shows.
+    left out, and of a file that is too large only so much is read that this shows.
     """
     found = []
-    for path in folder.rglob(f"*{TABLE}"):
+    for path in (path for suffix in NAMED for path in folder.rglob(f"*{suffix}")):
         name = PurePosixPath(path.relative_to(folder))
         hidden = any(part.startswith((".", "_")) for part in name.parts)
         if not hidden and path.is_file() and path.resolve().is_relative_to(folder.resolve()):
             found.append((str(name), path))
     if not found:
         return ()
-    ends = tuple({named.decode() for text in texts for named in _TABLE.findall(text)})
+    ends = tuple({named.decode() for text in texts for named in _NAMED.findall(text)})
     return tuple(_readable(one for one in sorted(found) if one[0].endswith(ends)))
 
 

@@ -5,21 +5,26 @@ from __future__ import annotations
 from airflow_enterprise_orch.restricted_jinja import BUSINESS_NAMES, ITEM, inspect
 from airflow_enterprise_orch.value_stream.draft import Draft
 from airflow_enterprise_orch.value_stream.problems import Path, Problem, closest, listed
+from airflow_enterprise_orch.value_stream.yaml_source import Document
 
 
-def check_text(draft: Draft, step: str | None, path: Path, text: str) -> list[Problem]:
+def check_text(
+    draft: Draft, step: str | None, path: Path, text: str, document: Document | None = None
+) -> list[Problem]:
     """Return what is wrong with the Jinja of a text that stands at ``path``.
 
     :param step: the step that uses it; None for the business key, which is made before any step runs.
+    :param document: the file that it stands in, where that is not the template.
     """
+    document = document or draft.document
     references, mistakes = inspect(text)
     problems = [
-        draft.document.problem(
+        document.problem(
             path,
             mistake.what,
             mistake.remedy,
             suggestion=mistake.suggestion,
-            at=draft.document.inside(path, mistake.line, mistake.column),
+            at=document.inside(path, mistake.line, mistake.column),
         )
         for mistake in mistakes
     ]
@@ -27,8 +32,8 @@ def check_text(draft: Draft, step: str | None, path: Path, text: str) -> list[Pr
         found = _mistake(draft, step, reference.path)
         if found is not None:
             what, suggestion, remedy = found
-            at = draft.document.inside(path, reference.line, reference.column)
-            problems.append(draft.document.problem(path, what, remedy, suggestion=suggestion, at=at))
+            at = document.inside(path, reference.line, reference.column)
+            problems.append(document.problem(path, what, remedy, suggestion=suggestion, at=at))
     return problems
 
 

@@ -159,7 +159,7 @@ def decode(content: bytes, file: str, where: str = "template") -> str:
 def read_yaml(text: str, file: str) -> Document:
     """Read one YAML document; :raises TemplateError: when nothing can be made of it."""
     text = text.removeprefix("\ufeff")
-    document = Document(file, lines=_BREAK.split(text))
+    document = Document(file, lines=lines_of(text))
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "replace")) > MAX_BYTES:
         raise template_error(
             [document.problem((), f"the file is larger than {MAX_BYTES // 1024} KB", "split the stream")]
@@ -177,6 +177,11 @@ def read_yaml(text: str, file: str) -> Document:
     except _Stop:
         raise template_error(document.problems) from None
     return document
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a text, as YAML ends them."""
+    return _BREAK.split(text)
 
 
 def harmful_character(text: str, language: str) -> tuple[str, int] | None:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 CODE = re.compile(rb"EOC1-[A-Z2-7]{4}(?:-[A-Z2-7]{4}){4}|EOC1-0000(?:-0000){4}")
 BLANK = b"EOC1-0000-0000-0000-0000-0000"
+_SPECIAL = re.compile(r"# (.+)|- (.+)|\| ?([^|]+?) ?\| ?([^|]+?) ?\||---+")
+"""Lines of the text that say how they are set: a heading, an item of a list, a name and its value, a rule."""
 TRAILER = b"\n%enterprise-orch "
 MARGIN = 64
 WIDTH, HEIGHT = 595.28, 841.89
@@ -136,10 +138,37 @@ def _draw(work: FileshareCertificate, key: str, issued: str, font: str) -> bytes
         page.pair(name, value)
     page.rule()
     for paragraph in re.split(r"\n\s*\n", work.text.strip()):
-        page.write(" ".join(paragraph.split()), 11, after=8)
+        _paragraph(page, paragraph.splitlines())
     page.seal(key)
     canvas.save()
     return buffer.getvalue()
+
+
+def _paragraph(page: _Page, lines: list[str]) -> None:
+    """Write the lines between two empty ones: headings, items, pairs and rules on their own, the others as one text."""
+    plain: list[str] = []
+
+    def write_plain() -> None:
+        if plain:
+            page.write(" ".join(plain), 11, after=2)
+            plain.clear()
+
+    for line in (" ".join(line.split()) for line in lines):
+        if not (special := _SPECIAL.fullmatch(line)):
+            plain.append(line)
+            continue
+        write_plain()
+        heading, item, name, value = special.groups()
+        if heading:
+            page.write(heading, 15, after=6)
+        elif item:
+            page.write(f"- {item}", 11, left=14)
+        elif name:
+            page.pair(name, value)
+        else:
+            page.rule()
+    write_plain()
+    page.gap()
 
 
 def _face(font: str) -> str:
@@ -183,6 +212,10 @@ class _Page:
         self.write(f"{name}:", 11, after=0)
         self._y = above if self._y < above else self._y
         self.write(value, 11, left=150)
+
+    def gap(self) -> None:
+        """Leave the room between two paragraphs."""
+        self._y -= 6
 
     def rule(self) -> None:
         """Draw a line across the page."""

@@ -19,6 +19,7 @@ STAGE = ".orch-"
 LONGEST_LINK = timedelta(days=7)
 """Signature Version 4 allows no more (Amazon S3 API Reference, X-Amz-Expires)."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+TEXT_FILE = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}/){0,8}[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}\.j2")
 
 
 def duration(text: str) -> timedelta:
@@ -61,7 +62,17 @@ def _link(value: str, info: ValidationInfo) -> str:
     return value
 
 
+def _text_file(value: str) -> str:
+    if not TEXT_FILE.fullmatch(value):
+        raise ValueError(
+            f"{value!r} is no file beside the template; name it as certificate.txt.j2, or texts/certificate.txt.j2: "
+            f"letters, digits, _ . and -"
+        )
+    return value
+
+
 SharePath = Annotated[str, AfterValidator(_path)]
+TextFile = Annotated[str, AfterValidator(_text_file)]
 Duration = Annotated[str, AfterValidator(_duration)]
 LinkDuration = Annotated[str, AfterValidator(_link)]
 FilePath = Annotated[str, rendered_pattern(r"/[^\0\n]*[^\0\n/]", "the absolute path of a file on the Airflow worker")]
@@ -95,9 +106,27 @@ class FileshareCertificate(Work):
     title: Line = Field("Certificate of completion", description="Its heading.")
     issuer: Line | None = Field(None, description="Who certifies.")
     recipient: Line | None = Field(None, description="For whom.")
-    text: str = Field("", max_length=4000, description="What is certified; an empty line begins a new paragraph.")
+    text: str = Field(
+        "", max_length=20_000, description="What is certified; an empty line begins a new paragraph. Or instead of it"
+    )
+    template: TextFile | None = Field(
+        None,
+        # Its text is in `text` when the work is handed over; where that stood makes no other work.
+        exclude=True,
+        json_schema_extra={"x-beside": "text"},
+        description="A file beside the template that holds the text, with Jinja: certificate.txt.j2. It is read when "
+        "the template is.",
+    )
     facts: dict[str, str] = Field(default_factory=dict, max_length=20, description="Name and value, shown as a table.")
     link: LinkDuration = Field("24h", description="How long the link lives that an output from `link` makes (S3).")
+
+    @model_validator(mode="after")
+    def _one_text(self, info: ValidationInfo) -> Self:
+        if self.template is not None and self.text:
+            raise ValueError("give 'text' or 'template' (a file that holds it), not both")
+        if self.template is not None and (info.context or {}).get("rendered"):
+            raise ValueError("'template' is read from beside a value-stream template; give the text itself as 'text'")
+        return self
 
 
 class FileshareAwait(Work):

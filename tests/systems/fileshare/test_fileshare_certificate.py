@@ -181,3 +181,43 @@ def test_a_second_rendering_after_a_death_does_not_make_a_second_certificate(sha
     code = share.run(second)
     assert share.files()["orders/42/certificate.pdf"] == delivered
     assert code.encode() in delivered
+
+
+LAYOUT = """\
+# The policy is in force
+Dear customer,
+all is done:
+- the premium was booked,
+- the policy was printed
+| Premium a year | EUR 480 |
+---
+- and more | than that
+"""
+
+
+def test_lines_of_the_text_say_how_they_are_set(tmp_path):
+    reader = shutil.which("pdftotext")
+    if reader is None:
+        pytest.skip("no independent PDF reader here (apt-get install poppler-utils)")
+    file = tmp_path / "certificate.pdf"
+    file.write_bytes(render(work(text=LAYOUT), KEY, MOMENT, SEAL).pdf)
+    read = subprocess.run([reader, "-layout", file, "-"], check=True, capture_output=True).stdout.decode()
+    lines = [" ".join(line.split()) for line in read.splitlines() if line.strip()]
+    start = lines.index("The policy is in force")
+    assert lines[start + 1 : start + 6] == [
+        "Dear customer, all is done:",
+        "- the premium was booked,",
+        "- the policy was printed",
+        "Premium a year: EUR 480",
+        "- and more | than that",
+    ]
+
+
+def test_a_text_that_should_have_been_read_from_a_file_is_never_left_out():
+    """A DAG in Python has no template beside which a file could lie."""
+    given = {"to": "a.pdf", "instance": "1", "template": "certificate.txt.j2"}
+    with pytest.raises(ValueError, match="give the text itself as 'text'"):
+        FileshareCertificate.rendered(given)
+    assert (
+        FileshareCertificate.model_validate(given).digest() == FileshareCertificate(to="a.pdf", instance="1").digest()
+    )
