@@ -19,16 +19,31 @@ from airflow_enterprise_orch.delegation import operator as operator_module
 from airflow_enterprise_orch.delegation import trigger as trigger_module
 from airflow_enterprise_orch.delegation.operator import DelegateOperator
 from airflow_enterprise_orch.delegation.trigger import DelegateTrigger
+from airflow_enterprise_orch.lab import server
 from airflow_enterprise_orch.lab.server import LabThread
 from airflow_enterprise_orch.systems.container import engine
 from airflow_enterprise_orch.systems.container import hook as container_hook
 from airflow_enterprise_orch.systems.container.settings import EngineSettings
+from tests import samba
 
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[LabThread]:
     with LabThread() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def samba_lab() -> Iterator[LabThread]:
+    """A lab of one share on a real Samba."""
+    if not samba.HERE:
+        pytest.skip(samba.ABSENT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server, "STAND_INS", {"smb": "tests.smb_stand_in:SmbStandIn"})
+        running = LabThread(["smb"])
+        running.__enter__()
+    yield running
+    running.__exit__(None, None, None)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -48,6 +63,8 @@ def world(
     caplog: pytest.LogCaptureFixture,
 ) -> World:
     subject = {**SUBJECTS, **WAYS}[request.param]
+    if subject.stand_in == "smb":
+        lab = request.getfixturevalue("samba_lab")
     lab.reset(subject.stand_in)
 
     async def furnish() -> None:

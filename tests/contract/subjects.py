@@ -8,7 +8,7 @@ part of the contract that is marked ``every_way``, which is what depends on the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_enterprise_orch.lab.s3 import SAMPLES
@@ -205,18 +205,8 @@ SUBJECTS = {
 }
 
 WAYS = {
-    "sftp": Subject(
-        system="fileshare",
-        step="fileshare.deliver",
-        stand_in="ssh",
-        good=_delivery("contract/ANSWER=42.txt"),
-        bad=_delivery("samples/DISK FULL.txt"),
-        long=_await("never comes.*", "0s"),
-        brief=_await("ANSWER=*.txt", "1s"),
-        output={"from": "log", "match": r"ANSWER=(\d+)", "type": "integer"},
-        bad_code="conflict",
-        furnish=_samples,
-    ),
+    "sftp": replace(SUBJECTS["fileshare"], stand_in="ssh", furnish=_samples),
+    "smb": replace(SUBJECTS["fileshare"], stand_in="smb"),
     "await": Subject(
         system="fileshare",
         step="fileshare.await",

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import secrets
-import shutil
 import string
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from shares_for_tests import NAME, Share, free_port, until_it_answers
+from shares_for_tests import NAME, Share
 
 from airflow_enterprise_orch.lab.s3 import S3StandIn
 from airflow_enterprise_orch.lab.server import LabThread
 from tests import openssh
+from tests import samba as samba_server
 
 PATH = os.environ["PATH"] + ":/usr/sbin:/sbin"
 
@@ -40,54 +38,11 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openssh.OpenSsh]:
 
 @pytest.fixture(scope="session")
 def samba(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, Any], Path, Callable[[], None]]]:
-    smbd = shutil.which("smbd", path=PATH)
-    if smbd is None or os.geteuid() != 0:
-        pytest.skip("no Samba server here, or not root (apt-get install samba)")
-    place = tmp_path_factory.mktemp("samba")
-    place.chmod(0o755)
-    share = place / "share"
-    share.mkdir()
-    share.chmod(0o777)
-    for folder in ("lock", "state", "cache", "pid", "private", "ncalrpc"):
-        (place / folder).mkdir()
-    port, user, password = free_port(), getpass.getuser(), secrets.token_hex(12)
-    settings = (
-        f"[global]\nserver role = standalone server\nsmb ports = {port}\ninterfaces = 127.0.0.1\n"
-        f"bind interfaces only = yes\nserver min protocol = SMB2\nserver signing = mandatory\n"
-        f"passdb backend = tdbsam:{place}/private/passdb.tdb\nload printers = no\ndisable spoolss = yes\n"
-        f"lock directory = {place}/lock\nstate directory = {place}/state\ncache directory = {place}/cache\n"
-        f"pid directory = {place}/pid\nprivate dir = {place}/private\nncalrpc dir = {place}/ncalrpc\n"
-        f"log file = {place}/log\n[drop]\npath = {share}\nread only = no\n"
-    )
-    (place / "smb.conf").write_text(settings)
-    given = f"{password}\n{password}\n".encode()
-    subprocess.run(
-        ["smbpasswd", "-c", place / "smb.conf", "-s", "-a", user], input=given, check=True, capture_output=True
-    )
-    server = subprocess.Popen(
-        [smbd, "-F", "--no-process-group", "-s", place / "smb.conf"],
-        start_new_session=True,  # smbd ends its whole process group
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    until_it_answers(server, port, place / "log")
-
-    def alive() -> None:
-        assert server.poll() is None, f"smbd ended with {server.returncode}:\n{(place / 'log').read_text()[-3000:]}"
-
-    connection = {
-        "conn_type": "samba",
-        "host": "127.0.0.1",
-        "port": port,
-        "login": user,
-        "password": password,
-        "schema": "drop",
-        "extra": {},
-    }
-    yield connection, share, alive
-    server.terminate()
-    server.wait()
+    if not samba_server.HERE:
+        pytest.skip(samba_server.ABSENT)
+    server = samba_server.Samba(tmp_path_factory.mktemp("samba"))
+    yield server.connection(), server.folder, server.alive
+    server.stop()
 
 
 @pytest.fixture
