@@ -77,8 +77,8 @@ def prepare() -> None:
             import_module(name)
     for name in LATER:
         import_module(name)
-    for about in SYSTEMS.values():
-        about.prepare()
+    for adapt in dict.fromkeys(about.prepare for about in SYSTEMS.values()):  # once, for all ways into a system
+        adapt()
 
 
 class Process:

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from airflow_enterprise_orch.delegation.system import Protection, resolve
+from airflow_enterprise_orch.lab.s3 import SAMPLES
 from airflow_enterprise_orch.lab.stand_in import LabJob
 
 from .fast_time import RATE
@@ -172,6 +174,40 @@ def _fast_lease() -> None:
     engine._now = lambda: real() * RATE
 
 
+def _provision(code: int, seconds: float) -> dict[str, Any]:
+    end = f"exit {code}" if code else f"touch up; echo {SAYS}; sleep 60"
+    command = ["sh", "-c", f"sleep {seconds}; {end}"]
+    return {**_container(code, seconds), "command": command, "health": {"command": ["test", "-e", "up"], "interval": 1}}
+
+
+def _coming_up(stand_in: Any) -> bool:
+    return any(each.state == "running" and each.health != "healthy" for each in stand_in.engine.containers.values())
+
+
+def _what_is_up(stand_in: Any, jobs: Iterable[LabJob], _good: bool) -> list[LabJob]:
+    """Say what became of instances: one that is healthy is what was asked for, and goes on."""
+    up = {each.record.id: each.healthy_at for each in stand_in.engine.containers.values() if each.health == "healthy"}
+    return [
+        dataclasses.replace(job, state="ended", ended=up[job.id], result="healthy")
+        if job.state == "running" and job.id in up
+        else job
+        for job in jobs
+    ]
+
+
+INSTANCE, NO_INSTANCE = "0123456789ab", "ba9876543210"
+
+
+def _removal(code: int, _seconds: float) -> dict[str, Any]:
+    return {"instance": NO_INSTANCE if code else INSTANCE}  # what is gone already is removed, too
+
+
+def _an_instance(stand_in: Any) -> None:
+    body = {"Image": "lab/web:1", "Cmd": ["true"], "Labels": {"orch.kind": "instance"}}
+    stand_in.engine.create(INSTANCE, body, [])
+    stand_in.engine.records.clear()
+
+
 # Shares.
 
 PLACE, CONTENT = "kills/answer.txt", f"{SAYS}\n"
@@ -190,12 +226,29 @@ def _impatient_s3(given: dict[str, Any]) -> dict[str, Any]:
 
 def _what_lies_there(stand_in: Any, jobs: Iterable[LabJob], good: bool) -> list[LabJob]:
     """Say what became of deliveries: the lab's record is of the journal only, and the bucket is what counts."""
-    objects = stand_in.objects()
+    objects = stand_in.objects() if hasattr(stand_in, "objects") else _files(stand_in.home)
     if good:
         result = "delivered" if objects.get(PLACE) == CONTENT.encode() else "not delivered"
     else:
         result = "overwritten" if objects.get(TAKEN) == CONTENT.encode() else "left alone"
     return [dataclasses.replace(job, result=result) for job in jobs]
+
+
+def _files(home: Path) -> dict[str, bytes]:
+    return {name: (home / name).read_bytes() for name in (PLACE, TAKEN) if (home / name).is_file()}
+
+
+def _taken(stand_in: Any) -> None:
+    """Put somebody else's file there, which the lab's S3 has by itself."""
+    file = stand_in.home / TAKEN
+    file.parent.mkdir()
+    file.write_bytes(SAMPLES[TAKEN])
+
+
+def _wait(code: int, seconds: float) -> dict[str, Any]:
+    # Nobody can say that a file fails to come: both of these lie there.
+    pattern = "DISK*.txt" if code else "ANSWER=*.txt"
+    return {"folder": "samples", "pattern": pattern, "stable": f"{round(seconds * RATE)}s"}
 
 
 # Windows.
@@ -255,6 +308,40 @@ WINRM = System(
     long=2.5,
     patience=WINDOWS_PATIENCE,
     prepare=_impatient_windows,
+)
+
+DOCKER = System(
+    stand_in="docker",
+    step="container.run",
+    client="airflow_enterprise_orch.systems.container.engine:EngineSystem",
+    work=_container,
+    well="exit 0",
+    badly=f"exit {BAD}",
+    protection=Protection.ATOMIC,
+    releases=Releases.ADOPTED,
+    # An engine starts once more what has ended. So a start that arrives after the settle time would run the work
+    # twice, and that none does is what the settle time promises. A late create finds its name taken.
+    after_settle=frozenset({"submit"}),
+    going=frozenset({"running"}),  # "waiting" was created, and only a start makes it run
+    connection=_impatient,
+    prepare=_fast_lease,
+)
+S3 = System(
+    stand_in="s3",
+    step="fileshare.deliver",
+    client="airflow_enterprise_orch.systems.fileshare.deliveries:FileShare",
+    work=_delivery,
+    well="delivered",
+    badly="left alone",
+    protection=Protection.ATOMIC,
+    weight=3,
+    share=1,
+    fates=("purge",),
+    # A delivery is over when it is on record: nothing is released, and polling looks for that record.
+    knows={"release": "submit", "poll": "find", "output": "find"},
+    waits=False,
+    connection=_impatient_s3,
+    results=_what_lies_there,
 )
 
 SYSTEMS: Mapping[str, System] = {
@@ -320,38 +407,54 @@ SYSTEMS: Mapping[str, System] = {
         knows={"release": "submit"},
         connection=_impatient,
     ),
-    "docker": System(
-        stand_in="docker",
-        step="container.run",
-        client="airflow_enterprise_orch.systems.container.engine:EngineSystem",
-        work=_container,
-        well="exit 0",
-        badly=f"exit {BAD}",
-        protection=Protection.ATOMIC,
-        releases=Releases.ADOPTED,
-        # An engine starts once more what has ended. So a start that arrives after the settle time would run the work
-        # twice, and that none does is what the settle time promises. A late create finds its name taken.
-        after_settle=frozenset({"submit"}),
-        going=frozenset({"running"}),  # "waiting" was created, and only a start makes it run
-        connection=_impatient,
-        prepare=_fast_lease,
-    ),
-    "s3": System(
-        stand_in="s3",
-        step="fileshare.deliver",
-        client="airflow_enterprise_orch.systems.fileshare.deliveries:FileShare",
-        work=_delivery,
-        well="delivered",
-        badly="left alone",
-        protection=Protection.ATOMIC,
-        weight=3,
+    "docker": DOCKER,
+    "provision": dataclasses.replace(
+        DOCKER,
+        step="container.provision",
+        work=_provision,
+        well="healthy",
+        weight=1,
         share=1,
-        fates=("purge",),
-        # A delivery is over when it is on record: nothing is released, and polling looks for that record.
-        knows={"release": "submit", "poll": "find", "output": "find"},
+        fates=("fail", "abend"),
+        going=frozenset(),  # an instance goes on
+        busy=_coming_up,
+        results=_what_is_up,
+    ),
+    "remove": dataclasses.replace(
+        DOCKER,
+        step="container.remove",
+        work=_removal,
+        well="removed",
+        badly="removed",
+        weight=1,
+        share=1,
+        releases=Releases.NEVER,  # its submit goes all the way
+        fates=("fail",),  # has no meaning for it
+        knows={"release": "cancel", "poll": "find", "output": "find"},
         waits=False,
-        connection=_impatient_s3,
-        results=_what_lies_there,
+        furnish=_an_instance,
+    ),
+    "s3": S3,
+    "sftp": dataclasses.replace(
+        S3,
+        stand_in="ssh",
+        weight=1,
+        cannot=frozenset({"html_503"}),
+        busy=lambda stand_in: bool(stand_in.busy),
+        connection=lambda given: given,
+        furnish=_taken,
+    ),
+    "await": dataclasses.replace(
+        S3,
+        step="fileshare.await",
+        work=_wait,
+        well="arrived",
+        badly="arrived",
+        weight=1,
+        knows={"release": "submit", "output": "find"},
+        waits=True,
+        going=frozenset(),  # it ends when somebody looks
+        results=lambda stand_in, jobs, good: list(jobs),
     ),
     "winrm": WINRM,
     "winrm_task": dataclasses.replace(
