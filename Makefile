@@ -29,7 +29,7 @@ help:
 	@echo "make lint           ruff, mypy, import-linter, the templates"
 	@echo "make simulate       a million simulated schedules of deaths and faults (some 20 minutes)"
 	@echo "make faults         1,000 killed submissions, then 60 kills of real Airflow processes (some 45 minutes)"
-	@echo "make bench          the benchmarks (some 30 minutes)"
+	@echo "make bench          the benchmarks (some 70 minutes)"
 	@echo "make constraints    compile constraints.txt anew"
 
 $(STAMP): pyproject.toml constraints.txt scripts/make_venv.sh
