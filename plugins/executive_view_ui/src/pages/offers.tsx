@@ -195,7 +195,7 @@ export function HeldJobs({ jobs }: { jobs: readonly HeldJob[] }) {
   return (
     <section aria-label="Hold of its remote job">
       <h3>Hold over there</h3>
-      <ul className="eo-held">
+      <ul className="eo-held-jobs">
         {jobs.map((job) => (
           <li key={job.map_index}>
             <Badge look={holdOfJob(job)} /> <At value={job.at} />
