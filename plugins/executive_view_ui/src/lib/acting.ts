@@ -72,6 +72,9 @@ export interface Typed {
   priority: string;
 }
 
+/** Stands for the reason while none is given: what would happen, and to how many, does not hang on it. */
+export const NO_REASON_YET = "not given yet";
+
 export const NOTHING_TYPED: Typed = {
   reason: "",
   item: "",

@@ -1,12 +1,13 @@
-import { useId, useRef, useState } from "react";
+import { useId, useState } from "react";
 
 import { act, usePreview, type ActionAsked } from "../api/actions";
 import { useStream } from "../api/queries";
 import { useSending } from "../api/sending";
 import type { ActionPreview, Effect, InstanceDetail, Node, Offer } from "../api/schema";
-import { actionLook, asked, effectLook, NOTHING_TYPED, reasonMistake, type Mistakes, type ParamField, type Typed } from "../lib/acting";
+import { actionLook, asked, effectLook, NO_REASON_YET, NOTHING_TYPED, reasonMistake, type Mistakes, type ParamField, type Typed } from "../lib/acting";
 import { between, delta, moment } from "../lib/format";
-import { Confirm, Dialog, DoneBy, focusMistake, Noticed, Reason } from "../ui/dialog";
+import { Deed } from "../ui/deed";
+import { Confirm, Reason } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { At, Badge } from "../ui/parts";
 import { say } from "../ui/told";
@@ -26,12 +27,10 @@ export default function ActionDialog({ data, node, offer, close }: Props) {
   const { about, grave, icon, title, verb, does = verb } = actionLook(offer.action);
   const params = useParams(data, offer);
   const [typed, setTyped] = useState<Typed>(() => begin(data, offer));
-  const [tried, setTried] = useState(false);
   const [confirmed, setConfirmed] = useState<readonly string[]>([]);
   const [look, setLook] = useState(0);
-  const body = useRef<HTMLDivElement>(null);
   const { asked: wish, mistakes } = asked(offer, node?.id ?? null, typed, params);
-  const preview = usePreview(row.dag_id, row.run_id, Object.keys(mistakes).length === 0 ? { ...wish, reason: WHY } : undefined, look);
+  const preview = usePreview(row.dag_id, row.run_id, Object.keys(mistakes).length === 0 ? { ...wish, reason: NO_REASON_YET } : undefined, look);
   const told = Object.keys(mistakes).length === 0 ? preview.data : undefined;
   const sending = useSending({
     call: (id, { version, ...said }: ActionAsked & { version: string }) => act(row.dag_id, row.run_id, id, version, said),
@@ -61,58 +60,50 @@ export default function ActionDialog({ data, node, offer, close }: Props) {
     sending.forget();
     setTyped((now) => ({ ...now, ...changes }));
   };
-  const send = () => {
-    if (sending.again) {
-      // It may have been done: then the preview says by now that it cannot be, and only the same once more tells.
-      sending.again();
-      return;
-    }
-    setTried(true);
-    if (Object.keys(wrong).length > 0) {
-      focusMistake(body.current);
-    } else if (told?.allowed) {
-      sending.send({ ...wish, ...(told.confirmations.length > 0 ? { confirm: told.confirmations.map(({ token }) => token) } : {}), version: told.version });
-    }
-  };
   return (
-    <Dialog
+    <Deed
       about={
         <>
           {about} {node ? <>Instance {row.key}, {row.stream}.</> : row.stream}
         </>
       }
+      barred={told?.allowed === false}
       close={close}
-      footer={<DoneBy barred={told?.allowed === false} close={close} does={does} grave={grave} icon={icon} send={send} sending={sending} />}
-      submit={send}
+      does={does}
+      grave={grave}
+      icon={icon}
+      sending={sending}
       title={
         <>
           {title} “{node?.title ?? row.key}”
         </>
       }
+      wish={() =>
+        told?.allowed ? { ...wish, ...(told.confirmations.length > 0 ? { confirm: told.confirmations.map(({ token }) => token) } : {}), version: told.version } : undefined
+      }
+      wrong={wrong}
     >
-      <div className="eo-dialog-parts" ref={body}>
-        <Noticed notice={sending.notice} />
-        <Fields data={data} mistakes={tried ? wrong : {}} node={node} offer={offer} params={params} set={set} typed={typed} />
-        <Foreseen busy={preview.isFetching && !told} error={preview.error} preview={told} retry={() => void preview.refetch()} />
-        {told?.allowed
-          ? told.confirmations.map(({ token, text }) => (
-              <Confirm
-                checked={confirmed.includes(token)}
-                key={token}
-                mistake={tried ? wrong[`confirm.${token}`] : undefined}
-                set={(on) => setConfirmed((now) => (on ? [...now, token] : now.filter((one) => one !== token)))}
-                text={text}
-              />
-            ))
-          : null}
-        <Reason mistake={tried ? wrong["reason"] : undefined} set={(reason) => set({ reason })} value={typed.reason} />
-      </div>
-    </Dialog>
+      {(mistake) => (
+        <>
+          <Fields data={data} mistake={mistake} node={node} offer={offer} params={params} set={set} typed={typed} />
+          <Foreseen busy={preview.isFetching && !told} error={preview.error} preview={told} retry={() => void preview.refetch()} />
+          {told?.allowed
+            ? told.confirmations.map(({ token, text }) => (
+                <Confirm
+                  checked={confirmed.includes(token)}
+                  key={token}
+                  mistake={mistake(`confirm.${token}`)}
+                  set={(on) => setConfirmed((now) => (on ? [...now, token] : now.filter((one) => one !== token)))}
+                  text={text}
+                />
+              ))
+            : null}
+          <Reason mistake={mistake("reason")} set={(reason) => set({ reason })} value={typed.reason} />
+        </>
+      )}
+    </Deed>
   );
 }
-
-/** Stands for the reason while none is given: what would happen does not hang on it. */
-const WHY = "not given yet";
 
 /** What the fields hold before anybody types. */
 function begin(data: InstanceDetail, offer: Offer): Typed {

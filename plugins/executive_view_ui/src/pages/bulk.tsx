@@ -1,22 +1,20 @@
-import { useRef, useState } from "react";
+import { useState } from "react";
 
 import type { Action, ActionAsked } from "../api/actions";
 import { askBulk, useCount, type BulkFilter } from "../api/bulks";
 import { useFacets } from "../api/queries";
 import type { Bulk, InstanceRow } from "../api/schema";
 import { useSending } from "../api/sending";
-import { ACTIONS, asked as askedFor, NOTHING_TYPED, reasonMistake, type Mistakes, type Typed } from "../lib/acting";
+import { ACTIONS, asked as askedFor, NO_REASON_YET, NOTHING_TYPED, reasonMistake, type Mistakes, type Typed } from "../lib/acting";
 import { count } from "../lib/format";
 import { sentence } from "../lib/words";
-import { Confirm, Dialog, DoneBy, Field, focusMistake, Group, Noticed, Reason } from "../ui/dialog";
+import { Deed } from "../ui/deed";
+import { Confirm, Field, Group, Reason } from "../ui/dialog";
 import { Until, When } from "./fields";
 
 const WHOLE: readonly Action[] = ["acknowledge", "unacknowledge", "hold", "release", "retry", "cancel", "due", "priority"];
 const STEP: readonly Action[] = ["hold", "release", "retry", "restart", "skip", "cancel"];
 const NEEDS: Partial<Record<Action, ("until" | "due_at" | "priority")[]>> = { hold: ["until"], due: ["due_at"], priority: ["priority"] };
-/** Stands for the reason while none is given: how many it concerns does not hang on it. */
-const WHY = "not given yet";
-
 interface Props {
   action: Action;
   /** Those that are selected; none: all that fit. */
@@ -35,8 +33,6 @@ export default function BulkDialog({ action: first, rows, filter, total, close, 
   const [step, setStep] = useState("");
   const [typed, setTyped] = useState<Typed>({ ...NOTHING_TYPED, reason: first === "acknowledge" ? "seen" : "" });
   const [sure, setSure] = useState(false);
-  const [tried, setTried] = useState(false);
-  const body = useRef<HTMLDivElement>(null);
   const facets = useFacets();
   const streams = new Set(all ? filter.stream : rows.map(({ dag_id: id }) => id));
   const steps = streams.size === 1 ? (facets.data?.steps ?? []).filter(({ dag_id: id }) => streams.has(id)) : [];
@@ -44,7 +40,7 @@ export default function BulkDialog({ action: first, rows, filter, total, close, 
   const { asked, mistakes } = askedFor({ action, allowed: true, needs: NEEDS[action] ?? [] }, step || null, typed);
   const which: BulkFilter = all ? filter : { id: rows.map(({ id }) => id) };
   const ready = Object.keys(mistakes).length === 0;
-  const counted = useCount(which, { ...asked, reason: WHY }, ready);
+  const counted = useCount(which, { ...asked, reason: NO_REASON_YET }, ready);
   const many = ready ? counted.data?.may_act : undefined;
   const sending = useSending({
     call: (id, wish: { asked: ActionAsked; filter: BulkFilter }) => askBulk(id, wish.filter, wish.asked, false),
@@ -57,7 +53,6 @@ export default function BulkDialog({ action: first, rows, filter, total, close, 
   if ((many ?? 0) > 1 && !sure) {
     wrong["sure"] = "To be confirmed.";
   }
-  const mistake = (name: string) => (tried ? wrong[name] : undefined);
   /** It is another wish than the last that was sent, and another than was confirmed. */
   const change = (what: () => void) => {
     sending.forget();
@@ -72,99 +67,93 @@ export default function BulkDialog({ action: first, rows, filter, total, close, 
         setAction("hold");
       }
     });
-  const send = () => {
-    if (sending.again) {
-      sending.again();
-      return;
-    }
-    setTried(true);
-    if (Object.keys(wrong).length > 0) {
-      focusMistake(body.current);
-    } else if (many) {
-      sending.send({ asked, filter: which });
-    }
-  };
   return (
-    <Dialog
+    <Deed
       about={about}
+      barred={many === 0}
       close={close}
-      footer={<DoneBy barred={many === 0} close={close} does={`${does}${many === undefined ? "" : `: ${count(many)}`}`} grave={grave} icon={icon} send={send} sending={sending} />}
-      submit={send}
+      does={`${does}${many === undefined ? "" : `: ${count(many)}`}`}
+      grave={grave}
+      icon={icon}
+      sending={sending}
       title={`${verb}: many instances`}
+      wish={() => (many ? { asked, filter: which } : undefined)}
+      wrong={wrong}
     >
-      <div className="eo-dialog-parts" ref={body}>
-        <Noticed notice={sending.notice} />
-        <Group legend="On which">
-          {rows.length > 0 ? (
+      {(mistake) => (
+        <>
+          <Group legend="On which">
+            {rows.length > 0 ? (
+              <label className="eo-choice">
+                <input checked={!all} name="which" onChange={() => change(() => setAll(false))} type="radio" />
+                <span>
+                  {rows.length === 1 ? "the one that is selected" : `the ${count(rows.length)} that are selected`} <small>· {told(rows)}</small>
+                </span>
+              </label>
+            ) : null}
             <label className="eo-choice">
-              <input checked={!all} name="which" onChange={() => change(() => setAll(false))} type="radio" />
+              <input checked={all} name="which" onChange={() => change(() => setAll(true))} type="radio" />
               <span>
-                {rows.length === 1 ? "the one that is selected" : `the ${count(rows.length)} that are selected`} <small>· {told(rows)}</small>
+                all {count(total)} that fit the filter <small>· {filtered(filter)}</small>
               </span>
             </label>
-          ) : null}
-          <label className="eo-choice">
-            <input checked={all} name="which" onChange={() => change(() => setAll(true))} type="radio" />
-            <span>
-              all {count(total)} that fit the filter <small>· {filtered(filter)}</small>
-            </span>
-          </label>
-        </Group>
-        <div className="eo-pairs">
-          <Field label="What">
-            {(ids) => (
-              <select {...ids} className="eo-input" onChange={(event) => change(() => setAction(event.target.value as Action))} value={action}>
-                {(step ? STEP : WHOLE).map((name) => (
-                  <option key={name} value={name}>
-                    {ACTIONS[name].verb}
-                  </option>
-                ))}
-              </select>
-            )}
-          </Field>
-          {steps.length > 0 ? (
-            <Field label="Of">
+          </Group>
+          <div className="eo-pairs">
+            <Field label="What">
               {(ids) => (
-                <select {...ids} className="eo-input" onChange={(event) => choose(event.target.value)} value={step}>
-                  <option value="">the instance as a whole</option>
-                  {steps.map(({ id, title }) => (
-                    <option key={id} value={id}>
-                      {title}
+                <select {...ids} className="eo-input" onChange={(event) => change(() => setAction(event.target.value as Action))} value={action}>
+                  {(step ? STEP : WHOLE).map((name) => (
+                    <option key={name} value={name}>
+                      {ACTIONS[name].verb}
                     </option>
                   ))}
                 </select>
               )}
             </Field>
+            {steps.length > 0 ? (
+              <Field label="Of">
+                {(ids) => (
+                  <select {...ids} className="eo-input" onChange={(event) => choose(event.target.value)} value={step}>
+                    <option value="">the instance as a whole</option>
+                    {steps.map(({ id, title }) => (
+                      <option key={id} value={id}>
+                        {title}
+                      </option>
+                    ))}
+                  </select>
+                )}
+              </Field>
+            ) : null}
+          </div>
+          {action === "hold" ? <Until mistake={mistake("until")} set={(until) => set({ until })} value={typed.until} /> : null}
+          {action === "due" ? <When label="Due" mistake={mistake("due_at")} set={(dueAt) => set({ dueAt })} value={typed.dueAt} /> : null}
+          {action === "priority" ? (
+            <Field hint="More goes first." label="Priority" mistake={mistake("priority")}>
+              {(ids) => <input {...ids} className="eo-input eo-short" inputMode="numeric" onChange={(event) => set({ priority: event.target.value })} value={typed.priority} />}
+            </Field>
           ) : null}
-        </div>
-        {action === "hold" ? <Until mistake={mistake("until")} set={(until) => set({ until })} value={typed.until} /> : null}
-        {action === "due" ? <When label="Due" mistake={mistake("due_at")} set={(dueAt) => set({ dueAt })} value={typed.dueAt} /> : null}
-        {action === "priority" ? (
-          <Field hint="More goes first." label="Priority" mistake={mistake("priority")}>
-            {(ids) => <input {...ids} className="eo-input eo-short" inputMode="numeric" onChange={(event) => set({ priority: event.target.value })} value={typed.priority} />}
-          </Field>
-        ) : null}
-        <section className="eo-foreseen">
-          <h3>On how many</h3>
-          <p className="eo-foreseen-sentence" role="status">
-            {!ready ? "It is counted once the fields above are filled in." : counted.data ? countedText(counted.data) : counted.error instanceof Error ? counted.error.message : "Being counted …"}
-          </p>
-          <small>
-            It is decided for each of them by itself: one where it cannot be done, or that asks for a confirmation of its own, is refused and listed, and the others go on.
-          </small>
-        </section>
-        {(many ?? 0) > 1 ? <Confirm checked={sure} mistake={mistake("sure")} set={setSure} text={`Yes, ${does.toLowerCase()}: ${count(many)} instances`} /> : null}
-        <Reason
-          mistake={mistake("reason")}
-          set={(reason) => {
-            // Why it is done changes nothing of what was confirmed.
-            sending.forget();
-            setTyped((now) => ({ ...now, reason }));
-          }}
-          value={typed.reason}
-        />
-      </div>
-    </Dialog>
+          <section className="eo-foreseen">
+            <h3>On how many</h3>
+            <p className="eo-foreseen-sentence" role="status">
+              {!ready ? "It is counted once the fields above are filled in." : counted.data ? countedText(counted.data) : counted.error instanceof Error ? counted.error.message : "Being counted …"}
+            </p>
+            <small>
+              It is decided for each of them by itself: one where it cannot be done, or that asks for a confirmation of its own, is refused and listed, and the others go on.
+            </small>
+          </section>
+          {(many ?? 0) > 1 ? <Confirm checked={sure} mistake={mistake("sure")} set={setSure} text={`Yes, ${does.toLowerCase()}: ${count(many)} instances`} /> : null}
+          <Reason
+            mistake={mistake("reason")}
+            set={(reason) => {
+              // Why it is done changes nothing of what was confirmed.
+              sending.forget();
+              setTyped((now) => ({ ...now, reason }));
+            }}
+            value={typed.reason}
+          />
+        </>
+      )}
+    </Deed>
   );
 }
 

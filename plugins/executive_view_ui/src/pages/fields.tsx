@@ -1,5 +1,5 @@
 import type { InstanceDetail, Node, Offer } from "../api/schema";
-import { typedOf, type Mistakes, type ParamField, type Typed } from "../lib/acting";
+import { typedOf, type ParamField, type Typed } from "../lib/acting";
 import { moment } from "../lib/format";
 import { fromField, nextAt, toField, zoneName } from "../lib/zoned";
 import { told } from "../lib/words";
@@ -12,11 +12,14 @@ interface Props {
   params: readonly ParamField[];
   typed: Typed;
   set: (changes: Partial<Typed>) => void;
-  mistakes: Mistakes;
+  mistake: Mistaken;
 }
 
+/** By field, what is wrong with what stands in it. */
+type Mistaken = (field: string) => string | undefined;
+
 /** What an action needs to know beside the reason. */
-export function Fields({ data, node, offer, params, typed, set, mistakes }: Props) {
+export function Fields({ data, node, offer, params, typed, set, mistake }: Props) {
   const needs = new Set(offer.needs);
   const items = node?.run?.items?.total ?? 0;
   const job = node?.run?.job;
@@ -37,21 +40,21 @@ export function Fields({ data, node, offer, params, typed, set, mistakes }: Prop
           )}
         </Field>
       ) : null}
-      {needs.has("until") ? <Until mistake={mistakes["until"]} set={(until) => set({ until })} value={typed.until} /> : null}
-      {needs.has("targets") ? <Targets data={data} mistake={mistakes["targets"]} node={node} offer={offer} set={(targets) => set({ targets })} value={typed.targets} /> : null}
-      {needs.has("outputs") ? <Outputs mistakes={mistakes} offer={offer} set={(outputs) => set({ outputs })} value={typed.outputs} /> : null}
-      {needs.has("params") ? <Params fields={params} mistakes={mistakes} set={(changed) => set({ params: changed })} value={typed.params} /> : null}
+      {needs.has("until") ? <Until mistake={mistake("until")} set={(until) => set({ until })} value={typed.until} /> : null}
+      {needs.has("targets") ? <Targets data={data} mistake={mistake("targets")} node={node} offer={offer} set={(targets) => set({ targets })} value={typed.targets} /> : null}
+      {needs.has("outputs") ? <Outputs mistake={mistake} offer={offer} set={(outputs) => set({ outputs })} value={typed.outputs} /> : null}
+      {needs.has("params") ? <Params fields={params} mistake={mistake} set={(changed) => set({ params: changed })} value={typed.params} /> : null}
       {needs.has("due_at") ? (
         <When
           hint={data.instance.due_at ? `It is due ${moment(data.instance.due_at)} now.` : "It has no due time now."}
           label="Due"
-          mistake={mistakes["due_at"]}
+          mistake={mistake("due_at")}
           set={(dueAt) => set({ dueAt })}
           value={typed.dueAt}
         />
       ) : null}
       {needs.has("priority") ? (
-        <Field hint="More goes first. It counts among all that waits for the same slots." label="Priority" mistake={mistakes["priority"]}>
+        <Field hint="More goes first. It counts among all that waits for the same slots." label="Priority" mistake={mistake("priority")}>
           {(ids) => <input {...ids} className="eo-input eo-short" inputMode="numeric" onChange={(event) => set({ priority: event.target.value })} value={typed.priority} />}
         </Field>
       ) : null}
@@ -181,9 +184,9 @@ function TypedField({ type, ids, value, set, choices = [] }: { type: string; ids
 }
 
 /** What the step gives, typed as later steps and conditions read it. */
-function Outputs({ offer, value, set, mistakes }: { offer: Offer; value: Record<string, string>; set: (value: Record<string, string>) => void; mistakes: Mistakes }) {
+function Outputs({ offer, value, set, mistake }: { offer: Offer; value: Record<string, string>; set: (value: Record<string, string>) => void; mistake: Mistaken }) {
   const line = (name: string, type: string, optional: boolean) => (
-    <Field hint={TYPES[type] ?? type} key={name} label={<code>{name}</code>} mistake={mistakes[`outputs.${name}`]} optional={optional}>
+    <Field hint={TYPES[type] ?? type} key={name} label={<code>{name}</code>} mistake={mistake(`outputs.${name}`)} optional={optional}>
       {(ids) => <TypedField ids={ids} set={(text) => set({ ...value, [name]: text })} type={type} value={value[name] ?? ""} />}
     </Field>
   );
@@ -195,7 +198,7 @@ function Outputs({ offer, value, set, mistakes }: { offer: Offer; value: Record<
     <Group hint="Later steps and conditions read these as if the step had given them." legend="What it gives">
       <div className="eo-pairs">{must.map(([name, type]) => line(name, type, false))}</div>
       {may.length > 0 ? (
-        <details open={may.some(([name]) => mistakes[`outputs.${name}`])}>
+        <details open={may.some(([name]) => mistake(`outputs.${name}`))}>
           <summary>What it may give besides ({may.length})</summary>
           <div className="eo-pairs">{may.map(([name, type]) => line(name, type, true))}</div>
         </details>
@@ -204,16 +207,16 @@ function Outputs({ offer, value, set, mistakes }: { offer: Offer; value: Record<
   );
 }
 
-function Params({ fields, value, set, mistakes }: { fields: readonly ParamField[]; value: Record<string, string>; set: (value: Record<string, string>) => void; mistakes: Mistakes }) {
+function Params({ fields, value, set, mistake }: { fields: readonly ParamField[]; value: Record<string, string>; set: (value: Record<string, string>) => void; mistake: Mistaken }) {
   return (
-    <Group hint="Steps that have begun keep what they were given." legend="Params" mistake={mistakes["params"]}>
+    <Group hint="Steps that have begun keep what they were given." legend="Params" mistake={mistake("params")}>
       <div className="eo-pairs">
         {fields.map((field) => {
           const was = typedOf(field.type, field.now);
           const text = value[field.name] ?? was;
           const note = text === was ? (TYPES[field.type] ?? "") : `was ${told(field.now)}`;
           return (
-            <Field hint={[field.description, note].filter(Boolean).join(" · ")} key={field.name} label={field.title} mistake={mistakes[`params.${field.name}`]}>
+            <Field hint={[field.description, note].filter(Boolean).join(" · ")} key={field.name} label={field.title} mistake={mistake(`params.${field.name}`)}>
               {(ids) => <TypedField choices={field.choices} ids={ids} set={(to) => set({ ...value, [field.name]: to })} type={field.type} value={text} />}
             </Field>
           );

@@ -1,4 +1,4 @@
-import { useRef, useState } from "react";
+import { useState } from "react";
 
 import { placeHold, releaseHold, type Scope } from "../api/holds";
 import { useFacets, useMe } from "../api/queries";
@@ -6,7 +6,8 @@ import type { Facet, Hold } from "../api/schema";
 import { useSending } from "../api/sending";
 import { reasonMistake } from "../lib/acting";
 import { moment } from "../lib/format";
-import { Dialog, DoneBy, Field, focusMistake, Group, Noticed, Reason } from "../ui/dialog";
+import { Deed } from "../ui/deed";
+import { Field, Group, Reason } from "../ui/dialog";
 import { say } from "../ui/told";
 import { Until } from "./fields";
 
@@ -29,8 +30,6 @@ export function HoldDialog({ stream, close }: { stream?: string | undefined; clo
   const [name, setName] = useState(stream ?? "");
   const [until, setUntil] = useState<string | undefined>();
   const [reason, setReason] = useState("");
-  const [tried, setTried] = useState(false);
-  const body = useRef<HTMLDivElement>(null);
   const sending = useSending({
     call: placeHold,
     done: (hold: Hold) => {
@@ -48,72 +47,62 @@ export function HoldDialog({ stream, close }: { stream?: string | undefined; clo
     until: until === "" ? "Say until when, or choose to hold it until somebody releases it." : "",
     reason: reasonMistake(reason),
   };
-  const send = () => {
-    if (sending.again) {
-      sending.again();
-      return;
-    }
-    setTried(true);
-    if (Object.values(wrong).some(Boolean)) {
-      focusMistake(body.current);
-    } else {
-      sending.send({ scope, name, reason: reason.trim(), until: until ?? null });
-    }
-  };
   return (
-    <Dialog
+    <Deed
       about="What has not begun does not begin, and takes no worker. What is at work goes on."
       close={close}
-      footer={<DoneBy close={close} does="Hold" icon="pause" send={send} sending={sending} />}
-      submit={send}
+      does="Hold"
+      icon="pause"
+      sending={sending}
       title="Hold a stream, a system or a connection"
+      wish={() => ({ scope, name, reason: reason.trim(), until: until ?? null })}
+      wrong={wrong}
     >
-      <div className="eo-dialog-parts" ref={body}>
-        <Noticed notice={sending.notice} />
-        <Group legend="What is held">
-          {SCOPES.map(([id, title, about]) => (
-            <label className="eo-choice" key={id}>
-              <input
-                checked={scope === id}
-                name="scope"
-                onChange={() =>
-                  change(() => {
-                    setScope(id);
-                    setName(id === "stream" ? (stream ?? "") : "");
-                  })
-                }
-                type="radio"
-              />
-              <span>
-                {title} <small>· {about}</small>
-              </span>
-            </label>
-          ))}
-        </Group>
-        <Field label={SCOPES.find(([id]) => id === scope)?.[1]} mistake={tried ? wrong.name : undefined}>
-          {(ids) => (
-            <select {...ids} className="eo-input" onChange={(event) => change(() => setName(event.target.value))} value={name}>
-              <option value="">–</option>
-              {choices[scope].map(({ id, title }) => (
-                <option key={id} value={id}>
-                  {title}
-                </option>
-              ))}
-            </select>
-          )}
-        </Field>
-        <Until mistake={tried ? wrong.until : undefined} set={(to) => change(() => setUntil(to))} value={until} />
-        <Reason mistake={tried ? wrong.reason : undefined} set={(to) => change(() => setReason(to))} value={reason} />
-      </div>
-    </Dialog>
+      {(mistake) => (
+        <>
+          <Group legend="What is held">
+            {SCOPES.map(([id, title, about]) => (
+              <label className="eo-choice" key={id}>
+                <input
+                  checked={scope === id}
+                  name="scope"
+                  onChange={() =>
+                    change(() => {
+                      setScope(id);
+                      setName(id === "stream" ? (stream ?? "") : "");
+                    })
+                  }
+                  type="radio"
+                />
+                <span>
+                  {title} <small>· {about}</small>
+                </span>
+              </label>
+            ))}
+          </Group>
+          <Field label={SCOPES.find(([id]) => id === scope)?.[1]} mistake={mistake("name")}>
+            {(ids) => (
+              <select {...ids} className="eo-input" onChange={(event) => change(() => setName(event.target.value))} value={name}>
+                <option value="">–</option>
+                {choices[scope].map(({ id, title }) => (
+                  <option key={id} value={id}>
+                    {title}
+                  </option>
+                ))}
+              </select>
+            )}
+          </Field>
+          <Until mistake={mistake("until")} set={(to) => change(() => setUntil(to))} value={until} />
+          <Reason mistake={mistake("reason")} set={(to) => change(() => setReason(to))} value={reason} />
+        </>
+      )}
+    </Deed>
   );
 }
 
 /** Ends a hold, and lets what it held go on. */
 export function ReleaseDialog({ hold, close }: { hold: Hold; close: () => void }) {
   const [reason, setReason] = useState("");
-  const [tried, setTried] = useState(false);
-  const body = useRef<HTMLDivElement>(null);
   const sending = useSending({
     call: (id, why: string) => releaseHold(id, hold.id, why),
     done: () => {
@@ -121,40 +110,32 @@ export function ReleaseDialog({ hold, close }: { hold: Hold; close: () => void }
       close();
     },
   });
-  const send = () => {
-    if (sending.again) {
-      sending.again();
-      return;
-    }
-    setTried(true);
-    if (reasonMistake(reason)) {
-      focusMistake(body.current);
-    } else {
-      sending.send(reason.trim());
-    }
-  };
   return (
-    <Dialog
+    <Deed
       about={`Held by ${hold.by}${hold.at ? ` since ${moment(hold.at)}` : ""}${hold.until ? `, until ${moment(hold.until)}` : ""}: ${hold.reason}`}
       close={close}
-      footer={<DoneBy close={close} does="Release" icon="play" send={send} sending={sending} />}
-      submit={send}
+      does="Release"
+      icon="play"
+      sending={sending}
       title={<>Release “{hold.title}”</>}
+      wish={() => reason.trim()}
+      wrong={{ reason: reasonMistake(reason) }}
     >
-      <div className="eo-dialog-parts" ref={body}>
-        <Noticed notice={sending.notice} />
-        <p>
-          {hold.held_steps === 0 ? "No step waits for it now." : `${hold.held_steps} ${hold.held_steps === 1 ? "step that waits" : "steps that wait"} for it go on at once, unless another hold keeps them.`}
-        </p>
-        <Reason
-          mistake={tried ? reasonMistake(reason) : undefined}
-          set={(to) => {
-            sending.forget();
-            setReason(to);
-          }}
-          value={reason}
-        />
-      </div>
-    </Dialog>
+      {(mistake) => (
+        <>
+          <p>
+            {hold.held_steps === 0 ? "No step waits for it now." : `${hold.held_steps} ${hold.held_steps === 1 ? "step that waits" : "steps that wait"} for it go on at once, unless another hold keeps them.`}
+          </p>
+          <Reason
+            mistake={mistake("reason")}
+            set={(to) => {
+              sending.forget();
+              setReason(to);
+            }}
+            value={reason}
+          />
+        </>
+      )}
+    </Deed>
   );
 }
