@@ -21,6 +21,7 @@ from fastapi import Depends, HTTPException
 from sqlalchemy import select
 
 from airflow_enterprise_orch.executive_view.tables import STREAM
+from airflow_enterprise_orch.executive_view.turns import turn
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -75,14 +76,15 @@ def viewer(
     user: GetUserDep, manager: Annotated[BaseAuthManager[Any], Depends(auth_manager_from_app)], session: SessionDep
 ) -> Viewer:
     """Return who is asking; Airflow refuses who is not logged in."""
-    known = set(session.scalars(select(STREAM.c.dag_id).distinct()))
-    teams = _teams(session, known)
-    seen: set[str] = set()
-    for team in {teams.get(dag_id) for dag_id in known}:
-        of_team = {dag_id for dag_id in known if teams.get(dag_id) == team}
-        seen |= manager.filter_authorized_dag_ids(dag_ids=of_team, user=user, method="GET", team_name=team)
-    found = Viewer(user.get_name(), frozenset(seen & known), manager, user, teams)
-    return Viewer(found.name, found.only(DagAccessEntity.RUN), manager, user, teams)
+    with turn(session):
+        known = set(session.scalars(select(STREAM.c.dag_id).distinct()))
+        teams = _teams(session, known)
+        seen: set[str] = set()
+        for team in {teams.get(dag_id) for dag_id in known}:
+            of_team = {dag_id for dag_id in known if teams.get(dag_id) == team}
+            seen |= manager.filter_authorized_dag_ids(dag_ids=of_team, user=user, method="GET", team_name=team)
+        found = Viewer(user.get_name(), frozenset(seen & known), manager, user, teams)
+        return Viewer(found.name, found.only(DagAccessEntity.RUN), manager, user, teams)
 
 
 def _teams(session: Session, dag_ids: set[str]) -> dict[str, str | None]:

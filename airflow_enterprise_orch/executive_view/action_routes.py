@@ -38,6 +38,7 @@ from airflow_enterprise_orch.executive_view.answers_actions import (
     ReleaseAsked,
 )
 from airflow_enterprise_orch.executive_view.parts_of_paths import DagId, RunId
+from airflow_enterprise_orch.executive_view.turns import InTurn
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text}
@@ -52,7 +53,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 ActionId = Annotated[str, Path(max_length=80)]
 
-router = APIRouter(prefix="/api/v1", responses=PROBLEMS, tags=["Actions"])
+router = APIRouter(prefix="/api/v1", responses=PROBLEMS, tags=["Actions"], route_class=InTurn)
 
 
 @router.get("/dags/{dag_id}/dagRuns/{run_id}/actions", response_model=InstanceActions)

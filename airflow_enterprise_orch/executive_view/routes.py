@@ -31,6 +31,7 @@ from airflow_enterprise_orch.executive_view.exporting import as_csv, download
 from airflow_enterprise_orch.executive_view.jobs import read_jobs, shown_by
 from airflow_enterprise_orch.executive_view.parts_of_paths import DagId, RunId, TaskId
 from airflow_enterprise_orch.executive_view.redacting import Sights, sight
+from airflow_enterprise_orch.executive_view.turns import InTurn
 
 CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 LINES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}}
@@ -46,7 +47,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     },
 }
 
-router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
+router = APIRouter(prefix="/api/v1", responses=PROBLEMS, route_class=InTurn)
 
 
 @router.get("/overview", response_model=answers.Overview, tags=["Overview"])
