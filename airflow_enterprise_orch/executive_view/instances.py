@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from time import time
 from typing import TYPE_CHECKING, Any, get_args
 
 from sqlalchemy import ColumnElement, Select, and_, func, not_, or_, select
@@ -25,6 +24,7 @@ from airflow_enterprise_orch.executive_view.answers import (
     WaitsFor,
 )
 from airflow_enterprise_orch.executive_view.forecast import FEWEST_PAST
+from airflow_enterprise_orch.executive_view.kept import Kept
 from airflow_enterprise_orch.executive_view.keyset import Phase, everything, from_cursor, pages, seek, to_cursor
 from airflow_enterprise_orch.executive_view.pictures import Pictures
 from airflow_enterprise_orch.executive_view.tables import INSTANCE, JOB, LEASE, STREAM
@@ -39,6 +39,7 @@ HEALTHS: frozenset[str] = frozenset(get_args(Health))
 STATES: frozenset[str] = frozenset(get_args(InstanceState))
 WAITS: frozenset[str] = frozenset(get_args(WaitsFor))
 KEPT_TOTALS = 512
+KEPT_PAGES = 64
 LAST_LETTER = "\U0010ffff"
 
 ROW = (
@@ -164,28 +165,8 @@ def _key(text: str, match: str, dialect: str) -> Iterator[ColumnElement[bool]]:
         yield and_(I.business_key_lower >= text, I.business_key_lower < text + LAST_LETTER)
 
 
-class Totals:
-    """Exact totals, kept for as long as nothing was written: many look at the same list at the same time."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[object, int] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: object, count: Callable[[], int]) -> int:
-        """Return a total, counted anew when it is not known for ``key``, which names the last write too."""
-        with self._lock:
-            known = self._kept.get(key)
-        if known is None:
-            known = count()
-        with self._lock:
-            self._kept[key] = known
-            self._kept.move_to_end(key)
-            while len(self._kept) > KEPT_TOTALS:
-                self._kept.popitem(last=False)
-        return known
-
-
-_totals = Totals()
+_totals: Kept[int] = Kept(KEPT_TOTALS)
+_pages: Kept[InstancePage] = Kept(KEPT_PAGES)
 
 
 def last_write(session: Session) -> tuple[int, datetime | None]:
@@ -199,15 +180,22 @@ def page(session: Session, query: InstanceQuery, streams: frozenset[str]) -> Ins
 
     :param streams: the ids of the streams that the viewer may see.
     """
+    # The write is read first: rows that come in between are then counted with the next one.
+    revision, fed_at = last_write(session)
+    # By the minute: so long an instance is late by the same.
+    key = (revision, fed_at, int(time() // 60), streams, query.model_dump_json())
+    return _pages.get(key, lambda: _page(session, query, streams, revision, fed_at or datetime.now(UTC)))
+
+
+def _page(
+    session: Session, query: InstanceQuery, streams: frozenset[str], revision: int, as_of: datetime
+) -> InstancePage:
     where = conditions(session, query, streams)
     question = InstanceFilter(**query.model_dump(include=set(InstanceFilter.model_fields))).model_dump_json()
     phases = phases_of(query.order)
     if query.row and query.cursor:
         raise invalid("row: it is for who jumps; a cursor says already where the page begins")
     start = from_cursor(query.cursor, query.order + question, phases)
-    # The write is read first: rows that come in between are then counted with the next one.
-    revision, fed_at = last_write(session)
-    as_of = fed_at or datetime.now(UTC)
 
     def count() -> int:
         return session.scalar(select(func.count()).select_from(INSTANCE).where(*where)) or 0
