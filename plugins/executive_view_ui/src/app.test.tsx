@@ -159,8 +159,10 @@ test("a step opens with its remote job and the end of its log, and its address c
   const panel = screen.getByRole("complementary", { name: "Post the invoice" });
   expect(within(panel).getByText("00420117")).toBeTruthy();
   expect((await within(panel).findByLabelText("Log")).textContent).toContain("waits for a free background process");
+  within(panel).getByLabelText("Log").focus();
   await user.keyboard("{Escape}");
   expect(screen.queryByRole("complementary", { name: "Post the invoice" })).toBeNull();
+  expect(document.activeElement?.getAttribute("data-step"), "the focus is where it was before the step was opened").toBe("post_invoice");
 });
 
 test("a branch tells beside the graph which rule fired and by which values, and so do the steps that it is about", async () => {

@@ -8,7 +8,7 @@ import { changed } from "../lib/view";
 import { endless, health, holdsInShort, instanceState, level, sentence, told, verdict } from "../lib/words";
 import { Otherwise, Rules, SeenValues } from "../ui/decided";
 import { Gantt } from "../ui/gantt";
-import { Graph } from "../ui/graph";
+import { focusStep, Graph } from "../ui/graph";
 import { Icon, type IconName } from "../ui/icons";
 import { AsOf, At, Badge, Expected, Fact, Panel, Scroll, Seen, StackTag, Tabs, Took } from "../ui/parts";
 import { Empty, Shown, Skeleton, trouble } from "../ui/states";
@@ -190,6 +190,10 @@ function Body({ data, acting }: { data: InstanceDetail; acting: Acting }) {
   const chosen = params.get("step");
   const choose = (id: string | null) => setParams((now) => changed(now, { step: id }), { replace: true });
   const node = data.graph.nodes.find(({ id }) => id === chosen);
+  const close = () => {
+    choose(null);
+    focusStep(chosen ?? "");
+  };
   const row = data.instance;
   const jobs = data.jobs.reduce((sum, { jobs: some }) => sum + (some?.length ?? 0), 0);
   return (
@@ -219,7 +223,7 @@ function Body({ data, acting }: { data: InstanceDetail; acting: Acting }) {
             return (
               <div className="eo-split" data-open={node ? "" : undefined}>
                 <Graph choose={choose} chosen={chosen} decisions={data.decisions} graph={data.graph} held={(id) => holdsInShort(acting.held(id))} />
-                {node ? <StepPanel acting={acting} close={() => choose(null)} data={data} node={node} /> : null}
+                {node ? <StepPanel acting={acting} close={close} data={data} node={node} /> : null}
               </div>
             );
         }

@@ -8,7 +8,7 @@ import { paths } from "../lib/paths";
 import { changed } from "../lib/view";
 import { level, sentence, titled, told } from "../lib/words";
 import { Trend } from "../ui/charts";
-import { Graph } from "../ui/graph";
+import { focusStep, Graph } from "../ui/graph";
 import { Icon } from "../ui/icons";
 import { Action, AsOf, At, Badge, Fact, Panel, Scroll, StackTag, Tabs } from "../ui/parts";
 import { Empty, Shown, Skeleton, trouble } from "../ui/states";
@@ -114,11 +114,15 @@ function Choreography({ data }: { data: StreamDetail }) {
   const chosen = params.get("step");
   const choose = (id: string | null) => setParams((now) => changed(now, { step: id }), { replace: true });
   const node = data.graph.nodes.find(({ id }) => id === chosen);
+  const close = () => {
+    choose(null);
+    focusStep(chosen ?? "");
+  };
   return (
     <>
       <div className="eo-split" data-open={node ? "" : undefined}>
         <Graph choose={choose} chosen={chosen} graph={data.graph} heat />
-        {node ? <StepFacts close={() => choose(null)} dagId={data.stream.dag_id} node={node} /> : null}
+        {node ? <StepFacts close={close} dagId={data.stream.dag_id} node={node} /> : null}
       </div>
       <ToldFrom dagId={data.stream.dag_id} />
       {data.params.length > 0 ? (

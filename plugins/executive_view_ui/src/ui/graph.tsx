@@ -115,6 +115,9 @@ export function Graph({ graph, chosen, choose, decisions = NONE, heat = false, h
   );
 }
 
+/** Give the focus back to a step, when what was opened for it is closed. */
+export const focusStep = (id: string): void => document.querySelector<HTMLElement>(`[data-step="${CSS.escape(id)}"]`)?.focus();
+
 const kindOf = (edge: Edge | undefined): "open" | "taken" | "not" =>
   edge?.taken === true ? "taken" : edge?.taken === false ? "not" : "open";
 
