@@ -30,7 +30,7 @@ WORDS: Mapping[str, str] = {
 NEXT: Mapping[str, str] = {
     "failed": "Put right what the reason names, then clear the step in Airflow: the instance goes on from there.",
     "late": "See in Airflow where the instance stands, and tell those who wait for it.",
-    "waiting": "Answer in Airflow under Required Actions.",
+    "waiting": "Answer in Airflow under Required Actions; a branch that proposes is overridden on the instance's page.",
     "ambiguous": "Look in the system itself whether the job ran, then answer in Airflow under Required Actions. "
     "Nothing is handed over again until somebody answers.",
     "released": "Nothing: it is told because you were told that it stood still.",

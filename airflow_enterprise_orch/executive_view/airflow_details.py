@@ -26,6 +26,7 @@ from airflow_enterprise_orch.delegation.remote_note import NOTE_KEY, RemoteNote
 from airflow_enterprise_orch.executive_view.airflow_tables import RETURNED, from_json, outputs_of
 from airflow_enterprise_orch.value_stream.compensating import UNDO_KEY
 from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY
+from airflow_enterprise_orch.value_stream.override_window import PROPOSAL_KEY
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -64,6 +65,7 @@ class Details:
     :param ledgers: by task and map index the JSON text of the ledger that counts.
     :param decisions: by task the record; see ``value_stream/decision_record.py``.
     :param wishes: by task what people asked for there.
+    :param proposals: by task what a branch does when nobody has it otherwise; see ``value_stream/override_window.py``.
     :param undone: by task that undoes a step what it has done; see ``value_stream/compensating.py``.
     :param holds: the Variable with the holds on streams, systems and connections.
     :param notes: by task and map index what the system says that has its job, where that does not get on.
@@ -72,6 +74,7 @@ class Details:
     ledgers: Mapping[tuple[str, int], str] = field(default_factory=dict)
     decisions: Mapping[str, Any] = field(default_factory=dict)
     wishes: Mapping[str, Any] = field(default_factory=dict)
+    proposals: Mapping[str, Any] = field(default_factory=dict)
     undone: Mapping[str, Any] = field(default_factory=dict)
     holds: Any = None
     outputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -95,7 +98,7 @@ def details(
     :param live: of an instance that is over nobody waits for anything.
     """
     ledgers: dict[tuple[str, int], dict[str, str]] = {}
-    records: dict[str, dict[str, Any]] = {DECISION_KEY: {}, CONTROL_KEY: {}, UNDO_KEY: {}}
+    records: dict[str, dict[str, Any]] = {DECISION_KEY: {}, CONTROL_KEY: {}, PROPOSAL_KEY: {}, UNDO_KEY: {}}
     wanted = or_(Cell.key.startswith(LEDGER_PREFIX, autoescape=True), Cell.key.in_(records))
     rows = session.execute(
         select(Cell.task_id, Cell.map_index, Cell.key, Cell.value)
@@ -112,6 +115,7 @@ def details(
         {step: value for step, value in newest.items() if value is not None},
         records[DECISION_KEY],
         records[CONTROL_KEY],
+        records[PROPOSAL_KEY] if live else {},
         records[UNDO_KEY],
         from_json(Variable.get(HOLDS_VARIABLE, default_var=None)) if live else None,
         _outputs(session, dag_id, run_id) if with_outputs else {},

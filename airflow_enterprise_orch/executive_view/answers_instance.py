@@ -166,6 +166,9 @@ class DecisionTold(Answer):
     outputs: list[SeenValue]
     overridden: Overridden | None
     problem: str | None = Field(description="Why no rule could be asked, or the record not be read.")
+    open_until: datetime | None = Field(
+        None, description="Only proposed: until then a person may override it, and nothing follows from it yet."
+    )
     hidden: bool = Field(
         False, description="Whether its values are not told, because the user may not see what steps left."
     )

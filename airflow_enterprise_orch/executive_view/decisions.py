@@ -10,24 +10,40 @@ from airflow_enterprise_orch.executive_view.answers_instance import DecisionTold
 from airflow_enterprise_orch.executive_view.entries import Entry
 from airflow_enterprise_orch.executive_view.pictures import Picture, PictureStep
 from airflow_enterprise_orch.executive_view.redacting import Sight
-from airflow_enterprise_orch.value_stream.decision_record import Decision, DecisionUnreadable, read_decision
+from airflow_enterprise_orch.value_stream.decision_record import (
+    DECISION_KEY,
+    Decision,
+    DecisionUnreadable,
+    read_decision,
+)
+from airflow_enterprise_orch.value_stream.override_window import PROPOSAL_KEY, proposed
 
 
 def decisions_of(
-    picture: Picture, records: Mapping[str, Any], kept: Mapping[str, Entry], sight: Sight
+    picture: Picture,
+    records: Mapping[str, Any],
+    kept: Mapping[str, Entry],
+    sight: Sight,
+    proposals: Mapping[str, Any],
 ) -> list[DecisionTold]:
-    """Return all decisions of an instance, in the order of its steps.
+    """Return all decisions of an instance, in the order in which they were made.
 
     :param records: by task what its task state store holds, or the feed keeps of it.
     :param kept: the steps as the feed keeps them, for what was decided when it did not keep records yet.
     :param sight: what the viewer may see.
+    :param proposals: by task what a branch will do when nobody has it otherwise.
     """
     found = []
     for step in picture.steps:
         kept_of = kept[step.id].decision if step.id in kept else None
-        if step.id in records:
-            hidden = not sight.values or sight.reads_hidden(picture, step.id)
-            found.append(told(picture, step.id, records[step.id], hidden=hidden))
+        hidden = not sight.values or sight.reads_hidden(picture, step.id)
+        record = records.get(step.id)
+        proposal = proposed({PROPOSAL_KEY: proposals.get(step.id), DECISION_KEY: record})
+        if proposal is not None:
+            shown = told(picture, step.id, proposal.decision.to_json(), hidden=hidden)
+            found.append(shown.model_copy(update={"open_until": proposal.until}))
+        elif step.id in records:
+            found.append(told(picture, step.id, record, hidden=hidden))
         elif isinstance(kept_of, Mapping):
             found.append(_from_history(step, kept_of, picture))
     return sorted(found, key=lambda one: (one.at is None, one.at))

@@ -31,6 +31,7 @@ from airflow_enterprise_orch.value_stream.decision_record import (
     DecisionUnreadable,
     read_decision,
 )
+from airflow_enterprise_orch.value_stream.override_window import PROPOSAL_KEY, proposed
 from airflow_enterprise_orch.value_stream.wait_until import WAIT_KEY
 
 OVER = frozenset({"success", "failed", "skipped", "upstream_failed", "removed"})
@@ -42,7 +43,7 @@ _STATES = {
 _STANDS_AT = ("failed", "parked", "waiting_person", "held", "retry", "running", "queued")
 """Which step an instance stands at: the one that is in the first of these states."""
 _WAITS = {"parked": "person", "waiting_person": "person", "held": "hold", "retry": "retry", "queued": "resource"}
-_OF_KIND = {"wait": "calendar", "wait_for": "stream", "stream": "stream"}
+_OF_KIND = {"wait": "calendar", "branch": "calendar", "wait_for": "stream", "stream": "stream"}
 
 
 def instance(
@@ -234,8 +235,12 @@ def _step(step: Mapping[str, Any], own: list[Any], every: list[Any], facts: Fact
             "state": newest.state.value,
             "verdict": newest.verdict or None,
         }
+    kept = facts.cells.get((step["id"], -1), {})
     if state == "running":
-        told["until"] = _until(facts.cells.get((step["id"], -1), {}).get(WAIT_KEY))
+        told["until"] = _until(kept.get(WAIT_KEY))
+    if state == "held" and (until := _until_proposed(kept)) is not None:
+        # Nobody holds it: a branch leaves people time.
+        told |= {"state": "running", "until": until}
     told["decision"] = _decision(facts.cells.get((step["id"], -1), {}).get(DECISION_KEY))
     return {name: value for name, value in told.items() if value not in (None, {}, 0)}
 
@@ -296,6 +301,11 @@ def _until(kept: str | None) -> str | None:
     except (KeyError, ValueError):
         return None  # the step itself stops there and says so
     return _iso(moment) if moment is not None and moment.tzinfo is not None else None
+
+
+def _until_proposed(cells: Mapping[str, str]) -> str | None:
+    found = proposed({key: from_json(cells.get(key)) for key in (PROPOSAL_KEY, DECISION_KEY)})
+    return None if found is None else _iso(found.until)
 
 
 def decision_of(kept: str | None) -> Decision | None:

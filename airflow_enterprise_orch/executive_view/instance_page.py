@@ -130,7 +130,7 @@ def known(session: Session, viewer: Viewer, dag_id: str, run_id: str) -> Known:
         for name, entry in kept.items()
         if name in picture.by_id
     }
-    decisions = decisions_of(picture, {**(raw.decisions or {}), **told.decisions}, kept, seen)
+    decisions = decisions_of(picture, {**(raw.decisions or {}), **told.decisions}, kept, seen, told.proposals)
     return Known(raw, seen, instance_row(raw, pictures, now), picture, kept, told, all_jobs, decisions, runs, now)
 
 

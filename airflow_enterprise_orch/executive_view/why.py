@@ -295,6 +295,8 @@ def _below(facts: Facts, name: str) -> list[Cause]:
         return [*_remote(facts, name), *blocked]
     if name in facts.waits:
         told = f"It goes on at {_clock(facts.waits[name], facts)}"
+        if facts.picture.by_id[name].kind == "branch":
+            told += ", unless somebody overrides what its rules propose"
         return [_cause("calendar", "ok", told, step=step)]
     if name in facts.below:
         return list(facts.below[name])

@@ -21,6 +21,7 @@ _WORDS: Mapping[str, str] = {
     "on_timeout": "what happens after that time",
     "on_reject": "on a rejection",
     "within": "how long it waits",
+    "override_within": "how long people may override it",
     "assignees": "who may answer",
     "time_limit": "time limit",
     "resource.pool": "holds slots of pool",

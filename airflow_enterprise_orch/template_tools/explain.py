@@ -239,8 +239,11 @@ def _says(shape: Shape, step: Step) -> Iterator[str]:
             yield f"holds {counted(step.resource.slots, 'slot')} of pool {step.resource.pool} until {until}"
         if step.at_once is not None:
             yield f"at work in at most {counted(step.at_once, 'instance')} at a time"
-    elif isinstance(step, BranchStep) and step.match == "all":
-        yield "all rules that hold are taken"
+    elif isinstance(step, BranchStep):
+        if step.match == "all":
+            yield "all rules that hold are taken"
+        if step.override_within is not None:
+            yield f"people may override it for {format_duration(step.override_within)}, then it goes on"
     elif isinstance(step, ApprovalStep):
         who = listed(step.assignees, "or") or "everyone who may act on the stream"
         yield f"{PEOPLE}: {who} may answer: {step.subject}"

@@ -284,8 +284,10 @@ def _branch(stream: ValueStream, paths: Paths, step: steps.BranchStep) -> dict[s
     read = {name for rule in step.rules for name in compile_expression(rule.when, declared).references}
     lines = [f"{number}. when `{rule.when}`: {_named(rule.then)}" for number, rule in enumerate(step.rules, start=1)]
     match = {"match": step.match} if step.match != "first" else {}
+    window = step.override_within
     return {
         **match,
+        **({} if window is None else {"override_within": window.total_seconds()}),
         "rules": [{"when": rule.when, "then": list(rule.then)} for rule in step.rules],
         "otherwise": list(step.otherwise),
         "variables": {name: declared[name] for name in sorted(read)},
@@ -296,6 +298,7 @@ def _branch(stream: ValueStream, paths: Paths, step: steps.BranchStep) -> dict[s
                 *(["All rules that hold are taken.", ""] if match else []),
                 *lines,
                 f"{len(lines) + 1}. {OTHERWISE}: {_named(step.otherwise)}",
+                *([] if window is None else ["", f"People may override it for {format_duration(window)}."]),
             ]
         ),
     }

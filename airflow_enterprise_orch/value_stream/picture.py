@@ -168,7 +168,9 @@ def _own(step: steps.Step) -> dict[str, Any]:
         return {"operator": step.operator, **_told(retry=bool(step.retry), outputs=_outputs(step.outputs))}
     if isinstance(step, steps.BranchStep):
         rules = [{"when": rule.when, "then": list(rule.then)} for rule in step.rules]
-        return {"match": step.match, "rules": rules, "otherwise": list(step.otherwise)}
+        window = step.override_within and step.override_within.total_seconds()
+        ways = {"match": step.match, "rules": rules, "otherwise": list(step.otherwise)}
+        return {**ways, **_told(override_within=window)}
     if isinstance(step, steps.DecisionStep):
         rows = [row.model_dump(mode="json") for row in step.rows]
         table = {"hit": step.hit, "inputs": dict(step.inputs), "outputs": dict(step.outputs), "rows": rows}

@@ -26,7 +26,7 @@ from airflow_enterprise_orch.value_stream.steps import (
 )
 from airflow_enterprise_orch.value_stream.steps_waiting import WAIT_FACTS, WAIT_FOR_FACTS, WaitForStep, WaitStep
 
-BRANCH_KEYS = ("match", "rules", "otherwise")
+BRANCH_KEYS = ("match", "rules", "otherwise", "override_within")
 DECISION_KEYS = ("hit", "inputs", "outputs", "rows", "table", "otherwise")
 
 Reader = Callable[[Notes, DraftStep, Path, dict[str, Any]], Step | None]
@@ -101,8 +101,9 @@ def read_branch(notes: Notes, step: DraftStep, path: Path, raw: dict[str, Any]) 
     data = {key: raw[key] for key in COMMON_KEYS if key in raw} | {"id": "step", "rules": [_NO_RULE]}
     places: dict[str, Path] = {key: (*path, key) for key in COMMON_KEYS}
     places["otherwise"], data["otherwise"] = next(reversed(ends.items()), (here, []))
-    if by_key and "match" in body:
-        data["match"] = body["match"]
+    for key in ("match", "override_within"):
+        if by_key and key in body:
+            data[key], places[key] = body[key], (*here, key)
     found: BranchStep | None = notes.validate(BranchStep, data, places, here)
     if found is None or len(notes.problems) > before:
         return None

@@ -212,6 +212,7 @@ def _branch() -> dict[str, Any]:
             "match": own["match"],
             "rules": {"type": "array", "minItems": 1, "description": own["rules"]["description"], "items": rule},
             "otherwise": own["otherwise"],
+            "override_within": own["override_within"],
         },
         "required": ["rules", "otherwise"],
         "additionalProperties": False,

@@ -198,6 +198,11 @@ class BranchStep(BaseStep):
         description="The ways out, in the order in which they are asked."
     )
     otherwise: StepIds = Field(description="The steps that run when no condition holds; none ends the stream there.")
+    override_within: Duration | None = Field(
+        None,
+        description="How long people may override what the rules came to, before it goes on by itself. Without it, it "
+        "goes on at once.",
+    )
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -61,6 +61,19 @@ steps:
   done: {{after: [plan], {STEP}}}
 """,
 }
+TEMPLATES["acted_window"] = f"""
+value_stream: acted_window
+title: Overridden in time
+{HEAD}params: {{name: {{type: string}}}}
+steps:
+  route:
+    branch:
+      rules: [{{when: params.name == "never", then: [large]}}]
+      otherwise: [small]
+      override_within: 1d
+  large: {{after: [route], {STEP}}}
+  small: {{after: [route], {STEP}}}
+"""
 REASON = "because the test wants it"
 _numbers = itertools.count(1)
 
@@ -155,6 +168,7 @@ def test_people_act_at_every_phase_of_a_step(here: Stage) -> None:
         play.starts(run)
     for run in ("complete-asking", "skip-asking", "cancel-asking"):
         play.starts(run, "acted_ask")
+    play.starts("in-time", "acted_window")
     here.lab.fault("sap_odata", {"on": "submit", "do": "cut_before_commit", "times": 2, "match": "acted parked-"})
     for run in ("parked-left", "parked-cancel"):
         play.starts(run, "acted_parked")
@@ -256,6 +270,18 @@ def test_people_act_at_every_phase_of_a_step(here: Stage) -> None:
     people.does("cancel-held", "cancel", "small")
     for run in ("many-1", "many-2", "many-3"):
         people.does(run, "release")
+
+    # Proposed, and overridden in time.
+    play.comes_to("in-time", "route", "up_for_reschedule", "acted_window")
+    page = "/enterprise-orch/api/v1/dags/acted_window/dagRuns/in-time"
+    (proposed,) = here.api._send("GET", page)["decisions"]
+    assert proposed["chosen"] == ["small"]
+    assert proposed["open_until"] > datetime.now(UTC).isoformat()
+    people.does("in-time", "override", "route", stream="acted_window", targets=["large"])
+    assert play.is_over("in-time", "acted_window") == "success"
+    assert play.ran("in-time", "acted_window") == once("large")
+    (decided,) = here.api._send("GET", page)["decisions"]
+    assert (decided["open_until"], decided["overridden"]["instead"]) == (None, ["small"])
 
     # Done: restarted, or sent another way after the fact.
     assert play.is_over("restart-done") == "success"

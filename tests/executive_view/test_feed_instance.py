@@ -22,6 +22,7 @@ from airflow_enterprise_orch.executive_view.airflow_tables import LONGEST_OUTPUT
 from airflow_enterprise_orch.executive_view.entries import entries
 from airflow_enterprise_orch.executive_view.feed_instance import instance
 from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY, RULES, Decision
+from airflow_enterprise_orch.value_stream.override_window import PROPOSAL_KEY, Proposal
 from airflow_enterprise_orch.value_stream.wait_until import WAIT_KEY
 
 NOW = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
@@ -190,3 +191,18 @@ def test_a_step_that_was_cleared_is_open_again() -> None:
     before = told(task("ship", "skipped", try_number=0), state="success")
     cleared = told(task("ship", None, try_number=0, end_date=None, start_date=None), before=before)
     assert cleared["steps"]["ship"]["state"] == "open"
+
+
+def test_a_branch_that_leaves_people_time_is_held_by_nobody_and_says_until_when() -> None:
+    picture = {**PICTURE, "steps": [{"id": "route", "kind": "branch", "stack": "decisions"}]}
+    until = NOW + timedelta(hours=2)
+    proposal = Proposal(Decision("branch", "first", (), {}, (1,), RULES, NOW, chosen=("ship",)), until)
+    cells: Any = {("route", -1): {PROPOSAL_KEY: json.dumps(proposal.to_json())}}
+    row = told(task("route", "up_for_reschedule"), cells=cells, picture=picture)
+    assert (row["steps"]["route"]["state"], row["waits_for"]) == ("running", "calendar")
+    assert entries(row["steps"])["route"].until == until
+    assert row["decisions"] is None, "nothing is decided"
+    later = Decision("branch", "first", (), {}, (1,), RULES, NOW + timedelta(hours=3), chosen=("ship",))
+    cells["route", -1][DECISION_KEY] = json.dumps(later.to_json())
+    held = told(task("route", "up_for_reschedule"), cells=cells, picture=picture)
+    assert (held["steps"]["route"]["state"], held["waits_for"]) == ("held", "hold"), "it went on from that proposal"

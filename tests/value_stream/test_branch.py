@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.providers.standard.operators.python import BranchPythonOperator
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowFailException, DownstreamTasksSkipped
+from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, DownstreamTasksSkipped
 from streams_for_tests import Store, context_for
 
 from airflow_enterprise_orch.delegation.control import CONTROL_KEY
 from airflow_enterprise_orch.value_stream.branch import BranchStep
 from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY, Override, read_decision
+from airflow_enterprise_orch.value_stream.override_window import PROPOSAL_KEY, proposed
 
 RULES = [
     {"when": "params.amount > 10000.0", "then": ["approve"]},
@@ -196,3 +198,81 @@ def test_it_is_airflows_branch_and_airflow_renders_nothing_in_it() -> None:
     operator = branch()
     assert isinstance(operator, BranchPythonOperator)
     assert tuple(operator.template_fields) == ()
+
+
+class TestLeavesPeopleTime:
+    """Fake would be: it goes on at once, asks for a worker all the while, or begins to wait anew after each look."""
+
+    HOUR = 3600.0
+
+    def proposes(self, store: Store, **more: Any) -> datetime:
+        """Run it; return when it looks again."""
+        operator = branch(override_within=self.HOUR)
+        left = {"book": {"credit_class": "A"}}
+        context = context_for(operator, params={"amount": 20000.0}, left=left, store=store, **more)
+        with pytest.raises(AirflowRescheduleException) as again:
+            operator.execute(context)
+        return again.value.reschedule_date
+
+    def back_dated(self, store: Store, hours: float) -> None:
+        """Let everything that is kept have happened so much earlier."""
+        earlier = timedelta(hours=hours)
+        proposal = store[PROPOSAL_KEY]
+        for told, name in ((proposal, "until"), (proposal["decision"], "at")):
+            told[name] = (datetime.fromisoformat(told[name]) - earlier).isoformat()
+
+    def test_it_says_what_it_will_do_and_skips_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
+        store, before = Store(), datetime.now(UTC)
+        with caplog.at_level(logging.INFO):
+            until = self.proposes(store)
+        assert before + timedelta(hours=1) <= until <= datetime.now(UTC) + timedelta(hours=1)
+        assert DECISION_KEY not in store, "nothing is decided"
+        standing = proposed(json.loads(json.dumps(store)))
+        assert standing is not None
+        assert (standing.until, standing.decision.chosen, standing.decision.fired) == (until, ("approve",), (1,))
+        assert any("unless somebody overrides it before" in m and "goes on with approve" in m for m in caplog.messages)
+
+    def test_each_look_leaves_the_same_moment_and_then_it_goes_on(self) -> None:
+        store = Store()
+        until = self.proposes(store)
+        assert self.proposes(store) == until
+        self.back_dated(store, 0.9)
+        assert self.proposes(store) == until - timedelta(hours=0.9)
+        self.back_dated(store, 0.2)
+        skips, _ = run(branch(override_within=self.HOUR), 20000.0, store=store)
+        assert skips == {"inform", "route-provision"}
+        assert (read_decision(store[DECISION_KEY]).overridden, PROPOSAL_KEY in store) == (None, False)
+
+    def test_an_override_takes_effect_at_once_and_what_the_rules_proposed_is_kept(self) -> None:
+        store = Store()
+        self.proposes(store)
+        store.update(wish("provision"))
+        skips, _ = run(branch(override_within=self.HOUR), 20000.0, store=store)
+        assert skips == {"approve", "inform"}
+        assert read_decision(store[DECISION_KEY]).overridden == Override("eve", "the customer called", ("approve",))
+        assert proposed(store) is None
+
+    def test_decided_again_it_leaves_time_again_even_where_the_old_proposal_was_left_behind(self) -> None:
+        store = Store()
+        self.proposes(store)
+        self.back_dated(store, 2)
+        left_behind = dict(store)
+        run(branch(override_within=self.HOUR), 20000.0, store=store)
+        store[PROPOSAL_KEY] = left_behind[PROPOSAL_KEY]
+        assert proposed(store) is None
+        assert self.proposes(store) > datetime.now(UTC) + timedelta(minutes=59)
+
+    @pytest.mark.parametrize("kept", ["x", {"version": 9}, {"version": 1, "until": "2026-01-01T00:00:00+00:00"}])
+    def test_a_proposal_that_nobody_can_read_is_told_in_one_line(self, kept: Any) -> None:
+        operator = branch(override_within=self.HOUR)
+        context = context_for(
+            operator,
+            params={"amount": 20000.0},
+            left={"book": {"credit_class": "A"}},
+            store=Store({PROPOSAL_KEY: kept}),
+        )
+        with pytest.raises(AirflowFailException, match=r"orch\.proposal.*delete it to decide anew"):
+            operator.execute(context)
+
+    def test_without_a_time_nothing_of_it_is_in_the_dag(self) -> None:
+        assert "override_within" not in branch().op_kwargs["plan"]

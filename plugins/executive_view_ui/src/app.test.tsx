@@ -190,6 +190,14 @@ test("a decision is told with its values and the rule that fired", async () => {
   expect(screen.getByText("18250.5")).toBeTruthy();
 });
 
+test("what a branch only proposes is told as such, with the moment until which it can be overridden", async () => {
+  const told = samples.instance();
+  const decisions = told.decisions.map((one) => ({ ...one, open_until: samples.at(60) }));
+  server.use(http.get(`${API}/dags/order_to_certificate/dagRuns/manual__42`, () => HttpResponse.json({ ...told, decisions })));
+  show("/plugin/streams/instance/order_to_certificate/manual__42?tab=decisions");
+  expect(await screen.findByText(/Only proposed: it goes on at .*, unless somebody overrides it before/u)).toBeTruthy();
+});
+
 const onlyRow = (changes: Partial<InstanceRow>) =>
   http.get(`${API}/instances`, () => HttpResponse.json({ as_of: samples.NOW, total: 1, items: [samples.row(1, changes)], next_cursor: null }));
 

@@ -160,8 +160,9 @@ class Run:
         :returns: the keys of jobs that ran on after a person had marked their step.
         """
 
-        def endless() -> dict[str, Task]:
-            return self._endless_keys(api)
+        def no_ordinary_job_runs() -> bool:
+            endless = self._owners(api, ENDLESS)
+            return all(job.key in endless for job in self._jobs() if job.running)
 
         began = time.monotonic()
         deadline = began + self.calm_within
@@ -182,19 +183,20 @@ class Run:
             done = people.do(wish, task, calm=True)
             self.say(f"   calm   {done.wish.value} {done.step} while {done.before}")
         self._until(deadline, "endless steps end", lambda: not self._unfinished(people))
-        # A step that a person marked while nobody could be told of it: its job runs on. A clear brings it home.
-        self._until(
-            deadline, "ordinary jobs end", lambda: all(job.key in self._endless_keys(api) for job in self._running())
-        )
-        owners = endless()
+        # A step that a person marked while nobody could be told of it: its job runs on, or stays held as it was handed
+        # over. A clear brings it home.
+        self._until(deadline, "ordinary jobs end", no_ordinary_job_runs)
+        owners = self._owners(api, *STREAMS)
         marked_calmly = {act.step for act in people.acts if act.calm and act.wish is not Wish.CLEAR}
         orphans: set[str] = set()
-        for job in self._running():
-            task = owners[job.key]
+        for job in self._jobs():
+            task = owners.get(job.key)
+            if job.over or task is None or str(task["state"]) not in OVER:
+                continue
             orphans.add(job.key)
             if f"{task['dag_run_id']} {task['task_id']}" in marked_calmly:
                 continue  # nothing excuses that one: the verdict finds its job running
-            self.say(f"   calm   job {job.id} of {task['dag_run_id']} runs on: clearing the step")
+            self.say(f"   calm   job {job.id} of {task['dag_run_id']} is still {job.state}: clearing the step")
             people.do(Wish.CLEAR, task)
         self._until(deadline, "cleared steps end", lambda: not self._unfinished(people))
         self.calmed_after = time.monotonic() - began
@@ -224,16 +226,14 @@ class Run:
         left = self._unfinished(people)
         return len(waiting(left)) == len(left)
 
-    def _running(self) -> list[Job]:
-        return [job for job in self._jobs() if job.running]
-
-    def _endless_keys(self, api: AirflowApi) -> dict[str, Task]:
-        """Return the steps of the endless stream by the keys of their attempts."""
-        found: dict[str, Task] = {}
-        for task in api.task_instances(ENDLESS):
-            for attempt in _attempts(api.state_store(ENDLESS, task["dag_run_id"], task["task_id"])):
-                found[attempt["key"]] = task
-        return found
+    def _owners(self, api: AirflowApi, *streams: str) -> dict[str, Task]:
+        """Return the steps of some streams by the keys of their attempts."""
+        return {
+            attempt["key"]: task
+            for stream in streams
+            for task in api.task_instances(stream)
+            for attempt in _attempts(api.state_store(stream, task["dag_run_id"], task["task_id"]))
+        }
 
     def _jobs(self) -> list[Job]:
         names = {"key", "id", "state", "result", "ran", "started", "ended"}

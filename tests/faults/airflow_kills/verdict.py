@@ -101,8 +101,8 @@ class PersonsAct:
 class Evidence:
     """Everything that is known at the end of a run.
 
-    :param orphans: keys of jobs that ran on though a person had ended their step, as seen when all was calm; a person
-        has cleared those steps since.
+    :param orphans: keys of jobs that ran on, or stayed held, though a person had ended their step, as seen when all was
+        calm; a person has cleared those steps since.
     """
 
     steps: Sequence[Step]

@@ -16,6 +16,11 @@ export function Otherwise({ decision, titles }: { decision: DecisionTold; titles
           taken {titled(decision.overridden.instead, titles) || "nothing"}.
         </p>
       ) : null}
+      {decision.open_until ? (
+        <p className="eo-note" data-tone="risk">
+          <Icon name="clock" /> Only proposed: it goes on at {exactly(decision.open_until)}, unless somebody overrides it before.
+        </p>
+      ) : null}
       {decision.problem ? (
         <p className="eo-note" data-tone="failed">
           <Icon name="alert" /> {decision.problem}
@@ -76,7 +81,7 @@ export function DecidedBeside({ decision, step, titles }: { decision: DecisionTo
   const taken = decision.chosen.includes(step);
   return (
     <section className="eo-decided">
-      <h3>{own ? "What was decided" : `${taken ? "Taken" : "Not taken"} by “${decision.step.title}”`}</h3>
+      <h3>{own ? (decision.open_until ? "What the rules propose" : "What was decided") : `${taken ? "Taken" : "Not taken"} by “${decision.step.title}”`}</h3>
       <p>{decision.sentence}</p>
       <Otherwise decision={decision} titles={titles} />
       <ul className="eo-rules">
