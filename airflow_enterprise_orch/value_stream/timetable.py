@@ -100,13 +100,20 @@ class WorkingDayTimetable(_OfMoments):
     def next_run_info_from_dag_model(self, *, dag_model: DagModel) -> DagRunInfo | None:
         """Return the run that Airflow noted as the next one; a later one when that was missed and is not made up for.
 
-        After an outage of scheduler and DAG processor the noted run is hours old, and Airflow would start it.
+        After an outage of scheduler and DAG processor the noted run is hours or days old, and Airflow would start it.
         """
         noted = super().next_run_info_from_dag_model(dag_model=dag_model)
-        if noted is None or self.catch_up != "none" or noted.run_after >= datetime.now(UTC) - LATE:
+        if noted is None or self.catch_up == "all":
             return noted
-        found = self._next(_plain(noted.run_after), None, catch_up="none")
-        return DagRunInfo.exact(pendulum.instance(found)) if found is not None else noted
+        moment, now = _plain(noted.run_after), datetime.now(UTC)
+        if self.catch_up == "latest":
+            found = self.recurrence.newest(now, moment)
+        else:
+            found = self._next(moment, None, catch_up="none") if moment < now - LATE else None
+        # Airflow has looked only whether the noted one is there, and its scheduler ends where it makes one twice.
+        if found is None or _is_there(dag_model, found):
+            return noted
+        return DagRunInfo.exact(pendulum.instance(found))
 
     def _next(self, last: datetime | None, earliest: datetime | None, *, catch_up: CatchUp) -> datetime | None:
         floor = self.recurrence.start - timedelta(microseconds=1)
@@ -157,6 +164,17 @@ class NoMoreRuns(_OfMoments):
     ) -> DagRunInfo | None:
         """Return None: there is none."""
         return None
+
+
+def _is_there(dag_model: DagModel, moment: datetime) -> bool:
+    """Tell whether the stream has a run for that moment: a backfill, or one that somebody started with its date."""
+    from airflow.models.dagrun import DagRun
+    from sqlalchemy import exists, select
+    from sqlalchemy.orm import object_session
+
+    session = object_session(dag_model)
+    found = exists().where(DagRun.dag_id == dag_model.dag_id, DagRun.logical_date == moment)
+    return session is not None and bool(session.scalar(select(found)))
 
 
 def _plain(moment: datetime) -> datetime:

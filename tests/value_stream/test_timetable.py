@@ -16,12 +16,12 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pendulum
 import pytest
 import time_machine
+from airflow.models.dag import DagModel
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import DataInterval, TimeRestriction
 
@@ -226,22 +226,17 @@ class TestMissedRuns:
         assert asked(found, "2026-03-12T02:00") == "03-12 08:00"
         assert asked(found, "2026-03-12T08:00") == "03-12 08:10"
 
-    def test_the_run_that_airflow_noted_before_an_outage_is_not_started_with_none(self) -> None:
-        noted = datetime(2026, 3, 11, 6, tzinfo=UTC)
-        model = SimpleNamespace(
-            next_dagrun=noted,
-            next_dagrun_create_after=noted,
-            next_dagrun_data_interval=DataInterval.exact(pendulum.instance(noted)),
-            next_dagrun_partition_date=None,
-            next_dagrun_partition_key=None,
-        )
-        runs = {
-            catch_up: timetable(catch_up).next_run_info_from_dag_model(dag_model=model)  # type: ignore[arg-type]
-            for catch_up in ("none", "latest")
-        }
-        assert [f"{info.run_after:%m-%d}" for info in runs.values() if info is not None] == ["03-13", "03-11"]
-        assert runs["none"] is not None
-        assert runs["none"].logical_date == runs["none"].run_after, "it is queued until then"
+    def test_of_the_run_that_airflow_noted_before_an_outage_a_later_one_takes_the_place(self) -> None:
+        noted = datetime(2026, 3, 10, 6, tzinfo=UTC)
+        model = DagModel(dag_id="s", next_dagrun=noted, next_dagrun_create_after=noted)
+        model.next_dagrun_data_interval_start = model.next_dagrun_data_interval_end = noted
+        runs = {}
+        for catch_up in get_args(CatchUp):
+            info = timetable(catch_up).next_run_info_from_dag_model(dag_model=model)
+            assert info is not None
+            assert info.logical_date == info.run_after, "one to come is queued until then"
+            runs[catch_up] = f"{info.run_after:%m-%d}"
+        assert runs == {"none": "03-13", "latest": "03-12", "all": "03-10"}
 
 
 def test_behind_the_calendars_last_day_the_schedule_stops_and_says_why(caplog: pytest.LogCaptureFixture) -> None:
