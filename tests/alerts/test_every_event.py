@@ -1,0 +1,188 @@
+"""What people read of each event, from what Airflow calls to what a mail server, a desk and Slack get.
+
+How a user would notice that it is fake: the mail about a failed payment names no job, so nobody can look for it in SAP;
+the one about a question leads nowhere; Slack says less than the mail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk import Variable
+from airflow.sdk.exceptions import AirflowFailException
+from servers import incident_desk, mail_server
+
+from airflow_enterprise_orch.alerts import callbacks, late
+from airflow_enterprise_orch.alerts.callbacks import StepFailed, StepWentOn
+from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState
+from airflow_enterprise_orch.delegation.job import JobHandle
+from airflow_enterprise_orch.delegation.ledger import Ledger
+from airflow_enterprise_orch.delegation.ledger_store import ledger_cell
+
+pytestmark = [
+    # The server is on loopback; a login that it insists on is what matters here.
+    pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:slack_sdk"),
+]
+
+TO = [
+    {"kind": "email", "connection": "smtp_ops", "to": ["ops@example.com"]},
+    {"kind": "webhook", "connection": "incident_desk"},
+    {"kind": "slack", "connection": "slack_ops"},
+]
+EVENTS = ("failed", "late", "waiting", "ambiguous", "released")
+ALERTS = {
+    "title": "Order to certificate",
+    "business": {"domain": "Customer onboarding", "owner": "customer-operations", "criticality": "high"},
+    "key": "{{ params.order }}",
+    "defaults": {},
+    "due": {"within": 3600.0},
+    "steps": {},
+    "timezone": "UTC",
+    "rules": [{"on": list(EVENTS), "severity": "high", "after": 0.0, "to": TO}],
+}
+RUN_AFTER = datetime(2026, 7, 1, 6, 0, tzinfo=UTC)
+WHERE = "https://airflow.example.com/dags/order_to_certificate/runs/one/tasks/"
+
+
+@dataclass(frozen=True)
+class Got:
+    """What came of one event, as each of the three shows it."""
+
+    subject: str
+    mail: str
+    desk: dict[str, Any]
+    slack: str
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Got]]:
+    """Return what gives what came last."""
+    variables: dict[str, Any] = {}
+    monkeypatch.setattr(Variable, "get", lambda name, default=None, **_: variables.get(name, default))
+    monkeypatch.setattr(Variable, "set", lambda name, value, **_: variables.update({name: value}))
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com")
+    with ExitStack() as servers:
+        box, mail = servers.enter_context(mail_server())
+        desk, hook = servers.enter_context(incident_desk())
+        channel, slack = servers.enter_context(incident_desk())
+        monkeypatch.setenv("AIRFLOW_CONN_SMTP_OPS", mail)
+        monkeypatch.setenv("AIRFLOW_CONN_INCIDENT_DESK", hook)
+        hidden = {"conn_type": "slackwebhook", "host": json.loads(slack)["host"] + "/", "password": "T0/B0/x"}
+        monkeypatch.setenv("AIRFLOW_CONN_SLACK_OPS", json.dumps(hidden))
+
+        def got() -> Got:
+            (_, one), (_, data), (_, post) = box.mails[-1], desk.posts[-1], channel.posts[-1]
+            assert len(box.mails) == len(desk.posts) == len(channel.posts)
+            text, _html = one.iter_parts()
+            return Got(str(one["Subject"]), text.get_content().replace("\r\n", "\n"), data, post["text"])
+
+        yield got
+
+
+def context(*, delegated: bool, error: Exception | None = None) -> Any:
+    """Return what Airflow hands to a callback of a step: one that a remote system does, or a question."""
+    own = {"step": "sap.background_job", "connection": "sap_erp"} if delegated else {}
+    task = SimpleNamespace(on_failure_callback=[StepFailed(ALERTS)], task_display_name="Post the invoice", **own)
+    ti = SimpleNamespace(
+        dag_id="order_to_certificate", run_id="one", task_id="post_invoice", map_index=-1, try_number=1, task=task
+    )
+    run = SimpleNamespace(
+        run_id="one", run_after=RUN_AFTER, logical_date=None, data_interval_start=None, data_interval_end=None
+    )
+    handle = JobHandle("K" * 20, "08150000", "ZPOST")
+    sent = Attempt(1, "K" * 20, state=AttemptState.SUBMITTED, system="sap://erp", handle=handle)
+    found = {
+        "ti": ti,
+        "dag_run": run,
+        "params": {"order": "ORD-100017"},
+        "task_state_store": {ledger_cell(1): Ledger((sent,)).to_json()} if delegated else {},
+    }
+    return found if error is None else {**found, "exception": error}
+
+
+def fail() -> str:
+    error = AirflowFailException("job ZPOST was cancelled in SAP")
+    StepFailed(ALERTS)(context(delegated=True, error=error))
+    return "job ZPOST was cancelled in SAP"
+
+
+def be_late() -> str:
+    run = {
+        "dag_id": "order_to_certificate",
+        "dag_run_id": "one",
+        "conf": {"order": "ORD-100017"},
+        "run_after": RUN_AFTER.isoformat(),
+        "state": "running",
+    }
+    step = {
+        "id": "post_invoice",
+        "title": "Post the invoice",
+        "system": "sap.background_job",
+        "connection": "sap_erp",
+    }
+    asyncio.run(late.tell(ALERTS, {"within": 3600.0}, step, context={"dag_run": run, "deadline": {}}))
+    return "The step is not over. It stands at post_invoice (deferred)."
+
+
+def ask() -> str:
+    callbacks.waiting(context(delegated=False), "Release ORD-100017?")
+    return "Release ORD-100017?"
+
+
+def park() -> str:
+    callbacks.parked(context(delegated=True), "Nobody can tell whether the job ran: did it?", "K1")
+    return "Nobody can tell whether the job ran: did it?"
+
+
+def go_on() -> str:
+    park()
+    StepWentOn(ALERTS)(context(delegated=True))
+    return "the step succeeded"
+
+
+HAPPENS: dict[str, Callable[[], str]] = dict(zip(EVENTS, (fail, be_late, ask, park, go_on), strict=True))
+"""Of each event what makes it happen, and the reason that people are to read."""
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_people_read_key_stream_step_system_job_reason_and_link(
+    told: Callable[[], Got], monkeypatch: pytest.MonkeyPatch, event: str
+) -> None:
+    async def states(_run: Any) -> dict[str, str]:
+        return {"post_invoice": "deferred"}
+
+    monkeypatch.setattr(late, "_states", states)
+    reason = HAPPENS[event]()
+    got = told()
+    assert (got.desk["event"], got.desk["severity"]) == (event, "high")
+    assert got.subject.startswith("[high] Order to certificate ORD-100017: Post the invoice ")
+
+    system = {} if event == "waiting" else {"system": "sap.background_job", "connection": "sap_erp"}
+    # Of what is late a triggerer knows no job: it says where the instance stands.
+    job = {} if event in ("waiting", "late") else {"job_id": "08150000"}
+    assert got.desk["instance"] == {"key": "ORD-100017", "run_id": "one"}
+    assert got.desk["stream"]["title"] == "Order to certificate"
+    assert {"id": "post_invoice", "title": "Post the invoice", **system, **job}.items() <= got.desk["step"].items()
+    assert (got.desk["reason"], got.desk["link"]) == (reason, f"{WHERE}post_invoice")
+
+    lines = dict(line.split(":", 1) for line in got.mail.splitlines() if ":" in line)
+    read = {name: lines.get(name, "").strip() for name in ("Business key", "Step", "System", "Remote job", "Reason")}
+    assert read == {
+        "Business key": "ORD-100017",
+        "Step": "Post the invoice",
+        "System": "sap.background_job, connection sap_erp" if system else "",
+        "Remote job": job.get("job_id", ""),
+        "Reason": reason,
+    }
+    assert "Order to certificate (Customer onboarding; owner customer-operations)" in lines["Stream"]
+    assert lines["In Airflow"].strip() == f"{WHERE}post_invoice"
+    assert got.slack.splitlines() == got.mail.splitlines()
