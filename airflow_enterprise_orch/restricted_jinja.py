@@ -394,13 +394,15 @@ def texts(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[
 
 
 def _collect(value: Any, path: tuple[str | int, ...], found: list[tuple[tuple[str | int, ...], str]]) -> None:
-    # No generator: every template is looked through many times, and most of what it holds is short.
+    # No generator, and no path for what is no template: each is looked through many times, and little of it is Jinja.
     if isinstance(value, str):
         if is_template(value):
             found.append((path, value))
     elif isinstance(value, (dict, Mapping)):
         for key, item in value.items():
-            _collect(item, (*path, str(key)), found)
+            if not isinstance(item, str) or is_template(item):
+                _collect(item, (*path, str(key)), found)
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            _collect(item, (*path, index), found)
+            if not isinstance(item, str) or is_template(item):
+                _collect(item, (*path, index), found)

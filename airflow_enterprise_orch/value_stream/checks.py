@@ -93,6 +93,8 @@ def _check_joins(draft: Draft, step: DraftStep) -> Iterator[Problem]:
 
 def _check_cycles(draft: Draft) -> Iterator[Problem]:
     """Name each circle once: the shortest through its first step in the file."""
+    if draft.has_order:
+        return
     told: set[str] = set()
     for name in draft.steps:
         if name in told or name not in draft.ancestors(name):
@@ -236,15 +238,15 @@ def _check_compensation(draft: Draft, step: DraftStep, path: Path) -> Iterator[P
 
 def _check_delegated(draft: Draft, step: DraftStep, path: Path) -> Iterator[Problem]:
     document = draft.document
-    body = document.get((*path, step.type))
-    work = {key: value for key, value in body.items() if key != "connection"} if isinstance(body, dict) else {}
-    for below, jinja in texts(work):
-        yield from check_text(draft, step.id, (*path, step.type, *below), jinja)
-    for field in ("success", "warning"):
-        text = document.get((*path, "outcome", field))
+    raw = document.get(path)
+    body, outcome, outputs = (raw.get(key) for key in (step.type, "outcome", "outputs"))
+    for below, jinja in texts(body) if isinstance(body, dict) else ():
+        if below[0] != "connection":
+            yield from check_text(draft, step.id, (*path, step.type, *below), jinja)
+    for field in ("success", "warning") if isinstance(outcome, dict) else ():
+        text = outcome.get(field)
         if isinstance(text, str):
             yield from check_rule(document, (*path, "outcome", field), text, OUTCOME_VARIABLES)
-    outputs = document.get((*path, "outputs"))
     for name in outputs if isinstance(outputs, dict) else ():
         here = (*path, "outputs", name)
         if name in step_type(step.type)[1].facts:

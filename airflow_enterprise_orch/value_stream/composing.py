@@ -62,7 +62,7 @@ def _is_composed(data: dict[str, Any], lines: list[str]) -> bool:
     return (
         bool(data.keys() & {"use", "groups"})
         or any(isinstance(step, dict) and "use" in step for step in each)
-        or any(GROUP in line for line in lines)
+        or GROUP in "\n".join(lines)
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 
 from airflow_enterprise_orch.undoing import UNDO
 from airflow_enterprise_orch.value_stream.beside import Beside
@@ -76,6 +77,15 @@ class Draft:
                 if target in self.steps and target != name:
                     found[target].setdefault(name, path)
         return found
+
+    @cached_property
+    def has_order(self) -> bool:
+        """Whether the steps can run one after the other: none comes, over others, after itself."""
+        try:
+            TopologicalSorter(self.before).prepare()
+        except CycleError:
+            return False
+        return True
 
     def ancestors(self, step: str) -> frozenset[str]:
         """Return all steps that come before ``step``, directly or not."""

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -193,14 +194,15 @@ class ValueStream(Header):
 
     def ancestors(self, step: str) -> frozenset[str]:
         """Return all steps that come before ``step``, directly or not."""
-        found: set[str] = set()
-        waiting = list(self.upstream[step])
-        while waiting:
-            name = waiting.pop()
-            if name not in found:
-                found.add(name)
-                waiting.extend(self.upstream[name])
-        return frozenset(found)
+        return self._ancestors[step]
+
+    @cached_property
+    def _ancestors(self) -> Mapping[str, frozenset[str]]:
+        found: dict[str, frozenset[str]] = {}
+        for name in self._order:
+            before = self.upstream[name]
+            found[name] = frozenset(before).union(*(found[other] for other in before))
+        return found
 
     def concerned(self, step: str) -> tuple[str, ...]:
         """Return the steps for whose failure ``step`` is undone: those after it, and what these wait for; sorted."""
@@ -214,12 +216,21 @@ class ValueStream(Header):
 
     @cached_property
     def _order(self) -> tuple[str, ...]:
-        done: dict[str, None] = {}
-        waiting = sorted(self.steps)
-        while waiting:
-            ready = next(name for name in waiting if done.keys() >= {*self.upstream[name]})
-            waiting.remove(ready)
-            done[ready] = None
+        """The steps, always the first by name of those whose predecessors are all there."""
+        open_before = {name: len(before) for name, before in self.upstream.items()}
+        after: dict[str, list[str]] = {name: [] for name in self.steps}
+        for name, before in self.upstream.items():
+            for other in before:
+                after[other].append(name)
+        ready = [name for name, number in open_before.items() if not number]
+        heapify(ready)
+        done: list[str] = []
+        while ready:
+            done.append(name := heappop(ready))
+            for later in after[name]:
+                open_before[later] -= 1
+                if not open_before[later]:
+                    heappush(ready, later)
         return tuple(done)
 
     def weight(self, step: Step | None = None) -> int:

@@ -35,6 +35,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from airflow_enterprise_orch.delegation.system import step_type
@@ -76,7 +77,11 @@ def as_text(picture: Mapping[str, Any]) -> str:
 def picture(stream: ValueStream, paths: Paths) -> dict[str, Any]:
     """Return the picture of a stream; see above."""
     business, zone = stream.business, stream.schedule.timezone if stream.schedule is not None else "UTC"
-    shown = [_step(stream, paths, step) for step in stream.ordered()]
+    helpers: dict[str, dict[str, str]] = {name: {} for name in stream.steps}
+    for task in paths.tasks:
+        if task.step and task.kind is not TaskKind.STEP:
+            helpers[task.step][task.task_id] = task.kind.value
+    shown = [_step(stream, step, helpers[step.id]) for step in stream.ordered()]
     stacks = {_slug(one["stack"]): one["stack"] for one in shown}
     for one in (*shown, *(one["undo"] for one in shown if "undo" in one)):
         one["stack"] = _slug(one["stack"])
@@ -120,11 +125,8 @@ def _edges(stream: ValueStream) -> Iterator[tuple[str, str, str]]:
             yield step.id, target, "choice"
 
 
-def _step(stream: ValueStream, paths: Paths, step: steps.Step) -> dict[str, Any]:
+def _step(stream: ValueStream, step: steps.Step, helpers: Mapping[str, str]) -> dict[str, Any]:
     zone = stream.schedule.timezone if stream.schedule is not None else "UTC"
-    helpers = {
-        task.task_id: task.kind.value for task in paths.tasks if task.step == step.id and task.kind is not TaskKind.STEP
-    }
     return {
         "id": step.id,
         "title": step.title or step.id,
@@ -208,6 +210,7 @@ def _told(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value not in (None, "", (), [], {}, False)}
 
 
+@cache
 def _slug(stack: str) -> str:
     """Return the id of a stack."""
     return re.sub(r"[^a-z0-9]+", "_", stack.lower()).strip("_")

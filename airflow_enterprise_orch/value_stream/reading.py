@@ -42,6 +42,9 @@ MAX_JINJA = 5_000
 DELEGATED_KEYS = tuple(
     ["outcome", "outputs", "retry", "time_limit", "resource", "at_once", "for_each", "publishes", "compensate"]
 )
+_BESIDE_WORK = (*COMMON_KEYS, *DELEGATED_KEYS)
+_READ_APART = ("outputs", "compensate")
+_ID = re.compile(ID_PATTERN)
 
 
 def load(
@@ -126,7 +129,8 @@ class _Reader(Notes):
             if isinstance(found, dict) and len(found) > many:
                 what = f"there are {len(found):,} {group}, more than {many:,}"
                 self.add((group, list(found)[many]), what, "split the stream", key=True)
-        if sum(line.count("{{") + line.count("{%") for line in self.document.lines) > MAX_JINJA:
+        file = "\n".join(self.document.lines)
+        if file.count("{{") + file.count("{%") > MAX_JINJA:
             what = f"the template holds more than {MAX_JINJA:,} expressions of Jinja"
             self.add((), what, "hand the data over in files")
         return not self.problems
@@ -149,7 +153,7 @@ class _Reader(Notes):
         raw = self.data.get("params")
         found = {}
         for name, value in (raw if isinstance(raw, dict) else {}).items():
-            if re.match(ID_PATTERN, name):
+            if _ID.match(name):
                 kind = value.get("type") if isinstance(value, dict) else None
                 found[name] = CEL_TYPES.get(kind, "dyn") if isinstance(kind, str) else "dyn"
         return found
@@ -172,7 +176,7 @@ class _Reader(Notes):
 
     def _step(self, name: str, raw: Any) -> DraftStep:
         path: Path = ("steps", name)
-        if not re.match(ID_PATTERN, name) or len(name) > 100:
+        if not _ID.match(name) or len(name) > 100:
             self.add(path, f"{name!r} is no id", "use a-z, 0-9 and _, beginning with a letter, at most 100", key=True)
         self.check_id(path, "step")
         step = DraftStep(name)
@@ -210,7 +214,7 @@ class _Reader(Notes):
 
     def _no_kind(self, path: Path, raw: dict[str, Any]) -> None:
         kinds = sorted((*step_types(), *OWN_KINDS))
-        others = [key for key in raw if key not in (*COMMON_KEYS, *DELEGATED_KEYS)]
+        others = [key for key in raw if key not in _BESIDE_WORK]
         told = False
         for key in others:
             suggestion = closest(key, kinds)
@@ -219,7 +223,7 @@ class _Reader(Notes):
                 what = f"there is no step type {key!r}"
                 self.add((*path, key), what, f"known are {listed(kinds)}", suggestion=suggestion, key=True)
             else:
-                self.problems.append(unknown_key(self.document, (*path, key), (*COMMON_KEYS, *DELEGATED_KEYS)))
+                self.problems.append(unknown_key(self.document, (*path, key), _BESIDE_WORK))
         if not told:
             self.add(path, "the step does not say what to do", f"add one of {listed(kinds, 'or')}", key=True)
 
@@ -227,7 +231,7 @@ class _Reader(Notes):
         kind, body = step_type.name, raw[step_type.name]
         model = step_type.work_model()
         below = dict.fromkeys((*model.model_fields, "connection"), kind)
-        clean = self.unknown_keys(path, raw, (*COMMON_KEYS, *DELEGATED_KEYS, kind), below)
+        clean = self.unknown_keys(path, raw, (*_BESIDE_WORK, kind), below)
         if not isinstance(body, dict):
             self.add(
                 (*path, kind),
@@ -249,11 +253,7 @@ class _Reader(Notes):
                     )
             body = work
         outputs = self._outputs(raw.get("outputs", {}), (*path, "outputs"), step_type.output_key)
-        data = {
-            key: raw[key]
-            for key in (*COMMON_KEYS, *DELEGATED_KEYS)
-            if key in raw and key not in ("outputs", "compensate")
-        }
+        data = {key: value for key, value in raw.items() if key in _BESIDE_WORK and key not in _READ_APART}
         places: dict[str, Path] = {key: (*path, key) for key in data}
         places["connection"] = (*path, kind, "connection")
         data |= {"id": "step", "step": kind, "connection": connection, "work": {}}
@@ -293,7 +293,7 @@ class _Reader(Notes):
         for name, value in raw.items():
             here = (*path, name)
             self.check_id(here, "output")
-            if not re.match(ID_PATTERN, name):
+            if not _ID.match(name):
                 self.add(here, f"{name!r} is no id", "use a-z, 0-9 and _, beginning with a letter", key=True)
             output = self.validate(output_model(output_key), value, {}, here)
             if output is not None:

@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -36,6 +36,7 @@ _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _CONSTANTS: dict[str, Any] = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _CONSTANTS |= dict.fromkeys(("null", "Null", "NULL", "~", ""))
+_BEGINS_NUMBER = frozenset("0123456789+-")
 # What YAML allows as a character (YAML 1.2, production c-printable), less the byte order mark.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 # Marks that turn the direction of what follows (Unicode Technical Standard 55, "Source code handling"): a reviewer
@@ -200,6 +201,8 @@ def plain_value(text: str) -> Any:
     """
     if text in _CONSTANTS:
         return _CONSTANTS[text]
+    if text[0] not in _BEGINS_NUMBER:  # nearly all are words
+        return text
     if _INTEGER.fullmatch(text):
         if len(text) > 19 or not -(2**63) <= int(text) < 2**63:
             raise ValueError(TOO_LARGE)
@@ -268,50 +271,55 @@ class _Builder:
             raise _Stop
 
     def _value(self, event: Any, events: Iterator[Any], path: Path) -> Any:
-        mark = event.start_mark
-        place, values = (mark.line + 1, mark.column + 1), self.document.values
-        values.setdefault(path, place)
-        if len(values) > MAX_VALUES:
-            self._add(path[:1], event, f"the file holds more than {MAX_VALUES:,} values", "split the stream")
-            raise _Stop
-        if len(path) > MAX_DEPTH:
-            self._add(path[:3], event, f"the file nests more than {MAX_DEPTH} levels", "make it flatter")
-            raise _Stop
+        # By the class itself, not isinstance: the parser makes no subclasses, and reading spends most of its time here.
+        document, kind, mark = self.document, type(event), event.start_mark
+        line, column = mark.line + 1, mark.column + 1
+        document.values.setdefault(path, (line, column))
+        if len(document.values) > MAX_VALUES or len(path) > MAX_DEPTH:
+            self._refuse_size(event, path)
         if event.anchor is not None:
-            if isinstance(event, yaml.AliasEvent):
-                self.document.unreadable.add(dotted(path))
-                what = f"the alias *{event.anchor} is not available in templates"
-                self._add(path, event, what, "write the value out")
+            self._refuse_anchor(event, path)
+            if kind is yaml.AliasEvent:
                 return None
-            self._add(path, event, f"the anchor &{event.anchor} is not available in templates", "remove it")
         if event.tag is not None:
+            document.unreadable.add(dotted(path))
+            what = f"the tag {_tag(event.tag)} is not available in templates"
+            self._add(path, event, what, "remove it; put texts in quotes")
+        if kind is yaml.ScalarEvent:
+            document.scalars[path] = (line, column, event.end_mark.line + 1)
+            # None or '' (libyaml) is a plain scalar.
+            return event.value if event.style else self._plain(event, path)
+        return self._mapping(events, path) if kind is yaml.MappingStartEvent else self._sequence(events, path)
+
+    def _refuse_size(self, event: Any, path: Path) -> NoReturn:
+        """Stop at the value with which a file holds, or nests, too much."""
+        if len(self.document.values) > MAX_VALUES:
+            self._add(path[:1], event, f"the file holds more than {MAX_VALUES:,} values", "split the stream")
+        else:
+            self._add(path[:3], event, f"the file nests more than {MAX_DEPTH} levels", "make it flatter")
+        raise _Stop
+
+    def _refuse_anchor(self, event: Any, path: Path) -> None:
+        if isinstance(event, yaml.AliasEvent):
             self.document.unreadable.add(dotted(path))
-            self._add(
-                path,
-                event,
-                f"the tag {_tag(event.tag)} is not available in templates",
-                "remove it; put texts in quotes",
-            )
-        if isinstance(event, yaml.MappingStartEvent):
-            return self._mapping(events, path)
-        if isinstance(event, yaml.SequenceStartEvent):
-            return self._sequence(events, path)
-        self.document.scalars[path] = (*place, event.end_mark.line + 1)
-        return self._scalar(event, path)
+            self._add(path, event, f"the alias *{event.anchor} is not available in templates", "write the value out")
+        else:
+            self._add(path, event, f"the anchor &{event.anchor} is not available in templates", "remove it")
 
     def _sequence(self, events: Iterator[Any], path: Path) -> list[Any]:
         items: list[Any] = []
-        while not isinstance(event := next(events), yaml.SequenceEndEvent):
+        while type(event := next(events)) is not yaml.SequenceEndEvent:
             items.append(self._value(event, events, (*path, len(items))))
         return items
 
     def _mapping(self, events: Iterator[Any], path: Path) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        while not isinstance(event := next(events), yaml.MappingEndEvent):
-            if not isinstance(event, yaml.ScalarEvent):
+        keys = self.document.keys
+        while (kind := type(event := next(events))) is not yaml.MappingEndEvent:
+            if kind is not yaml.ScalarEvent:
                 self._add(path, event, "a key must be a plain word", "write 'key: value'; put {{ ... }} in quotes")
                 raise _Stop
-            name, place = event.value, _place(event)
+            name, mark = event.value, event.start_mark
             if len(name) > MAX_KEY:
                 what = f"a key has more than {MAX_KEY} characters"
                 self._add(path, event, what, "put long texts behind a key, not into it")
@@ -323,21 +331,19 @@ class _Builder:
             if merge:
                 self._add(path, event, "the merge key << is not available in templates", "write the keys out")
             if name in found:
-                first = self.document.keys[here][0]
+                first = keys[here][0]
                 self._add(here, event, f"the key {name!r} is here twice, first in line {first}", "remove one of them")
                 # Read on below a name that no template can have, so that the first keeps its positions.
-                self._value(next(events), events, (*path, f"{name}\n{len(self.document.keys)}"))
+                self._value(next(events), events, (*path, f"{name}\n{len(keys)}"))
                 continue
-            self.document.keys[here] = place
+            keys[here] = (mark.line + 1, mark.column + 1)
             value = self._value(next(events), events, here)
             if not merge:
                 found[name] = value
         return found
 
-    def _scalar(self, event: Any, path: Path) -> Any:
-        """Return the value of a scalar; 0 after noting a number that is too large."""
-        if event.style:  # None or '' (libyaml) is a plain scalar
-            return event.value
+    def _plain(self, event: Any, path: Path) -> Any:
+        """Return the value of a plain scalar; 0 after noting a number that is too large."""
         try:
             return plain_value(event.value)
         except ValueError as error:
