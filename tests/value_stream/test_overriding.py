@@ -47,7 +47,7 @@ def fed(kept: Any, before: Any = None) -> dict[str, Any]:
 
 def shown(records: dict[str, Any], steps: dict[str, Any]) -> DecisionTold:
     picture: Picture = read_picture(PICTURE)
-    (one,) = decisions_of(picture, records, entries(steps), NOBODY_ELSES)
+    (one,) = decisions_of(picture, records, entries(steps), NOBODY_ELSES, {})
     return one
 
 
