@@ -35,6 +35,8 @@ OVERLAP = 1000
 TAG, REMOVED = "value-stream", "removed"
 _OWN = frozenset({"id", "revision", "changed_at", "acknowledged_by", "acknowledged_at", "first_due_at"})
 _COLUMNS = [column.name for column in INSTANCE.columns if column.name not in _OWN]
+_COUNTED = [name for name in _COLUMNS if name not in ("outputs", "decisions")]
+"""Those that the sums of a day can hang on."""
 
 
 @dataclass
@@ -240,7 +242,7 @@ class Feed:
                 with_jobs[before["id"]] = one, picture
             told += [(whose(row), event) for event in happened(one, picture, row, now)]
             zone = picture["timezone"]
-            if before is None or feed_instance.changed(before, row, _COLUMNS):
+            if before is None or feed_instance.changed(before, row, _COUNTED):
                 days |= days_of(row, zone) | (days_of(before, zone) if before else set())
         new = _insert(connection, [values for *_, values in fresh])
         with_jobs |= {instance_id: (one, picture) for instance_id, (one, picture, _) in zip(new, fresh, strict=True)}
