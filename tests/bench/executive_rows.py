@@ -99,7 +99,7 @@ class Tables:
         self.put(
             *("dag_run", run.number, stream.id, run_id, "scheduled" if scheduled else "manual"),
             *(
-                "timetable" if scheduled else "rest_api",
+                "TIMETABLE" if scheduled else "REST_API",  # Airflow keeps the names, not the values
                 None if dice.random() < 0.7 else f"person-{dice.randint(1, 40)}",
             ),
             *(state, json.dumps(conf), moment, moment, moment, None if waiting else moment, ended, moment),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from airflow.utils.types import DagRunTriggeredByType
 
 from tests.bench.executive_cluster import Cluster
 from tests.bench.executive_data import make
@@ -55,5 +56,7 @@ def test_the_feed_tells_of_the_made_data_what_airflow_holds(cluster: Cluster) ->
             ("settlements_010",),
         ]
         decided = "SELECT count(*) FROM task_state_store WHERE key = 'orch.decision'"
+        by = {str(row[0]) for row in all_of("SELECT DISTINCT triggered_by FROM dag_run")}
+        assert by <= set(DagRunTriggeredByType.__members__), "else Airflow cannot read its own runs"
         assert all_of(decided) == all_of("SELECT count(*) FROM orch_event WHERE kind = 'decision'")
     engine.dispose()
