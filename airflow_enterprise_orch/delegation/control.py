@@ -90,13 +90,13 @@ class Wishes:
 
     :param taken_back: that a person took the step's hold back, as a release of what was held by it alone; None while
         the step is held again.
-    :param held_before: id of the step's newest hold that is in force no more; "" when there was none.
+    :param held_before: ids of the step's holds that are in force no more, the newest first.
     """
 
     hold: Wish | None = None
     release: Wish | None = None
     taken_back: Wish | None = None
-    held_before: str = ""
+    held_before: tuple[str, ...] = ()
     skip: Wish | None = None
     override: Wish | None = None
     complete: Wish | None = None
@@ -146,7 +146,7 @@ def read_wishes(control: object, holds: object, *, stream: str, system: str, con
     hold = found.pop("hold", None)
     before = _held_before(control)
     if hold is not None and hold.until is not None and hold.until <= now:
-        before, hold = hold.id, None
+        before, hold = (hold.id, *before), None
     if hold is None:
         names = {"stream": stream, "system": system, "connection": connection}
         of_all = (
@@ -253,9 +253,9 @@ def _taken_back(control: object) -> Wish | None:
     return _wish("release", words[-1], f"task state store key {CONTROL_KEY!r}", signed=True) if words else None
 
 
-def _held_before(control: object) -> str:
+def _held_before(control: object) -> tuple[str, ...]:
     past = control.get("past", ()) if isinstance(control, Mapping) else ()
-    return next((str(entry.get("id") or "") for entry in reversed(past) if entry.get("what") == "hold"), "")
+    return tuple(str(entry["id"]) for entry in reversed(past) if entry.get("what") == "hold" and entry.get("id"))
 
 
 def _wishes(control: object) -> dict[str, Wish]:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from airflow_enterprise_orch.delegation.conduct import Conduct
     from airflow_enterprise_orch.delegation.control import Wishes
     from airflow_enterprise_orch.delegation.job import JobHandle
+    from airflow_enterprise_orch.delegation.obeying import Obeyed
     from airflow_enterprise_orch.delegation.submission import Submission
 
 
@@ -126,11 +127,16 @@ class Holding:
         """
         if self._last.holding:
             return self._last.holding
-        before = self.wishes.held_before
+        # One that was replaced or lifted before a try came to it says nothing: then the one before it still holds.
+        answered = (hold_id for hold_id in self.wishes.held_before if self._word_on(hold_id) is not None)
+        before = next(answered, "")
         return before if before and self._asked(before) else ""
 
+    def _word_on(self, hold_id: str) -> Obeyed | None:
+        return self.conduct.wished.obedience.newest(Wish("hold", "", "", id=hold_id))
+
     def _asked(self, hold_id: str) -> bool:
-        obeyed = self.conduct.wished.obedience.newest(Wish("hold", "", "", id=hold_id))
+        obeyed = self._word_on(hold_id)
         return obeyed is not None and obeyed.asked and obeyed.state in (REQUESTED, CONFIRMED)
 
     # Holding.

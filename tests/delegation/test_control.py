@@ -182,7 +182,7 @@ def test_what_is_taken_back_applies_no_more_and_stays_as_evidence() -> None:
     back = {"id": "k9", "by": "otto", "reason": "SAP is up", "at": START.isoformat()}
     record = without_wish(with_wish(None, "hold", full("hold")), "hold", back)
     assert wishes(record) == Wishes(
-        taken_back=Wish("release", "otto", "SAP is up", id="k9", at=START), held_before="k1"
+        taken_back=Wish("release", "otto", "SAP is up", id="k9", at=START), held_before=("k1",)
     )
     assert record["past"] == [{"what": "hold", **full("hold"), "taken_back": back}]
     assert without_wish(record, "hold", back) == record

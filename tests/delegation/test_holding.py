@@ -109,6 +109,23 @@ def test_what_our_hold_held_is_ours_although_a_late_write_has_washed_the_ledgers
     assert step.jobs() == "held"
 
 
+def test_what_our_hold_held_is_ours_although_a_second_hold_that_nobody_looked_at_was_taken_back(world: World) -> None:
+    step = queued(world)
+    step.clear().wish("hold")
+    step.starts()
+    (cell,) = [name for name in step.cells if '"holding": "k1"' in step.cells[name]]
+    step.cells[cell] = step.cells[cell].replace('"holding": "k1"', '"holding": ""')
+    # Another person holds it, and takes that back, before a try has come to either.
+    step.wish("hold", "k2").take_back("hold")
+    step.clear()
+    assert step.starts() == "waits"
+    assert (step.jobs(), step.state()) == ("waiting", "released")
+    world.hold(job_of(world))
+    step.clear()
+    assert step.starts() == "waits"
+    assert step.jobs() == "held", "and once it was let go, what somebody over there holds is not ours"
+
+
 def test_a_release_that_is_refused_fails_no_step_and_is_asked_for_again(world: World) -> None:
     step = queued(world)
     step.clear().wish("hold")
