@@ -243,7 +243,9 @@ class Life:
             option = parking.SUCCEEDED if self.case.good else parking.FAIL
         else:
             option = parking.LOOK_AGAIN
-        if sum(known.reason == park.reason for known in self.evidence.parks) > 4:
+        # A kill at the send and a fault that meets the next one each leave a key that nobody can know of.
+        same = sum((known.reason, known.key) == (park.reason, key) for known in self.evidence.parks)
+        if same > 4 or len(self.evidence.parks) > 4 + 2 * len(self.case.incidents):
             self.evidence.problems.append(f"it parks again and again: {question}")
             option = parking.FAIL
         self.say(f"a person answers: {option}")
