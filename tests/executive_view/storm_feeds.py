@@ -245,7 +245,7 @@ def retain() -> dict[str, Any]:
         ],
         "events": [many, len(rows(EVENT))],
         "days": [str(row) for row in rows(ROLLUP_DAY)] == days,
-        "counted": sum(row["ended"] for row in rows(ROLLUP_DAY, ROLLUP_DAY.c.day < (datetime.now(UTC) - OLD).date())),
+        "counted": sum(row["ended"] for row in rows(ROLLUP_DAY, ROLLUP_DAY.c.day <= (datetime.now(UTC) - OLD).date())),
     }
 
 
