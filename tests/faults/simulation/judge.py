@@ -170,7 +170,7 @@ class Judge:
                 self.violation("no attempt while the one before is open", f"{job} runs while {other} runs")
         for key in self.first_sent:
             later = self.schedule.order(key) > self.schedule.order(job.key)
-            if later and self.schedule.run_of(key) == job.run:
+            if later and self.schedule.run_of(key) == job.run and not self._left_elsewhere(job):
                 self.violation("no attempt while the one before is open", f"{job} runs after {key} was sent")
 
     def cancel_sent(self, key: str) -> None:
