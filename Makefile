@@ -47,7 +47,9 @@ demo: $(STAMP)
 	@exec $(BIN)/enterprise-orch demo $(if $(filter-out 0,$(KEEP)),--keep)
 
 test: ui
-	@scripts/run_tests.sh $(BIN)/python $(TESTERS) $(AIRFLOWS)
+	$(BIN)/python -m pytest -m "not e2e" -n $(TESTERS) --no-loadscope-reorder --durations=15
+	$(BIN)/python -m pytest tests/e2e tests/browser tests/faults/airflow_kills tests/bench -m e2e \
+		-n $(AIRFLOWS) --no-loadscope-reorder --durations=15
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

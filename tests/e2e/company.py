@@ -284,8 +284,8 @@ def _attempts(here: Stage, stream: str) -> Iterator[StepAttempt]:
             ledger = newest_ledger({entry["key"]: entry["value"] for entry in told})
             ledger = json.loads(ledger) if isinstance(ledger, str) else ledger
             for one in Ledger.from_json(ledger).attempts:
-                # A sub-stream is Airflow's own, a removal starts nothing: the lab has no job of either.
-                if one.system == AirflowStreams.identity or task["task_id"] == "retire_portal":
+                # A sub-stream is Airflow's own: the lab has no job of it.
+                if one.system == AirflowStreams.identity:
                     continue
                 # A person said that it did not run; should there be a job of it after all, then nobody's.
                 if one.closed_by.startswith("person:") and one.handle is None:

@@ -185,10 +185,7 @@ def check_paths(play: Play) -> None:
 def check_jobs(play: Play) -> None:
     """Every attempt reached its system exactly once, and only what broke off was run again."""
     attempts = [attempt for one in INSTANCES for attempt in play.attempts(one)]
-    # A removal starts nothing, so the engine has no job of it; that the portal is gone is looked at below.
-    started = [one for one in attempts if one.step != "retire_portal"]
-    assert len(started) == len(attempts) - 1
-    assert violations(started, jobs_of(play.lab, started)) == []
+    assert violations(attempts, jobs_of(play.lab, attempts)) == []
     again = {(one.instance, one.step) for one in attempts if one.attempt.number > 1}
     assert again == {(SMALL_GAP.run_id, "load_gl")}
 
@@ -256,8 +253,8 @@ def check_suppliers(play: Play) -> None:
     assert "We have your 2 documents" in welcome
     assert f"{vendor}; we pay within 14 days" in welcome
     # The portal was open while documents were waited for, and is gone.
-    portal = play.left(TAKEN_ON, "portal")["job_id"]
-    (container,) = [job for job in play.lab.jobs()["docker"] if portal.startswith(job["id"])]
+    (portal,) = [attempt.attempt.key for attempt in play.attempts(TAKEN_ON) if attempt.step == "portal"]
+    (container,) = [job for job in play.lab.jobs()["docker"] if job["key"] == portal]
     assert (container["ran"], container["state"]) == (True, "purged")
     # Who stands on a list gets no vendor number.
     assert "best with 97" in play.file("suppliers/SUP-100002/refusal.txt")

@@ -175,8 +175,10 @@ def test_a_bad_end_of_a_job_that_ended_badly_is_right():
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_each_system_has_its_own_words_for_a_good_end(system):
-    assert judge(evidence(system=system), [job(result=SYSTEMS[system].well)]).problems == []
-    assert judge(evidence(system=system), [job(result=SYSTEMS[system].badly)]).problems != []
+    about = SYSTEMS[system]
+    assert judge(evidence(system=system), [job(result=about.well)]).problems == []
+    if about.badly != about.well:  # a wait or a removal that ends has ended well
+        assert judge(evidence(system=system), [job(result=about.badly)]).problems != []
 
 
 @pytest.mark.parametrize(("declared", "right"), [(["two_phase", 10.0], True), (["two_phase", 5.0], False)])
