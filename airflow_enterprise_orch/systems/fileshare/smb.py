@@ -29,7 +29,7 @@ REFUSED = frozenset({0xC0000022, 0xC00000A2, 0xC0000033, 0xC00000BA, 0xC0000121}
 FOLDER = 0x10
 """FILE_ATTRIBUTE_DIRECTORY ([MS-FSCC] 2.6)."""
 PATIENCE = (0.2, 0.5, 1.0, 2.0, 4.0)
-"""Seconds before a rename that a reader blocks is tried again."""
+"""Seconds before what somebody who has the file open blocks is tried again."""
 T = TypeVar("T")
 
 
@@ -124,13 +124,14 @@ class SmbStore(FolderStore):
         await self._do(act, f"write {path}")
 
     async def blocks(self, path: str) -> AsyncIterator[bytes]:
-        """Yield a file's content; others may read, write and delete it meanwhile."""
-        import smbclient
+        """Yield a file's content; others may read, write and delete it meanwhile. Who is writing it is waited for."""
 
-        file = await self._maybe(
-            lambda: smbclient.open_file(self._at(path), mode="rb", buffering=0, share_access="rwd", **self._session),
-            f"read {path}",
-        )
+        def act() -> Any:
+            import smbclient
+
+            return smbclient.open_file(self._at(path), mode="rb", buffering=0, share_access="rwd", **self._session)
+
+        file = await self._maybe(lambda: _patiently(act), f"read {path}")
         if file is None:
             raise FileNotFoundError(path)
         try:
@@ -146,20 +147,15 @@ class SmbStore(FolderStore):
             import smbclient
             from smbprotocol.exceptions import SMBOSError
 
-            for pause in (*PATIENCE, None):
-                try:
-                    smbclient.rename(self._at(old), self._at(new), **self._session)
-                except SMBOSError as error:
-                    if error.ntstatus == NAME_COLLISION:
-                        return False
-                    if error.ntstatus != SHARING_VIOLATION or pause is None:
-                        raise
-                    time.sleep(pause)
-                else:
-                    break
+            try:
+                smbclient.rename(self._at(old), self._at(new), **self._session)
+            except SMBOSError as error:
+                if error.ntstatus == NAME_COLLISION:
+                    return False
+                raise
             return True
 
-        return await self._do(act, f"rename {old} to {new}")
+        return await self._do(lambda: _patiently(act), f"rename {old} to {new}")
 
     async def close(self) -> None:
         """Log off."""
@@ -262,3 +258,17 @@ def _write_all(file: Any, block: bytes) -> None:
 def _entry(name: str, found: Any) -> Entry:
     modified = datetime.fromtimestamp(found.st_mtime, UTC)
     return Entry(name, int(found.st_size), str(found.st_mtime_ns), modified)
+
+
+def _patiently(act: Callable[[], T]) -> T:
+    """Do something with a file, and again for some seconds while somebody who has it open blocks that."""
+    from smbprotocol.exceptions import SMBOSError
+
+    for pause in PATIENCE:
+        try:
+            return act()
+        except SMBOSError as error:
+            if error.ntstatus != SHARING_VIOLATION:
+                raise
+            time.sleep(pause)
+    return act()
