@@ -17,6 +17,7 @@ from typing import Any
 
 from airflow_enterprise_orch.business_date import business_date
 from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState, LedgerBroken
+from airflow_enterprise_orch.delegation.control import CONTROL_KEY
 from airflow_enterprise_orch.delegation.job import Phase
 from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import newest_ledger
@@ -304,6 +305,10 @@ def _until(kept: str | None) -> str | None:
 
 
 def _until_proposed(cells: Mapping[str, str]) -> str | None:
+    """Return until when a branch leaves people time; None where it does not, or a person holds it meanwhile."""
+    wishes = from_json(cells.get(CONTROL_KEY))
+    if isinstance(wishes, Mapping) and "hold" in wishes:
+        return None
     found = proposed({key: from_json(cells.get(key)) for key in (PROPOSAL_KEY, DECISION_KEY)})
     return None if found is None else _iso(found.until)
 

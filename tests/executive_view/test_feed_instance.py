@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState
+from airflow_enterprise_orch.delegation.control import CONTROL_KEY, with_wish
 from airflow_enterprise_orch.delegation.job import JobHandle, Phase
 from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import ledger_cell
@@ -202,6 +203,12 @@ def test_a_branch_that_leaves_people_time_is_held_by_nobody_and_says_until_when(
     assert (row["steps"]["route"]["state"], row["waits_for"]) == ("running", "calendar")
     assert entries(row["steps"])["route"].until == until
     assert row["decisions"] is None, "nothing is decided"
+    cells["route", -1][CONTROL_KEY] = json.dumps(
+        with_wish(None, "hold", {"id": "k1", "by": "ann", "reason": "wait", "at": NOW.isoformat()})
+    )
+    held = told(task("route", "up_for_reschedule"), cells=cells, picture=picture)
+    assert held["steps"]["route"]["state"] == "held", "a person holds it meanwhile"
+    del cells["route", -1][CONTROL_KEY]
     later = Decision("branch", "first", (), {}, (1,), RULES, NOW + timedelta(hours=3), chosen=("ship",))
     cells["route", -1][DECISION_KEY] = json.dumps(later.to_json())
     held = told(task("route", "up_for_reschedule"), cells=cells, picture=picture)
