@@ -22,7 +22,6 @@ from airflow_enterprise_orch.operate.command import COMMANDS as ACTIONS
 from airflow_enterprise_orch.operate.command import main as act
 
 if TYPE_CHECKING:
-    from airflow_enterprise_orch.template_tools.given import Params, Results
     from airflow_enterprise_orch.value_stream.model import ValueStream
 
 OTHERS = {
@@ -110,6 +109,15 @@ def _add_template_tools(commands: Any) -> None:
     simulate.add_argument("file", metavar="FILE", type=Path, help="a template")
     simulate.add_argument("--params", metavar="FILE", type=Path, help="what it is started with, YAML or JSON")
     simulate.add_argument("--results", metavar="FILE", type=Path, help="what its steps come to, YAML or JSON")
+    simulate.add_argument("--recorded", metavar="KEY", help="take both from the instance with this business key")
+    # Not "run", which is the function that carries the command out.
+    simulate.add_argument(
+        "--run", dest="run_id", metavar="RUN_ID", help="with --recorded: which of several; default the newest"
+    )
+    simulate.add_argument("--url", help="with --recorded: Airflow's API server; default $ENTERPRISE_ORCH_URL")
+    simulate.add_argument(
+        "--ca-file", metavar="FILE", type=Path, help="with --recorded: certificates to trust beside the system's"
+    )
     simulate.add_argument("--date", metavar="YYYY-MM-DD", type=_day, help="the day it runs, for texts; default today")
 
     test = commands.add_parser("test", help="run the cases of templates", description=_test.__doc__)
@@ -281,42 +289,17 @@ def _simulate(options: argparse.Namespace) -> int:
     """Tell which path an instance takes, with given or recorded step results; no system is touched.
 
     Exit 0 when the instance ends well, 1 when it ends failed, 2 when the template or what is given is wrong, or a value
-    that a decision needs is not given.
+    that a decision needs is not given. What is given outweighs what is recorded.
     """
+    from airflow_enterprise_orch.cli_simulate import simulated
     from airflow_enterprise_orch.template_tools.report import walk_lines
-    from airflow_enterprise_orch.template_tools.walk import walk
 
-    stream = _load(options.file, options)
-    params, results = _given(stream, options.params, options.results)
-    walked = walk(stream, params, results, day=options.date or datetime.now(UTC))
+    walked = simulated(_load(options.file, options), options)
     if options.format == "json":
         _print_json(walked.to_json())
     else:
         say("\n".join(walk_lines(walked)) + "\n")
     return 0 if walked.ends == "success" else 1
-
-
-def _given(stream: ValueStream, params: Path | None, results: Path | None) -> tuple[Params, Results]:
-    """Read and check what is given for an instance."""
-    from airflow_enterprise_orch.template_tools import given
-    from airflow_enterprise_orch.value_stream.problems import template_error
-    from airflow_enterprise_orch.value_stream.yaml_source import Document
-
-    needed = [name for name, param in stream.params.items() if param.required]
-    if needed and params is None:
-        raise OrchestrationError(
-            f"{stream.id} starts with {', '.join(needed)}; write them to a file and name it: --params"
-        )
-    started = given.read_sheet(params) if params is not None else Document("--params", data={})
-    came_to = given.read_sheet(results) if results is not None else Document("--results", data={})
-    problems = [
-        *given.check_params(stream, started, (), started.data),
-        *given.check_required(stream, started, (), started.data),
-        *given.check_results(stream, came_to, (), came_to.data),
-    ]
-    if problems:
-        raise template_error(problems)
-    return started.data, came_to.data
 
 
 def _test(options: argparse.Namespace) -> int:

@@ -92,6 +92,18 @@ class ActionsApi:
                 return
             asked["cursor"] = page["next_cursor"]
 
+    def newest(self, key: str, stream: str, run_id: str | None) -> dict[str, Any]:
+        """Return all that the page shows of the newest instance of a stream with a business key.
+
+        :raises ActionRefused: when there is none that this user may see.
+        """
+        row = next(self.instances(key, stream, run_id), None)
+        if row is None:
+            raise ActionRefused(
+                404, f"there is no instance of {stream} with the business key {key!r}, or you may not see it"
+            )
+        return self.get(f"dags/{part(row['dag_id'])}/dagRuns/{part(row['run_id'])}")
+
     def _send(self, method: str, path: str, **given: Any) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {self._token()}"}
         answer = self._raw(method, f"{API}/{path}", headers=headers, **given)

@@ -139,7 +139,7 @@ def check_results(stream: ValueStream, document: Document, path: Path, given: An
 
 
 def _check_result(step: Step, document: Document, path: Path, result: Mapping[str, Any]) -> Iterator[Problem]:
-    known = _known(step)
+    known = known_keys(step)
     for key, value in result.items():
         here = (*path, key)
         if key == "outputs" and isinstance(step, (DelegatedStep, SubStreamStep)):
@@ -168,7 +168,7 @@ def _check_outputs(
             yield document.problem((*path, name), what, known, suggestion=close, key=True)
 
 
-def _known(step: Step) -> dict[str, str | tuple[str, ...]]:
+def known_keys(step: Step) -> dict[str, str | tuple[str, ...]]:
     """Return the keys that a step's result can have: the CEL type of each, or the only words."""
     if isinstance(step, BranchStep):
         return {"chooses": step.targets, "by": "string", "reason": "string"}

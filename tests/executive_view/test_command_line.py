@@ -6,8 +6,11 @@ another instance than the one that was named; a password stands in the process l
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +19,7 @@ from airflow_enterprise_orch.cli import main as enterprise_orch
 from airflow_enterprise_orch.errors import OrchestrationError
 from airflow_enterprise_orch.operate import client, command
 from tests.executive_view.acting import REASON, Instance
+from tests.executive_view.acting_seed import ORDERS
 from tests.executive_view.served import Served
 
 URL = "https://airflow.example.com"
@@ -202,3 +206,40 @@ def test_a_server_without_this_package_is_named(acting: Served) -> None:
         pytest.raises(OrchestrationError, match="is airflow-enterprise-orch installed there"),
     ):
         api.get("holds")
+
+
+def test_what_an_instance_came_to_is_tried_on_a_changed_template(
+    acting: Served, line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """How a user would notice that it is fake: the amount is not the instance's; a step that failed there succeeds."""
+    one = Instance(acting, states={"book": "failed"}, amount=500.0)
+    two = Instance(acting, states={"book": "success"}, amount=500.0)
+    given = {"environment": {client.TOKEN: "boss"}, "transport": httpx.MockTransport(line.carry)}
+    monkeypatch.setattr(client, "ActionsApi", functools.partial(client.ActionsApi, **given))
+    template = tmp_path / "orders.yaml"
+    template.write_text(ORDERS.replace("params.amount > 100.0", "params.amount > 1000.0"))
+
+    def simulated(*arguments: str) -> tuple[int, dict[str, Any]]:
+        code = enterprise_orch(["simulate", str(template), "--url", URL, "--format", "json", *arguments])
+        told = capsys.readouterr()
+        assert told.out, told.err
+        return code, json.loads(told.out)
+
+    code, told = simulated("--recorded", one.key)
+    assert (code, told["ends"], told["takes"]) == (1, "failed", ["book"])
+    code, told = simulated("--recorded", two.key)
+    assert (code, told["takes"]) == (0, ["book", "route", "pack", "label", "ship", "certify", "tell"])
+    template.write_text(ORDERS)
+    (tmp_path / "results.yaml").write_text("approve: {answer: approved}\n")
+    by_run = ("--recorded", two.key, "--run", two.run_id, "--results", str(tmp_path / "results.yaml"))
+    assert simulated(*by_run)[1]["takes"][:4] == ["book", "route", "approve", "notify"]
+    # What is given outweighs what is recorded.
+    (tmp_path / "params.yaml").write_text("amount: 5.0\n")
+    assert "pack" in simulated("--recorded", two.key, "--params", str(tmp_path / "params.yaml"))[1]["takes"]
+    template.write_text(ORDERS.replace("minimum: 0", "minimum: 0, maximum: 100"))
+    assert enterprise_orch(["simulate", str(template), "--url", URL, "--recorded", two.key]) == 2
+    assert capsys.readouterr().err.startswith(f"--recorded {two.key}:1:1 amount: param 'amount': 500.0 is above")
+    assert enterprise_orch(["simulate", str(template), "--url", URL, "--recorded", "NOBODY"]) == 2
+    assert "there is no instance of orders with the business key 'NOBODY'" in capsys.readouterr().err
+    assert enterprise_orch(["simulate", str(template), "--run", two.run_id]) == 2
+    assert "name it with --recorded" in capsys.readouterr().err
