@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tables import Tables
 
-from airflow_enterprise_orch.delegation.ledger import Ledger
-from airflow_enterprise_orch.delegation.ledger_store import newest_ledger
 from airflow_enterprise_orch.demo import story
 from airflow_enterprise_orch.demo.airflow import LocalAirflow
 from airflow_enterprise_orch.demo.api import AirflowApi, ApiFailed
@@ -97,6 +96,7 @@ class Stage:
     lab: LabProcess
     airflow: LocalAirflow
     api: AirflowApi
+    tables: Tables
     place: Path
     templates: Path
     streams: Sequence[str] = ()
@@ -135,22 +135,20 @@ class Stage:
 
     def state(self, stream: str, run: str) -> str:
         """Return the state of an instance."""
-        return str(self.api.runs(stream)[run]["state"])
+        return self.tables.states(stream)[run]
+
+    def states(self, stream: str, run: str) -> dict[str, str | None]:
+        """Return the states of an instance's tasks that are not mapped."""
+        return {task["task_id"]: task["state"] for task in self.tables.tasks(stream, run) if task["map_index"] < 0}
 
     def task(self, stream: str, run: str, name: str = "work") -> dict[str, Any]:
-        """Return a task instance that is not mapped."""
-        (found,) = [task for task in self.api.task_instances(stream, run) if task["task_id"] == name]
+        """Return state and try number of a task instance that is not mapped."""
+        (found,) = [task for task in self.tables.tasks(stream, run) if task["task_id"] == name]
         return found
 
     def attempts(self, stream: str, run: str) -> list[StepAttempt]:
         """Return what the ledgers of one instance say."""
-        found = []
-        for task in self.api.task_instances(stream, run):
-            if task["map_index"] < 0:
-                ledger = newest_ledger(self.api.state_store(stream, run, task["task_id"]))
-                ledger = json.loads(ledger) if isinstance(ledger, str) else ledger
-                found += [StepAttempt(run, task["task_id"], one) for one in Ledger.from_json(ledger).attempts]
-        return found
+        return [StepAttempt(run, name, one) for name, index, one in self.tables.attempts(stream, run) if index < 0]
 
     def keys(self, stream: str, run: str) -> list[str]:
         """Return what the jobs of one instance carry, in the order of their attempts."""
@@ -222,6 +220,8 @@ class Company:
             self.lab, self.airflow = self._stack.enter_context(
                 stage(home, folder, self.database, connections=connections, settings=settings)
             )
+            self.tables = Tables(self.airflow.environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"])
+            self._stack.callback(self.tables.close)
             pool = ThreadPoolExecutor(len(self.scenarios), thread_name_prefix="scenario")
             self._stack.callback(pool.shutdown, wait=False, cancel_futures=True)
             for one in self.scenarios:
@@ -260,14 +260,13 @@ class Company:
         place.mkdir(parents=True)
         with self.airflow.api() as api:
             streams = [*one.templates, *one.dags]
-            here = Stage(self.lab, self.airflow, api, place, self.root / "templates", streams)
+            here = Stage(self.lab, self.airflow, api, self.tables, place, self.root / "templates", streams)
             here.until(lambda: {name for name in streams if name not in BROKEN} <= api.dag_ids())
             one.play(here)
 
     def _all_that_is_wrong(self) -> list[str]:
         with self.airflow.api() as api:
-            here = Stage(self.lab, self.airflow, api, self.root, self.root / "templates")
-            attempts = [one for stream in sorted(api.dag_ids()) for one in _attempts(here, stream)]
+            attempts = [one for stream in sorted(api.dag_ids()) for one in _attempts(self.tables, stream)]
         found = [f"a fault was never met: {fault}" for fault in self.lab.open_faults()]
         return found + violations(attempts, self.lab.jobs())
 
@@ -276,21 +275,16 @@ BROKEN = ("typo",)
 """Templates that Airflow never loads, and is not to."""
 
 
-def _attempts(here: Stage, stream: str) -> Iterator[StepAttempt]:
-    for run in here.api.runs(stream):
-        for task in here.api.task_instances(stream, run):
-            path = f"/api/v2/dags/{stream}/dagRuns/{run}/taskInstances/{task['task_id']}/state-store"
-            told = here.api._send("GET", f"{path}?limit=100&map_index={task['map_index']}")["task_state_store"]
-            ledger = newest_ledger({entry["key"]: entry["value"] for entry in told})
-            ledger = json.loads(ledger) if isinstance(ledger, str) else ledger
-            for one in Ledger.from_json(ledger).attempts:
-                # A sub-stream is Airflow's own: the lab has no job of it.
-                if one.system == AirflowStreams.identity:
-                    continue
-                # A person said that it did not run; should there be a job of it after all, then nobody's.
-                if one.closed_by.startswith("person:") and one.handle is None:
-                    continue
-                yield StepAttempt(f"{stream} {run}", f"{task['task_id']}[{task['map_index']}]", one)
+def _attempts(tables: Tables, stream: str) -> Iterator[StepAttempt]:
+    for run in tables.states(stream):
+        for name, index, one in tables.attempts(stream, run):
+            # A sub-stream is Airflow's own: the lab has no job of it.
+            if one.system == AirflowStreams.identity:
+                continue
+            # A person said that it did not run; should there be a job of it after all, then nobody's.
+            if one.closed_by.startswith("person:") and one.handle is None:
+                continue
+            yield StepAttempt(f"{stream} {run}", f"{name}[{index}]", one)
 
 
 def jobs_of(lab: LabProcess, attempts: Sequence[StepAttempt]) -> dict[str, list[dict[str, Any]]]:

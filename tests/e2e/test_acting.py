@@ -122,7 +122,7 @@ class Play:
         return self.here.place / run
 
     def states(self, run: str, stream: str = "acted") -> dict[str, str | None]:
-        return {task["task_id"]: task["state"] for task in self.here.api.task_instances(stream, run)}
+        return self.here.states(stream, run)
 
     def comes_to(self, run: str, step: str, state: str | None, stream: str = "acted") -> None:
         self.here.until(lambda: self.states(run, stream).get(step) == state)

@@ -123,7 +123,7 @@ class Play:
             tasks = self.api.task_instances(STREAM)
             self.triggers += [json.dumps(task["trigger"]) for task in tasks if task["trigger"]]
             self.airflow.processes.check()
-            time.sleep(1)
+            time.sleep(2)
         self.outcomes = {order.run_id: outcome_of(self.api, order) for order in orders}
 
     def _runs(self) -> list[dict[str, Any]]:

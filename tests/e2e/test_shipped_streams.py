@@ -105,7 +105,7 @@ class Play:
 
     def over(self) -> bool:
         """Answer what is asked, and tell whether all has ended."""
-        for stream in STREAMS:
+        for stream in self.here.tables.asks(*STREAMS):
             self.answer(stream)
         return all(state in OVER for state in self.states().values())
 
@@ -118,7 +118,7 @@ class Play:
                 self.asked.add(asked)
 
     def states(self) -> dict[str, str]:
-        return {run_id: run["state"] for stream in STREAMS for run_id, run in self.api.runs(stream).items()}
+        return self.here.tables.states(*STREAMS)
 
     def left(self, one: Instance, step: str) -> dict[str, Any]:
         """Return what a step left for later ones."""

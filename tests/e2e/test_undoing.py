@@ -39,7 +39,7 @@ def test_what_was_done_is_undone_once_in_reverse_and_done_again_after_a_repair(h
     here.api.trigger("shipping", "one", {"order": "ORD-7", "folder": str(here.place), "until": str(packed)})
 
     def states() -> dict[str, str]:
-        return {task["task_id"]: task["state"] for task in here.api.task_instances("shipping", "one")}
+        return here.states("shipping", "one")
 
     # Shipping fails: the charge is taken back at once, the reservation only when packing is over, which builds on it.
     here.until(lambda: states()["ship"] == "failed" and states()["charge--undo"] == "success")

@@ -104,6 +104,8 @@ def _replace(path: Path, content: str) -> None:
 
 def _asks(here: Stage, name: str, run: str) -> bool:
     """Tell whether the question stands, and stood for as long as somebody reads."""
+    if not here.tables.asks(name):
+        return False
     asked = [one for one in here.api.questions(name) if one["task_instance"]["dag_run_id"] == run]
     return any(
         one["task_instance"]["state"] == "awaiting_input" and seconds_since(one["created_at"]) > READING_TIME
