@@ -151,8 +151,7 @@ class Conduct:
         if isinstance(move, Attach):
             return await self.attach(move.attempt)
         if isinstance(move, Begin):
-            goes_on = await self.wished.left_alone_and_goes_on()
-            return Failed(goes_on) if goes_on else await self.hand_over(self._opened(move))
+            return await self.wished.beside_what_was_left() or await self.hand_over(self._opened(move))
         return await self.hand_over(move.attempt)
 
     def _opened(self, move: Begin) -> Attempt:

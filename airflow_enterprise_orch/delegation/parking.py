@@ -28,6 +28,8 @@ KEEP = "Keep the result"
 AFTER_SUBMIT = (LOOK_AGAIN, ADOPT, SUBMIT, FAIL)
 AFTER_WITHDRAWAL = (LOOK_AGAIN, ADOPT, DID_NOT_RUN, FAIL)
 """It is not wanted any more, so nothing is handed over when it did not run."""
+AFTER_LEAVING = (LOOK_AGAIN, SUBMIT, FAIL)
+"""It was left alone by a person's word: it is not this step's any more, and nothing is adopted."""
 AFTER_RESULT = (LOOK_AGAIN, SUCCEEDED, FAIL)
 AFTER_EDIT = (RUN_AGAIN, KEEP)
 

@@ -207,16 +207,8 @@ class Submission:
         :return: the ledger with it ``submitted``, for its end to be asked for, or closed because it provably never ran.
         :raises Parked: a person must say what happened.
         """
-        self._same_system(ledger, attempt)
-        found = await self._look(ledger, attempt)
+        found = await self.came_of(ledger, attempt)
         if found is None:
-            if self.system.capabilities.protection is not Protection.TWO_PHASE:
-                # Sending once more would be safe, but a request that lands late would run.
-                raise Parked(
-                    f"the work was sent to {self.system.identity} with key {attempt.key}, no answer came and no job "
-                    f"shows the key; it may still land: did it run?",
-                    ledger,
-                )
             message = f"{attempt.stopping}; no job came of what was sent, and a copy that lands late stays held"
             return self._save(
                 ledger,
@@ -228,6 +220,22 @@ class Submission:
         self.reached("after_persist")
         await self._discard_others(found, chosen)
         return ledger
+
+    async def came_of(self, ledger: Ledger, attempt: Attempt) -> Found | None:
+        """Find what became of an attempt that may have left, and is not to be sent again; None: nothing, for ever.
+
+        :raises Parked: nothing is to be seen, but a request without an answer may still land and run.
+        """
+        self._same_system(ledger, attempt)
+        found = await self._look(ledger, attempt)
+        # Sending once more would be safe, but a request that lands late would run. Where it would be held it may land.
+        if found is None and attempt.sends and self.system.capabilities.protection is not Protection.TWO_PHASE:
+            raise Parked(
+                f"the work was sent to {self.system.identity} with key {attempt.key}, no answer came and no job shows "
+                f"the key; it may still land: did it run?",
+                ledger,
+            )
+        return found
 
     async def keep_to_released(self, ledger: Ledger) -> Ledger:
         """Return the ledger with the copy that was released, where its choice may be that of a late write."""

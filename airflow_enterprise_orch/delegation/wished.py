@@ -32,7 +32,6 @@ from airflow_enterprise_orch.delegation.ledger import (
 )
 from airflow_enterprise_orch.delegation.obeying import CONFIRMED, Obedience
 from airflow_enterprise_orch.delegation.submission import HeldBack, Parked
-from airflow_enterprise_orch.delegation.system import Found
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -184,22 +183,29 @@ class Wished:
             conduct.store.save(closed(attempt, Verdict.FAILURE, at=now, by=by, kind=LEFT_ALONE, message=message))
         conduct.reached("after_close")
 
-    async def left_alone_and_goes_on(self) -> str:
-        """Say why no new attempt may begin beside a job that was left alone; "" when it may."""
+    async def beside_what_was_left(self) -> Next | None:
+        """Return what comes instead of a new attempt beside a job that was left alone; None when that may begin."""
         conduct = self.conduct
-        last = conduct.store.ledger.last
+        ledger = conduct.store.ledger
+        last = ledger.last
         if last is None or last.kind != LEFT_ALONE:
-            return ""
+            return None
         async with conduct.site.open() as system:
             if system.identity != last.system:
-                return ""  # it cannot be looked at; a person closed it, and has cleared the step since
-            if last.handle is None:
-                there = isinstance(await system.find(last.key), Found)
-            else:
-                there = await conduct.still_there(system, last)
-        if not there:
-            return ""
-        return f"{conduct.who} was left alone and has not ended: wait for it or cancel it there, then clear the step"
+                return None  # it cannot be looked at; a person closed it, and has cleared the step since
+            handles = [last.handle] if last.handle is not None else []
+            if not handles:
+                try:
+                    found = await conduct.submission(system).came_of(ledger, last)
+                except Parked as parked:
+                    return conduct.ask(f"its job was left alone; {parked.question}", parking.AFTER_LEAVING)
+                handles = [candidate.handle for candidate in found.candidates] if found is not None else []
+            there = [await conduct.still_there(system, replace(last, handle=handle)) for handle in handles]
+        if not any(there):
+            return None
+        return Failed(
+            f"{conduct.who} was left alone and has not ended: wait for it or cancel it there, then clear the step"
+        )
 
     async def _bring_down(self, attempt: Attempt, end: Wish) -> Next | None:
         """Ask for the end of a job that is or may be out there; None when it is proven that there is none."""

@@ -329,6 +329,31 @@ def test_no_new_attempt_begins_beside_a_job_that_was_left_alone(world: World) ->
     assert len(world.sent) == 2
 
 
+@pytest.mark.parametrize("came", ["to nothing", "and runs", "and has ended"])
+def test_no_new_attempt_begins_while_what_was_left_alone_may_still_land(world: World, came: str) -> None:
+    step = about_to_send(Step(world))
+    step.clear().wish("complete", leave_job=True)
+    assert step.starts() == "done 7"
+    step.clear()
+    if came != "to nothing":
+        world.land(WORK, step.last.key)
+    if came == "and runs":
+        assert step.starts() == "failed"
+        assert "was left alone and has not ended" in step.said
+        return
+    if came == "and has ended":
+        world.end()
+        assert step.starts() == "waits"
+        return
+    assert step.starts() == "asked"
+    assert QUESTIONS[-1]["body"].startswith("its job was left alone; the work was sent to fake://one with key")
+    assert QUESTIONS[-1]["body"].endswith("it may still land: did it run?")
+    assert QUESTIONS[-1]["options"] == list(parking.AFTER_LEAVING)
+    assert step.goes(lambda: step.answer(step.resumed, parking.LOOK_AGAIN)) == "asked"
+    assert step.goes(lambda: step.answer(step.resumed, parking.SUBMIT)) == "waits"
+    assert (len(world.sent), len(step.ledger.attempts)) == (1, 2)
+
+
 WRONG = [
     ({}, "give a value for total (integer): later steps may need it"),
     ({"total": "7"}, "output 'total' is '7', which is no integer"),

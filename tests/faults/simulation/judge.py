@@ -139,7 +139,12 @@ class Judge:
                     continue
                 if not job.over and (job.released or not two_phase) and schedule.order(other) < schedule.order(key):
                     self.violation("no attempt while the one before is open", f"{key} is sent while {job} may run")
-            if remote.in_flight.get(other) and not two_phase and not remote.by_key(other):
+            if (
+                remote.in_flight.get(other)
+                and not two_phase
+                and not remote.by_key(other)
+                and not self._sent_elsewhere(other)
+            ):
                 self.violation("no attempt while the one before is open", f"{key} is sent while {other} may land")
 
     def _against_a_wish(self, key: str, run: int) -> None:
@@ -158,6 +163,13 @@ class Judge:
         """A person left the job alone and has cleared the step since; it cannot be looked at from here any more."""
         left = {entry["key"] for entry in self.schedule.attempts() if entry.get("kind") == "left_alone"}
         return job.key in left and job.where != self.schedule.remote.points_to
+
+    def _sent_elsewhere(self, key: str) -> bool:
+        """The same, of what was sent and never answered."""
+        left = {
+            entry["key"]: entry["system"] for entry in self.schedule.attempts() if entry.get("kind") == "left_alone"
+        }
+        return key in left and left[key] != self.schedule.remote.points_to
 
     def started(self, job: Job) -> None:
         """A job begins to run."""

@@ -246,7 +246,8 @@ class People:
         if did_not_run:
             if there:
                 ran = [job for job in there if job.ran] or there[:1]
-                return [(parking.LOOK_AGAIN, ""), (parking.ADOPT, ran[0].handle.job_id)]
+                adopt = [(parking.ADOPT, ran[0].handle.job_id)] if parking.ADOPT in asked.options else []
+                return [(parking.LOOK_AGAIN, ""), *adopt]
             if jobs:
                 return [(parking.FAIL, "")]
             return [(did_not_run, ""), (parking.FAIL, ""), *again]
