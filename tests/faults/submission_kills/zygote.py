@@ -99,8 +99,9 @@ class Try:
             time.sleep(0.0005)
 
     def go_on(self) -> None:
-        """Let it go on."""
-        os.kill(self.pid, signal.SIGCONT)
+        """Let it go on, unless it came to its end by itself before it could be stopped, as on a busy machine."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """Kill it, and hear it out."""
