@@ -14,8 +14,8 @@ from stage import FakeApi, samples, server
 from tests.api_server import ApiServer
 from tests.chromium import chromium as launched
 
-# The host is 7 MB of JavaScript, and the machine may be busy.
-expect.set_options(timeout=30_000)
+# The host is 7 MB of JavaScript, and other tests keep the machine busy.
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="session")

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
 from playwright.sync_api import Page, expect
 from stage import FakeApi
-
-pytestmark = pytest.mark.e2e
 
 Visit = Callable[..., Page]
 MAIN = "**/enterprise-orch/static/main.js"
 
 
 def _airflow_is_there(page: Page) -> None:
-    expect(page.get_by_text("Pool Slots")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Pool Slots")).to_be_visible()
     page.get_by_role("link", name="Dags").first.click()
-    expect(page.get_by_placeholder("Search Dags")).to_be_visible(timeout=30_000)
+    expect(page.get_by_placeholder("Search Dags")).to_be_visible()
 
 
 def test_the_strip_stands_on_the_home_page(visit: Visit):
