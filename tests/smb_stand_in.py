@@ -24,7 +24,7 @@ from .samba import Samba
 CREATE, QUERY_DIRECTORY, SET_INFO = 0x05, 0x0E, 0x11
 RENAME = 10
 PENDING = 0x103
-AFTER = ("cut_after_commit", "half_answer")
+AFTER = ("cut_after_commit", "half_answer", "slow_answer")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class SmbStandIn:
     """A share of a real server; an entry of the lab's stand-ins, for tests."""
 
     name: ClassVar[str] = "smb"
-    cannot: ClassVar[tuple[str, ...]] = ("hold", "fail", "abend", "run", "late_commit", "slow", "slow_answer")
+    cannot: ClassVar[tuple[str, ...]] = ("hold", "fail", "abend", "run", "late_commit")
+    late: ClassVar[int] = 0
+    """Nothing takes effect after its connection has ended."""
 
     def __init__(self) -> None:
         self.faults = FaultPlan()
@@ -126,7 +128,10 @@ class SmbStandIn:
                 elif message.path:
                     operation = self._jobs.operation(message.path, reads=not message.renames, creates=message.renames)
                 fault = self.faults.disruption(operation, f"smb {message.command} {message.path}")
-                if fault is not None and fault.do not in AFTER:
+                if fault is not None and fault.do == "slow":
+                    await asyncio.sleep(fault.seconds)
+                    fault = None
+                elif fault is not None and fault.do not in AFTER:
                     return
                 met[message.number] = fault
                 if message.renames:
@@ -147,7 +152,10 @@ class SmbStandIn:
                 path = renames.pop(message.number, "")
                 if path and message.status == 0 and RECORD.search(path):
                     self._note(path)
-                if met.pop(message.number, None) is not None:
+                fault = met.pop(message.number, None)
+                if fault is not None and fault.do == "slow_answer":
+                    await asyncio.sleep(fault.seconds)
+                elif fault is not None:
                     return
             answers.write(frame)
 

@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from unittest.mock import patch
 
+from airflow_enterprise_orch.lab import server
 from airflow_enterprise_orch.lab.server import LabThread
 from airflow_enterprise_orch.lab.stand_in import LabJob
 
@@ -47,7 +49,8 @@ class Bench:
         """Return the two labs with the case's stand-in, starting them when they are first needed."""
         name = case.about.stand_in
         if name not in self._labs:
-            self._labs[name] = [self._stack.enter_context(LabThread([name])) for _ in range(2)]
+            with patch.dict(server.STAND_INS, {"smb": "tests.smb_stand_in:SmbStandIn"}):
+                self._labs[name] = [self._stack.enter_context(LabThread([name])) for _ in range(2)]
         return self._labs[name]
 
     def reset(self, case: Case) -> None:

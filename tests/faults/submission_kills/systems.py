@@ -17,6 +17,7 @@ from typing import Any
 from airflow_enterprise_orch.delegation.system import Protection, resolve
 from airflow_enterprise_orch.lab.s3 import SAMPLES
 from airflow_enterprise_orch.lab.stand_in import LabJob
+from tests import samba
 
 from .fast_time import RATE
 
@@ -344,6 +345,16 @@ S3 = System(
     results=_what_lies_there,
 )
 
+SMB = dataclasses.replace(
+    S3,
+    stand_in="smb",
+    weight=1,
+    # No HTTP there; and its client, in threads with the real time, gives up long after everything else.
+    cannot=frozenset({"html_503", "timeout", "timeout_committed", "late", "too_late"}),
+    connection=lambda given: given,
+)
+"""A real server, see :mod:`tests.smb_stand_in`; only root can start it."""
+
 SYSTEMS: Mapping[str, System] = {
     "zosmf": ZOSMF,
     "ssh": System(
@@ -466,6 +477,7 @@ SYSTEMS: Mapping[str, System] = {
         knows={"release": "submit"},
         furnish=_register_task,
     ),
+    **({"smb": SMB} if samba.HERE else {}),
 }
 """By the name that a case has. The first three stand for one class of protection each; every other one is a system that
 is delegated to."""
