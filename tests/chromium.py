@@ -13,6 +13,13 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 UI = Path(__file__).parents[1] / "plugins" / "executive_view_ui"
+_GO = """path => {
+  if (new URL(path, location).pathname !== location.pathname) {
+    document.querySelectorAll('.eo h1').forEach(one => { one.dataset.left = ''; });
+  }
+  history.pushState({}, '', path);
+  dispatchEvent(new PopStateEvent('popstate'));
+}"""
 _AXE = """async () => (await axe.run('.eo', {resultTypes: ['violations']})).violations
   .filter(({impact}) => impact === 'serious' || impact === 'critical')
   .flatMap(({id, nodes}) => nodes.map(({html, failureSummary}) => `${id}: ${html.slice(0, 150)} ${failureSummary}`))"""
@@ -39,8 +46,9 @@ def settle(page: Page) -> None:
 
 def go(page: Page, path: str) -> None:
     """Go to a page of ours within the host, as a link does: what is loaded stays."""
-    page.evaluate("path => { history.pushState({}, '', path); dispatchEvent(new PopStateEvent('popstate')); }", path)
-    page.wait_for_load_state("networkidle")  # the page before must be gone, and its code be there
+    page.evaluate(_GO, path)
+    page.wait_for_function("!document.querySelector('.eo h1[data-left]')")  # the page before must be gone
+    page.wait_for_load_state("networkidle")  # and the code of this one be there
 
 
 def serious(page: Page) -> list[Any]:

@@ -1,4 +1,4 @@
-"""One API server and one Chromium for all browser tests; a fresh profile for each."""
+"""One API server for all browser tests, one Chromium for a module, a fresh profile for each test."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def api_server(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield up
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    # For a module, not for all: while it is there, an event loop runs in this thread, and other tests start one.
     with launched() as browser:
         yield browser
 
