@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from typing import Any
 
@@ -19,7 +19,7 @@ from .bench import Bench
 from .life import Life
 from .mutations import MUTATIONS
 from .plan import Case
-from .systems import SYSTEMS
+from .systems import SYSTEMS, played_on
 from .verdict import Verdict, judge
 from .zygote import PACKAGE, environment
 
@@ -80,6 +80,7 @@ def play(
     case: Case, bench: Bench, mutation: str = "", say: Callable[[str], None] = lambda _line: None
 ) -> dict[str, Any]:
     """Play one case and judge it; return what is to be told of it, as plain JSON."""
+    case = replace(case, system=played_on(case.system))
     evidence = Life(case, bench, mutation, say).play()
     verdict: Verdict = judge(evidence, bench.jobs(case))
     return {

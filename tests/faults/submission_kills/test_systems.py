@@ -10,14 +10,23 @@ from tests import samba
 
 from . import plan
 from .plan import Incident
-from .systems import SYSTEMS, Releases
+from .systems import SYSTEMS, Releases, played_on
 
 
 def test_every_registered_system_and_every_stand_in_is_under_the_harness():
     assert {step_type(about.step)[0].name for about in SYSTEMS.values()} == {each.name for each in registrations()}
     # Nothing is ever handed over to the incident desk.
     assert {about.stand_in for about in SYSTEMS.values()} - {"smb"} == set(STAND_INS) - {"desk"}
-    assert ("smb" in SYSTEMS) is samba.HERE
+
+
+def test_where_no_samba_can_be_started_its_cases_are_played_by_sftp(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(samba, "HERE", False)
+    assert {name: played_on(name) for name in SYSTEMS if played_on(name) != name} == {"smb": "sftp"}
+    assert {kind for kind in plan.KINDS if not plan.possible("sftp", "sent", kind)} <= {
+        kind for kind in plan.KINDS if not plan.possible("smb", "sent", kind)
+    }
+    monkeypatch.setattr(samba, "HERE", True)
+    assert played_on("smb") == "smb"
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
