@@ -48,7 +48,7 @@ demo: $(STAMP)
 
 test: ui
 	$(BIN)/python -m pytest -m "not e2e" -n $(TESTERS) --no-loadscope-reorder --durations=15
-	$(BIN)/python -m pytest tests/e2e tests/faults/airflow_kills tests/bench -m e2e \
+	$(BIN)/python -m pytest tests/e2e tests/browser tests/faults/airflow_kills tests/bench -m e2e \
 		-n $(AIRFLOWS) --no-loadscope-reorder --durations=15
 
 lint: $(STAMP)

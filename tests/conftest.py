@@ -48,22 +48,16 @@ SPREAD = frozenset(
     )
 )
 """Modules whose tests are long, mostly by waiting, and share nothing dear: each tester may take any of them."""
-TOGETHER = (
-    {
-        f"tests/executive_view/test_{module}.py": "the served executive view"
-        for module in ("instance_list", "instance_page", "overview", "redacting", "stream_pages", "visibility")
-    }
-    | {
-        f"tests/executive_view/test_{module}.py": "people who act"
-        for module in ("people_act", "people_hold_jobs", "actions_on_many", "command_line")
-    }
-    | {f"tests/browser/test_{module}.py": "pages in a browser" for module in ("pages_in_airflow", "host_survives")}
-)
+TOGETHER = {
+    f"tests/executive_view/test_{module}.py": "the served executive view"
+    for module in ("instance_list", "instance_page", "overview", "redacting", "stream_pages", "visibility")
+} | {
+    f"tests/executive_view/test_{module}.py": "people who act"
+    for module in ("people_act", "people_hold_jobs", "actions_on_many", "command_line")
+}
 """Modules that share a fixture of the session: one tester takes them all."""
 LONGEST = (
-    "pages in a browser",
     "people who act",
-    "tests/browser/test_dialogs.py",
     *(
         f"tests/{module}.py"
         for module in (
@@ -77,9 +71,9 @@ LONGEST = (
     ),
 )
 """What one tester is busy with for more than a minute: begun first."""
-AIRFLOWS = ("tests/e2e/", "tests/faults/airflow_kills/test_airflow_kills", "order_on_sqlite", "demo")
+AIRFLOWS = ("tests/e2e/", "tests/faults/airflow_kills/test_airflow_kills", "tests/browser/", "order_on_sqlite", "demo")
 """What runs with an Airflow of its own, the longest first: two of them run beside one another."""
-SLOW = ("tests/e2e/", "tests/faults/airflow_kills/", "tests/bench/")
+SLOW = ("tests/e2e/", "tests/browser/", "tests/faults/airflow_kills/", "tests/bench/")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

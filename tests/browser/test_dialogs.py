@@ -18,6 +18,8 @@ from stage import FakeApi
 from tests.api_server import USER
 from tests.chromium import serious, settle, shoot
 
+pytestmark = pytest.mark.e2e
+
 RUNS = ("by-keyboard", "by-two", "held-with-all", "many-1", "many-2", "many-3", "looked-at")
 REASON = "the host is patched until six"
 INSTANCE = "/plugin/streams/instance/order_to_certificate/manual__42"

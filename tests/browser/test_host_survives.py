@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import Page, expect
 from stage import FakeApi
+
+pytestmark = pytest.mark.e2e
 
 Visit = Callable[..., Page]
 MAIN = "**/enterprise-orch/static/main.js"
 
 
 def _airflow_is_there(page: Page) -> None:
-    expect(page.get_by_text("Pool Slots")).to_be_visible()
+    expect(page.get_by_text("Pool Slots")).to_be_visible(timeout=30_000)
     page.get_by_role("link", name="Dags").first.click()
-    expect(page.get_by_placeholder("Search Dags")).to_be_visible()
+    expect(page.get_by_placeholder("Search Dags")).to_be_visible(timeout=30_000)
 
 
 def test_the_strip_stands_on_the_home_page(visit: Visit):

@@ -15,6 +15,8 @@ from stage import FakeApi
 
 from tests.chromium import go, serious, settle, shoot
 
+pytestmark = pytest.mark.e2e
+
 STREAMS = "/plugin/streams"
 INSTANCE = f"{STREAMS}/instance/order_to_certificate/manual__42"
 STREAM = f"{STREAMS}/stream/order_to_certificate"
@@ -240,7 +242,7 @@ def test_nothing_yet_says_what_will_be_there(visit: Visit, fake: FakeApi):
 def test_an_error_is_told_and_never_a_zero(visit: Visit, fake: FakeApi):
     fake.override["overview"] = 503
     page = visit(STREAMS)
-    expect(page.get_by_text("The database does not answer.")).to_be_visible()
+    expect(page.get_by_text("The database does not answer.")).to_be_visible(timeout=30_000)
     assert page.locator(".eo-tile").count() == 0
     shoot(page, "overview-error")
     del fake.override["overview"]

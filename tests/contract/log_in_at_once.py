@@ -32,6 +32,8 @@ from airflow_enterprise_orch.delegation.operator import ConnectedSite, DelegateO
 from airflow_enterprise_orch.delegation.polling import ConnectionPoller, Pace
 from airflow_enterprise_orch.delegation.system import registrations, resolve, step_type
 from airflow_enterprise_orch.delegation.turns import LoginTurns
+from airflow_enterprise_orch.errors import SystemUnreachable
+from airflow_enterprise_orch.systems.unix import hook
 
 CONNECTION = "subject"
 BLOCK = f"enterprise_orch.blocked.{CONNECTION}"
@@ -114,6 +116,8 @@ def life(role: str, step: str) -> str:
     waits: dict[str, Callable[[str], Awaitable[str]]] = {"task": task, "poller": poller, "lookout": lookout}
     try:
         return doctor(step) if role == "doctor" else asyncio.run(waits[role](step))  # type: ignore[arg-type]
+    except SystemUnreachable as error:
+        return f"SystemUnreachable: {error} ({error.__cause__!r})"
     except Exception as error:
         return type(error).__name__
 
@@ -126,6 +130,8 @@ def main() -> None:
         kind.get, kind.set = variables.get, variables.set  # type: ignore[method-assign, assignment]
     if "--everybody-may" in flags:
         LoginTurns.works = lambda _turns: True  # type: ignore[method-assign]
+    # Twelve key exchanges at once take longer than one may, on a machine that other tests keep busy.
+    hook.CONNECT_TIMEOUT = 120
     registration, kind_of_step = step_type(step)
     resolve(registration.opener)
     for module in registration.clients:
