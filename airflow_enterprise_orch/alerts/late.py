@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_enterprise_orch.alerts.message import OpenJob
     from airflow_enterprise_orch.alerts.telling import Run
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ STANDS = frozenset(
 )
 LONGEST = 60.0
 """Seconds that telling may take in all."""
+MOST_NAMED = 10
+"""So many of the steps, and of the jobs, at which an instance stands."""
 
 
 async def tell(alerts: Mapping[str, Any], due: Mapping[str, Any], step: Mapping[str, Any], context: Any = None) -> None:
@@ -55,18 +58,22 @@ async def tell(alerts: Mapping[str, Any], due: Mapping[str, Any], step: Mapping[
     rules = wanted(alerts, "late")
     if not rules:
         return
+    name = step.get("id", "")
+    jobs = await _open_jobs(run, states)
     alert = alert_of(
         alerts,
         run,
         "late",
-        what=f"{step.get('id', '')}/late",
-        reason=_reason(state, states, step.get("id", "")),
+        what=f"{name}/late",
+        reason=_reason(state, states, name),
         since=passed,
         due=passed,
-        step=step.get("id", ""),
+        step=name,
         step_title=step.get("title", ""),
         system=step.get("system", ""),
         connection=step.get("connection", ""),
+        job_id=next((job.job_id for job in jobs if job.step == name), ""),
+        open_jobs=tuple(job for job in jobs if job.step != name),
     )
     await asyncio.wait_for(send(alert, rules), LONGEST)
 
@@ -109,6 +116,18 @@ async def _states(run: Run) -> dict[str, str]:
     return {name: str(getattr(state, "value", state)) for name, state in found.items() if state is not None}
 
 
+async def _open_jobs(run: Run, states: Mapping[str, str]) -> list[OpenJob]:
+    """Return the remote jobs that the run waits for; not more than its reason names steps."""
+    from airflow_enterprise_orch.alerts.open_job import open_jobs
+
+    waits = sorted(name for name, state in states.items() if state == "deferred")[:MOST_NAMED]
+    try:
+        return await open_jobs(run.dag_id, run.run_id, waits)
+    except Exception as error:
+        log.warning("which remote jobs the instance %s waits for cannot be told: %r", run.run_id, error)
+        return []
+
+
 def _over(states: Mapping[str, str], step: str) -> bool:
     """Tell whether a step is over; of one with mapped parts (``step_0``) all of them."""
     own = [state for name, state in states.items() if name == step or name.removeprefix(f"{step}_").isdecimal()]
@@ -119,7 +138,7 @@ def _reason(state: str, states: Mapping[str, str], step: str) -> str:
     """Say where it stands."""
     stands = sorted(name for name, one in states.items() if one in STANDS)
     failed = sorted(name for name, one in states.items() if one == "failed")
-    parts = [f"{name} ({states[name].replace('_', ' ')})" for name in (*failed, *stands)][:10]
+    parts = [f"{name} ({states[name].replace('_', ' ')})" for name in (*failed, *stands)][:MOST_NAMED]
     at = f" It stands at {', '.join(parts)}." if parts else " Nothing of it has begun." if not states else ""
     what = "The step is not over." if step else f"The instance is not over: Airflow says {state}."
     return what + at

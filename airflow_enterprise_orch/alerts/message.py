@@ -53,6 +53,21 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u20
 
 
 @dataclass(frozen=True, slots=True)
+class OpenJob:
+    """A remote job at which an instance stands.
+
+    :param step: the id of its step's task.
+    :param system: the step type.
+    :param job_id: what the remote system calls it.
+    """
+
+    step: str
+    system: str
+    connection: str
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
     """What is known of one thing that people are to be told. No secret, no stack trace.
 
@@ -64,6 +79,7 @@ class Alert:
     :param undoing: it tells of the undoing of the step.
     :param system: the step type: ``mainframe.job``.
     :param job_id: what the remote system calls the job.
+    :param open_jobs: of what is late, the other jobs at which the instance stands.
     :param since: since when it is so; aware.
     :param due: when the instance, or the step, must be over; aware.
     :param timezone: in which times are told beside UTC.
@@ -91,6 +107,7 @@ class Alert:
     timezone: str = "UTC"
     link: str = ""
     undoing: bool = False
+    open_jobs: tuple[OpenJob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +122,9 @@ class Message:
 
 def render(alert: Alert) -> Message:
     """Say an alert."""
-    shown = {name: one_line(value) if isinstance(value, str) else value for name, value in asdict(alert).items()}
+    known: dict[str, Any] = asdict(alert)
+    shown = {name: one_line(value) if isinstance(value, str) else value for name, value in known.items()}
+    shown["open_jobs"] = [{name: one_line(value) for name, value in job.items()} for job in known["open_jobs"]]
     shown["reason"] = clipped(" ".join(_CONTROL.sub(" ", alert.reason).split()), LONGEST_REASON)
     what = _words(alert)
     whose = f"{shown['title']} {shown['key']}"
@@ -132,6 +151,8 @@ def _lines(alert: Alert, shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "System", f"{shown['system']}, connection {shown['connection']}"
     if shown["job_id"]:
         yield "Remote job", shown["job_id"]
+    for job in shown["open_jobs"]:
+        yield "Remote job", f"{job['job_id']} of {job['step']} ({job['system']}, connection {job['connection']})"
     if shown["reason"]:
         yield "Reason", shown["reason"]
     yield "Since", moment(alert.since, alert.timezone)
@@ -169,6 +190,7 @@ def _data(alert: Alert, shown: Mapping[str, Any]) -> dict[str, Any]:
         "stream": {"id": alert.stream, **{name: shown[name] for name in ("title", "domain", "owner")}},
         "instance": {"key": shown["key"], "run_id": shown["run_id"]},
         "step": {"id": alert.step, "title": shown["step_title"] or alert.step, **step} if alert.step else None,
+        "open_jobs": shown["open_jobs"],
         "reason": shown["reason"],
         "since": alert.since.astimezone(UTC).isoformat(),
         "due": alert.due.astimezone(UTC).isoformat() if alert.due is not None else None,

@@ -141,7 +141,7 @@ class StreamPlan:
 
     def build(self) -> DAG:
         """Make the DAG."""
-        due, watched = self._watched()
+        due, watched, noting = self._watched()
         dag = DAG(
             **_scheduled(self.schedule, self.dag["dag_id"]),
             auto_register=False,
@@ -160,6 +160,8 @@ class StreamPlan:
             )
         for task in self.tasks:
             made = task.make(dag, watched, groups.get(task.group))
+            if noting is not None and task.delegated and not task.each:
+                noting(made)
             for upstream in task.upstream:
                 # What set_downstream does where both are known to be tasks of this DAG.
                 dag.get_task(upstream).downstream_task_ids.add(task.task_id)
@@ -168,13 +170,14 @@ class StreamPlan:
         dag.params = ParamsDict({name: Param(**param) for name, param in self.params.items()})
         return dag
 
-    def _watched(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return what due times and alerts add to the arguments of the DAG, and of its tasks."""
+    def _watched(self) -> tuple[dict[str, Any], dict[str, Any], Callable[[Any], None] | None]:
+        """Return what due times and alerts add to the arguments of the DAG and of its tasks, and to delegated steps."""
         if self.watch is None:
-            return {}, {}
+            return {}, {}, None
         from airflow_enterprise_orch.value_stream import watch_plan
 
-        return watch_plan.dag_arguments(self.watch), watch_plan.task_arguments(self.watch)
+        noting = watch_plan.noting_its_job if watch_plan.notes_jobs(self.watch) else None
+        return watch_plan.dag_arguments(self.watch), watch_plan.task_arguments(self.watch), noting
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain JSON form; what it holds is JSON already, and is not copied."""

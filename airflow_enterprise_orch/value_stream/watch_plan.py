@@ -106,3 +106,15 @@ def task_arguments(watch: Mapping[str, Any]) -> dict[str, Any]:
     if "released" in events:
         arguments["on_success_callback"] = [StepWentOn(watch["alerts"])]
     return arguments
+
+
+def notes_jobs(watch: Mapping[str, Any]) -> bool:
+    """Tell whether steps are to note their jobs, for the alert that something is late."""
+    return bool(watch["deadlines"]) and any("late" in rule["on"] for rule in watch["alerts"]["rules"])
+
+
+def noting_its_job(operator: Any) -> None:
+    """Let a delegated step note its job when it begins to wait."""
+    from airflow_enterprise_orch.alerts.open_job import NotesItsJob
+
+    operator.trigger_class = NotesItsJob(operator.trigger_class)

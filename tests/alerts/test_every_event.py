@@ -18,14 +18,18 @@ from typing import Any
 import pytest
 from airflow.sdk import Variable
 from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import SetXCom, XComResult
 from servers import incident_desk, mail_server
 
 from airflow_enterprise_orch.alerts import callbacks, late
 from airflow_enterprise_orch.alerts.callbacks import StepFailed, StepWentOn
+from airflow_enterprise_orch.alerts.open_job import NotesItsJob
 from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState
 from airflow_enterprise_orch.delegation.job import JobHandle
 from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import ledger_cell
+from airflow_enterprise_orch.delegation.trigger import DelegateTrigger, Wait
 
 pytestmark = [
     # The server is on loopback; a login that it insists on is what matters here.
@@ -88,6 +92,40 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Got]]:
         yield got
 
 
+class Supervisor:
+    """What keeps XComs, for the worker that a step begins to wait in and for the triggerer that tells what is late."""
+
+    def __init__(self) -> None:
+        self.xcoms: dict[tuple[str, ...], Any] = {}
+
+    def send(self, message: Any) -> Any:
+        place = (message.dag_id, message.run_id, message.task_id, str(message.map_index), message.key)
+        if isinstance(message, SetXCom):
+            self.xcoms[place] = message.value
+            return None
+        return XComResult(key=message.key, value=self.xcoms.get(place))
+
+
+@pytest.fixture
+def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    found = Supervisor()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", found, raising=False)
+    return found
+
+
+def wait(task_id: str = "post_invoice", job_id: str = "08150000") -> Wait:
+    return Wait(
+        step="sap.background_job",
+        connection="sap_erp",
+        handle=JobHandle("K" * 20, job_id, "ZPOST"),
+        identity="sap://erp",
+        deferred=RUN_AFTER.isoformat(),
+        dag_id="order_to_certificate",
+        run_id="one",
+        task_id=task_id,
+    )
+
+
 def context(*, delegated: bool, error: Exception | None = None) -> Any:
     """Return what Airflow hands to a callback of a step: one that a remote system does, or a question."""
     own = {"step": "sap.background_job", "connection": "sap_erp"} if delegated else {}
@@ -115,7 +153,7 @@ def fail() -> str:
     return "job ZPOST was cancelled in SAP"
 
 
-def be_late() -> str:
+def tell_late(step: dict[str, str]) -> None:
     run = {
         "dag_id": "order_to_certificate",
         "dag_run_id": "one",
@@ -123,13 +161,15 @@ def be_late() -> str:
         "run_after": RUN_AFTER.isoformat(),
         "state": "running",
     }
-    step = {
-        "id": "post_invoice",
-        "title": "Post the invoice",
-        "system": "sap.background_job",
-        "connection": "sap_erp",
-    }
     asyncio.run(late.tell(ALERTS, {"within": 3600.0}, step, context={"dag_run": run, "deadline": {}}))
+
+
+STEP = {"id": "post_invoice", "title": "Post the invoice", "system": "sap.background_job", "connection": "sap_erp"}
+
+
+def be_late() -> str:
+    assert isinstance(NotesItsJob(DelegateTrigger)(wait()), DelegateTrigger)
+    tell_late(STEP)
     return "The step is not over. It stands at post_invoice (deferred)."
 
 
@@ -155,7 +195,7 @@ HAPPENS: dict[str, Callable[[], str]] = dict(zip(EVENTS, (fail, be_late, ask, pa
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_people_read_key_stream_step_system_job_reason_and_link(
-    told: Callable[[], Got], monkeypatch: pytest.MonkeyPatch, event: str
+    told: Callable[[], Got], supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, event: str
 ) -> None:
     async def states(_run: Any) -> dict[str, str]:
         return {"post_invoice": "deferred"}
@@ -167,8 +207,7 @@ def test_people_read_key_stream_step_system_job_reason_and_link(
     assert got.subject.startswith("[high] Order to certificate ORD-100017: Post the invoice ")
 
     system = {} if event == "waiting" else {"system": "sap.background_job", "connection": "sap_erp"}
-    # Of what is late a triggerer knows no job: it says where the instance stands.
-    job = {} if event in ("waiting", "late") else {"job_id": "08150000"}
+    job = {} if event == "waiting" else {"job_id": "08150000"}
     assert got.desk["instance"] == {"key": "ORD-100017", "run_id": "one"}
     assert got.desk["stream"]["title"] == "Order to certificate"
     assert {"id": "post_invoice", "title": "Post the invoice", **system, **job}.items() <= got.desk["step"].items()
@@ -186,3 +225,43 @@ def test_people_read_key_stream_step_system_job_reason_and_link(
     assert "Order to certificate (Customer onboarding; owner customer-operations)" in lines["Stream"]
     assert lines["In Airflow"].strip() == f"{WHERE}post_invoice"
     assert got.slack.splitlines() == got.mail.splitlines()
+
+
+def test_who_hears_of_a_late_instance_reads_all_jobs_that_it_waits_for(
+    told: Callable[[], Got], supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def states(_run: Any) -> dict[str, str]:
+        return {"post_invoice": "deferred", "archive": "deferred", "await_file": "deferred", "book": "success"}
+
+    monkeypatch.setattr(late, "_states", states)
+    for task_id, job_id in (("post_invoice", "08150000"), ("archive", "0816\nBcc: x"), ("book", "0817")):
+        NotesItsJob(DelegateTrigger)(wait(task_id, job_id))
+    tell_late({})
+    got = told()
+    assert (got.desk["step"], [(one["step"], one["job_id"]) for one in got.desk["open_jobs"]]) == (
+        None, [("archive", "0816 Bcc: x"), ("post_invoice", "08150000")],
+    )  # fmt: skip
+    jobs = [line.split(":", 1)[1].strip() for line in got.mail.splitlines() if line.startswith("Remote job:")]
+    assert jobs[1] == "08150000 of post_invoice (sap.background_job, connection sap_erp)"
+    # A step's own job is the step's; what it waits for before it is another.
+    tell_late(STEP)
+    got = told()
+    assert (got.desk["step"]["job_id"], [one["step"] for one in got.desk["open_jobs"]]) == ("08150000", ["archive"])
+
+
+def test_a_job_that_cannot_be_noted_or_read_is_waited_for_and_lateness_is_told_all_the_same(
+    told: Callable[[], Got], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Down:
+        def send(self, _message: Any) -> Any:
+            raise OSError("the API server is down")
+
+    async def states(_run: Any) -> dict[str, str]:
+        return {"post_invoice": "deferred"}
+
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", Down(), raising=False)
+    monkeypatch.setattr(late, "_states", states)
+    assert NotesItsJob(DelegateTrigger)(wait()).wait.handle.job_id == "08150000"
+    assert "should the instance be late" in caplog.text
+    tell_late(STEP)
+    assert told().desk["step"]["job_id"] == ""

@@ -111,6 +111,7 @@ def test_a_webhook_gets_documented_json():
             "job_id": "JOB00042",
             "undoing": False,
         },
+        "open_jobs": [],
         "reason": "JOB00042 BOOKORD ended with CC 0012",
         "since": "2026-07-01T06:05:00+00:00",
         "due": "2026-07-01T10:00:00+00:00",

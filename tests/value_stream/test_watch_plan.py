@@ -17,6 +17,8 @@ from airflow.serialization.serialized_objects import DagSerialization
 from streams_for_tests import stream
 
 from airflow_enterprise_orch.alerts.callbacks import StepFailed, StepWentOn
+from airflow_enterprise_orch.alerts.open_job import NotesItsJob
+from airflow_enterprise_orch.delegation.trigger import DelegateTrigger
 from airflow_enterprise_orch.value_stream.compile import compile_stream, plan_stream
 from airflow_enterprise_orch.value_stream.deadline import DueReference
 from airflow_enterprise_orch.value_stream.model import ValueStream
@@ -140,3 +142,12 @@ def test_rules_for_lateness_alone_put_nothing_on_tasks():
 
 def test_the_documentation_says_when_it_is_due(dag):
     assert "- due: by 09:00 Europe/Berlin on its business day\n" in dag.doc_md
+
+
+@pytest.mark.parametrize(("old", "new", "noted"), [("", "", True), ("[late, waiting]", "[waiting]", False)])
+def test_steps_note_their_jobs_where_lateness_is_told(old: str, new: str, noted: bool):
+    made = compile_stream(ValueStream.load(WATCHED.replace(old, new)), source_hash="0")
+    book, route = made.get_task("book"), made.get_task("route")
+    assert (book.trigger_class == NotesItsJob(DelegateTrigger)) is noted
+    assert noted or book.trigger_class is DelegateTrigger
+    assert not hasattr(route, "trigger_class"), "it has no job"
