@@ -83,6 +83,18 @@ def waiting(context: Context, subject: str, after: float = 0.0) -> None:
         tell_of_step(context, alerts, "waiting", reason=subject, what=what, after=after)
 
 
+def proposed(context: Context, what: str, until: datetime) -> None:
+    """Tell that a branch goes where its rules say unless a person has it otherwise.
+
+    :param what: where that is, and why.
+    :param until: when it goes on; aware.
+    """
+    alerts = alerts_of(context)
+    if alerts is not None:
+        named = f"{context['ti'].try_number}-{until.astimezone(UTC):%Y%m%dT%H%M%S}"
+        tell_of_step(context, alerts, "waiting", reason=what, what=named, after=0.0, until=until)
+
+
 def waits(context: Context) -> list[float]:
     """Return after how many seconds of waiting for a person something is to be told, in order."""
     alerts = alerts_of(context)
@@ -116,11 +128,13 @@ def tell_of_step(
     reason: str,
     what: str,
     after: float | None = None,
+    until: datetime | None = None,
     alive: bool = True,
 ) -> None:
     """Tell something of the step whose context is given, once; never raises.
 
     :param what: which time it is, so that another one is told again.
+    :param until: when a branch goes on that waits for nobody's answer, but can be overridden.
     :param alive: the step's own process tells it; in a DAG processor there is no task state store to ask.
     """
     from airflow_enterprise_orch.alerts.register import Register
@@ -136,7 +150,8 @@ def tell_of_step(
             log.info("people were told already: %s", mark)
             return
         job_id = _job_id(context) if alive else ""
-        alert = _alert(context, alerts, event, reason=reason, what=f"{ti.task_id}/{event}/{what}", job_id=job_id)
+        about = {"reason": reason, "what": f"{ti.task_id}/{event}/{what}", "job_id": job_id, "override_until": until}
+        alert = _alert(context, alerts, event, **about)
         asyncio.run(asyncio.wait_for(tell(alert, rules), LONGEST))
     except Exception:
         # The step is over, or waits for a person: nothing that goes wrong here is its business.

@@ -7,6 +7,7 @@ line, HTML is escaped, all of it is clipped, and nothing is ever a template.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -30,12 +31,14 @@ WORDS: Mapping[str, str] = {
 NEXT: Mapping[str, str] = {
     "failed": "Put right what the reason names, then clear the step in Airflow: the instance goes on from there.",
     "late": "See in Airflow where the instance stands, and tell those who wait for it.",
-    "waiting": "Answer in Airflow under Required Actions; a branch that proposes is overridden on the instance's page.",
+    "waiting": "Answer in Airflow under Required Actions.",
     "ambiguous": "Look in the system itself whether the job ran, then answer in Airflow under Required Actions. "
     "Nothing is handed over again until somebody answers.",
     "released": "Nothing: it is told because you were told that it stood still.",
 }
 """What to do next, by event."""
+WORDS_PROPOSING = "proposes where to go on"
+"""Of a branch that leaves people time to have it otherwise."""
 WORDS_UNDOING: Mapping[str, str] = {
     "failed": "could not be undone",
     "waiting": "is being undone, and waits for an answer",
@@ -82,6 +85,7 @@ class Alert:
     :param open_jobs: of what is late, the other jobs at which the instance stands.
     :param since: since when it is so; aware.
     :param due: when the instance, or the step, must be over; aware.
+    :param override_until: of a branch that proposes its way, until when a person may have it otherwise; aware.
     :param timezone: in which times are told beside UTC.
     :param link: into Airflow's user interface.
     :param alert_id: the same when the same alert is sent twice.
@@ -108,6 +112,7 @@ class Alert:
     link: str = ""
     undoing: bool = False
     open_jobs: tuple[OpenJob, ...] = ()
+    override_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +169,19 @@ def _lines(alert: Alert, shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _words(alert: Alert) -> str:
+    if alert.override_until is not None:
+        return WORDS_PROPOSING
     return (WORDS_UNDOING if alert.undoing else WORDS)[alert.event]
 
 
 def _next(alert: Alert) -> str:
+    if alert.override_until is not None:
+        which = [one_line(alert.key), alert.step, "--stream", alert.stream, "--run", one_line(alert.run_id)]
+        command = shlex.join(["enterprise-orch", "override", *which])
+        return (
+            f"Nothing, where that is right. Else override it before {moment(alert.override_until, alert.timezone)}: on "
+            f"the instance's page, under Streams in Airflow, or with: {command} --to STEP --reason WHY"
+        )
     return NEXT_UNDOING if alert.undoing and alert.event == "failed" else NEXT[alert.event]
 
 
@@ -193,10 +207,15 @@ def _data(alert: Alert, shown: Mapping[str, Any]) -> dict[str, Any]:
         "open_jobs": shown["open_jobs"],
         "reason": shown["reason"],
         "since": alert.since.astimezone(UTC).isoformat(),
-        "due": alert.due.astimezone(UTC).isoformat() if alert.due is not None else None,
+        "due": _utc(alert.due),
+        "override_until": _utc(alert.override_until),
         "next": _next(alert),
         "link": shown["link"],
     }
+
+
+def _utc(when: datetime | None) -> str | None:
+    return when.astimezone(UTC).isoformat() if when is not None else None
 
 
 def moment(when: datetime, timezone: str) -> str:

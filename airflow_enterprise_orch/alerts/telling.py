@@ -93,9 +93,11 @@ def alert_of(alerts: Mapping[str, Any], run: Run, event: str, *, what: str, **mo
     """Return an alert, all but its severity, which is each rule's.
 
     :param what: of this event, so that it is told once.
-    :param more: the other fields of :class:`Alert`, and where the link leads: ``task_id``, else ``step``.
+    :param more: the other fields of :class:`Alert`, and where the link leads: ``task_id``, else ``step``; of what can
+        be overridden to the instance's page, where that is done.
     """
-    task_id = more.pop("task_id", more.get("step", ""))
+    task_id, map_index = more.pop("task_id", more.get("step", "")), more.pop("map_index", -1)
+    page = more.get("override_until") is not None
     return Alert(
         event=event,
         severity="",
@@ -107,19 +109,29 @@ def alert_of(alerts: Mapping[str, Any], run: Run, event: str, *, what: str, **mo
         run_id=run.run_id,
         alert_id="/".join((run.dag_id, run.run_id, what)),
         timezone=alerts["timezone"],
-        link=link(run.dag_id, run.run_id, task_id, more.pop("map_index", -1)),
+        link=page_link(run.dag_id, run.run_id) if page else link(run.dag_id, run.run_id, task_id, map_index),
         **{"due": run.due(alerts["due"]), **more},
     )
 
 
 def link(dag_id: str, run_id: str, step: str, map_index: int = -1) -> str:
     """Return where Airflow shows an instance, or one of its steps; "" when nobody said where Airflow is."""
-    from airflow.sdk.configuration import conf
-
-    base = str(conf.get("api", "base_url", fallback="") or "").rstrip("/")
+    base = _base_url()
     task = f"/tasks/{quote(step, safe='')}" if step else ""
     mapped = f"/mapped/{map_index}" if step and map_index >= 0 else ""
     return f"{base}/dags/{quote(dag_id, safe='')}/runs/{quote(run_id, safe='')}{task}{mapped}" if base else ""
+
+
+def page_link(dag_id: str, run_id: str) -> str:
+    """Return where the executive view shows an instance; "" when nobody said where Airflow is."""
+    base = _base_url()
+    return f"{base}/plugin/streams/instance/{quote(dag_id, safe='')}/{quote(run_id, safe='')}" if base else ""
+
+
+def _base_url() -> str:
+    from airflow.sdk.configuration import conf
+
+    return str(conf.get("api", "base_url", fallback="") or "").rstrip("/")
 
 
 def wanted(alerts: Mapping[str, Any], event: str, *, after: float | None = None) -> list[Mapping[str, Any]]:

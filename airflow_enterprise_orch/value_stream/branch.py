@@ -130,7 +130,7 @@ def _leave_time(context: Mapping[str, Any], decision: Decision, window: timedelt
     if proposal is not None:
         log.info("%s", proposal.sentence())
         if proposal.until == decision.at + window:  # and not one that stood before
-            callbacks.waiting(context, proposal.sentence())  # type: ignore[arg-type]  # Airflow hands it as keywords
+            callbacks.proposed(context, proposal.sentence(), proposal.until)  # type: ignore[arg-type]  # as keywords
         raise AirflowRescheduleException(proposal.until)  # type: ignore[no-untyped-call]  # Airflow's
 
 

@@ -14,14 +14,22 @@ from typing import Any
 
 import pytest
 from airflow.sdk import Variable
-from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput
+from airflow.sdk.exceptions import AirflowFailException, AirflowRescheduleException, TaskAwaitingInput
 
 from airflow_enterprise_orch.alerts import callbacks, late, telling
 from airflow_enterprise_orch.alerts.callbacks import StepFailed, StepWentOn
 from airflow_enterprise_orch.alerts.message import NEXT_UNDOING, Alert
 from airflow_enterprise_orch.value_stream.approval import ApprovalStep
+from airflow_enterprise_orch.value_stream.branch import decide
 
 RUN_AFTER = datetime(2026, 7, 1, 6, 0, tzinfo=UTC)
+
+
+class Store(dict[str, Any]):
+    """A task state store."""
+
+    def set(self, key, value, **_):
+        self[key] = value
 
 
 def rule(*on: str, after: float = 0.0, to: str = "desk") -> dict[str, Any]:
@@ -253,12 +261,33 @@ def test_an_approval_that_nobody_wants_to_be_told_of_waits_as_before(world: Worl
 
 
 def with_store(found: Any) -> Any:
-    class Store(dict[str, Any]):
-        def set(self, key, value, **_):
-            self[key] = value
-
     found["ti"].xcom_push = lambda **_: None
     return {**found, "task_state_store": Store()}
+
+
+def test_a_branch_that_leaves_people_time_says_until_when_and_where_it_is_overridden(world: World, monkeypatch):
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com/")
+    plan = {
+        "match": "first", "rules": [], "otherwise": ["pay"], "variables": {}, "routes": {}, "always": [],
+        "override_within": 7200.0,
+    }  # fmt: skip
+    found = {**context(alerts(rule("waiting"))), "task_state_store": Store(), "params": {"order": "O'7; reboot"}}
+    found["ti"].task_id = "route"
+    before = datetime.now(UTC) + timedelta(hours=2)
+    for _look in range(2):
+        with pytest.raises(AirflowRescheduleException):
+            decide(plan=plan, **found)
+    ((data, _),) = world.sent
+    until = datetime.fromisoformat(data["override_until"])
+    assert before <= until <= datetime.now(UTC) + timedelta(hours=2)
+    assert data["summary"] == "Stream O'7; reboot: route proposes where to go on"
+    assert "goes on with pay" in data["reason"]
+    assert data["next"] == (
+        f"Nothing, where that is right. Else override it before {until:%Y-%m-%d %H:%M} UTC: on the instance's page, "
+        "under Streams in Airflow, or with: enterprise-orch override 'O'\"'\"'7; reboot' route --stream s --run one "
+        "--to STEP --reason WHY"
+    )
+    assert data["link"] == "https://airflow.example.com/plugin/streams/instance/s/one"
 
 
 # --------------------------------------------------------------------------------------------------------------- late

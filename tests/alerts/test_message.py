@@ -13,7 +13,7 @@ from email.message import EmailMessage
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_enterprise_orch.alerts.message import (
@@ -115,6 +115,7 @@ def test_a_webhook_gets_documented_json():
         "reason": "JOB00042 BOOKORD ended with CC 0012",
         "since": "2026-07-01T06:05:00+00:00",
         "due": "2026-07-01T10:00:00+00:00",
+        "override_until": None,
         "next": NEXT["failed"],
         "link": ALERT.link,
     }
@@ -140,6 +141,7 @@ HOSTILE = st.one_of(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
 def test_hostile_words_stay_words(key, reason, title, job):
     message = render(replace(ALERT, key=key, reason=reason, title=title, job_id=job))
