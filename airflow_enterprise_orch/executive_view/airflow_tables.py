@@ -15,7 +15,9 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select
 
+from airflow_enterprise_orch.delegation.control import HOLDS_VARIABLE, ControlBroken, read_holds
 from airflow_enterprise_orch.delegation.remote_note import GOOD_FOR, NOTE_KEY, RemoteNote
+from airflow_enterprise_orch.value_stream.override_window import PROPOSAL_KEY
 
 LIVE = ("queued", "running")
 RETURNED = "return_value"
@@ -70,6 +72,7 @@ class Facts:
     :param questions: of all its tries.
     :param notes: by task and map index what the system says that has its job, where that does not get on.
     :param outputs: by task what it gave; see :func:`outputs_of`.
+    :param holds: the Variable with the holds on streams, systems and connections.
     """
 
     run: Any
@@ -78,6 +81,7 @@ class Facts:
     questions: list[Question] = field(default_factory=list)
     notes: dict[tuple[str, int], RemoteNote] = field(default_factory=dict)
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    holds: Any = None
 
 
 def chunks(keys: Iterable[Any]) -> Iterator[list[Any]]:
@@ -127,10 +131,20 @@ def streams_now(connection: Connection, dag_ids: Iterable[str]) -> dict[str, boo
     return found
 
 
-def live_runs(connection: Connection, now: datetime) -> dict[int, tuple[Any, ...]]:
+def holds(connection: Connection) -> Any:
+    """Return what the Variable says that holds streams, systems and connections; None where it says nothing."""
+    from airflow.models.variable import Variable
+    from sqlalchemy.orm import Session
+
+    kept = Session(bind=connection).scalar(select(Variable).where(Variable.key == HOLDS_VARIABLE))
+    return None if kept is None else from_json(kept.get_val())
+
+
+def live_runs(connection: Connection, now: datetime, held: Any = None) -> dict[int, tuple[Any, ...]]:
     """Return the live runs with what tells that anything of them changed.
 
-    :param now: notes of remote jobs that are too old by then count as gone.
+    :param now: notes of remote jobs that are too old by then, and holds that have ended, count as gone.
+    :param held: see :func:`holds`.
     """
     from airflow.models.dagrun import DagRun
     from airflow.models.task_state_store import TaskStateStoreModel as Cell
@@ -165,8 +179,38 @@ def live_runs(connection: Connection, now: datetime) -> dict[int, tuple[Any, ...
         .where(of_run.state.in_(LIVE), XCom.key == NOTE_KEY, XCom.timestamp > now - GOOD_FOR)
         .group_by(XCom.dag_run_id)
     )
-    more = [{row[0]: tuple(row[1:]) for row in every} for every in (tasks, cells, notes)]
+    more: list[dict[int, tuple[Any, ...]]] = [
+        {row[0]: tuple(row[1:]) for row in every} for every in (tasks, cells, notes)
+    ]
+    more.append(_held_while_proposing(connection, held, now))
     return {row.id: (*row[1:], *(one.get(row.id) for one in more)) for row in runs}
+
+
+def _held_while_proposing(connection: Connection, held: Any, now: datetime) -> dict[int, tuple[str, ...]]:
+    """Return which holds are on the streams of the live runs in which a branch leaves people time.
+
+    Nothing of Airflow's changes when a stream is held in which a task sleeps, nor when that hold ends by itself.
+    """
+    from airflow.models.dagrun import DagRun
+    from airflow.models.task_state_store import TaskStateStoreModel as Cell
+
+    try:
+        every = [(name, wish) for scope, name, wish in read_holds(held) if scope == "stream"]
+    except ControlBroken:
+        return {}  # the steps themselves stop there and say so
+    found: dict[str, list[str]] = {}
+    for name, wish in every:
+        if wish.until is None or wish.until > now:
+            found.setdefault(name, []).append(wish.id)
+    runs: dict[int, tuple[str, ...]] = {}
+    for some in chunks(sorted(found)):
+        proposing = (
+            select(DagRun.id, DagRun.dag_id)
+            .join(Cell, Cell.dag_run_id == DagRun.id)
+            .where(DagRun.__table__.c.state.in_(LIVE), DagRun.dag_id.in_(some), Cell.key == PROPOSAL_KEY)
+        )
+        runs.update({row.id: tuple(found[row.dag_id]) for row in connection.execute(proposing)})
+    return runs
 
 
 def newest(connection: Connection) -> tuple[int, int]:
@@ -213,10 +257,11 @@ def runs_named(connection: Connection, runs: Iterable[tuple[str, str]]) -> dict[
     return found
 
 
-def facts(connection: Connection, numbers: Iterable[int], now: datetime) -> dict[int, Facts]:
+def facts(connection: Connection, numbers: Iterable[int], now: datetime, held: Any = None) -> dict[int, Facts]:
     """Return what Airflow knows of runs, by their numbers; those that are gone are left out.
 
     :param now: by which notes of remote jobs may be too old.
+    :param held: see :func:`holds`.
     """
     from airflow.models.dag_version import DagVersion
     from airflow.models.dagrun import DagRun
@@ -236,7 +281,7 @@ def facts(connection: Connection, numbers: Iterable[int], now: datetime) -> dict
             .outerjoin(DagVersion, DagVersion.id == run.created_dag_version_id)
             .where(run.id.in_(some))
         )
-        found.update({row.id: Facts(row) for row in connection.execute(of_runs)})
+        found.update({row.id: Facts(row, holds=held) for row in connection.execute(of_runs)})
         of_tasks = (
             select(
                 *(run.id.label("number"), task.task_id, task.map_index, task.state, task.try_number, task.max_tries),

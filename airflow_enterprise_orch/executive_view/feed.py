@@ -83,7 +83,8 @@ class Feed:
             self._seen = {}
         with self.engine.connect() as connection:
             self._streams(connection, now)
-            live = airflow_tables.live_runs(connection, now)
+            held = airflow_tables.holds(connection)
+            live = airflow_tables.live_runs(connection, now, held)
             newest_run, newest_log = airflow_tables.newest(connection)
             read = cursor.get("log", newest_log)
             # Airflow logs a deletion before it deletes: what was logged lately is looked at again.
@@ -97,7 +98,7 @@ class Feed:
             touched = {named[name].id for name in lately & named.keys()}
             wanted = {number for number, print_ in live.items() if self._seen.get(number) != print_}
             wanted |= (mine - live.keys()) | touched | set(new[:BATCH]) | set(compared)
-            found = airflow_tables.facts(connection, wanted, now)
+            found = airflow_tables.facts(connection, wanted, now, held)
         more = len(new) > BATCH
         cursor |= {"run": new[BATCH - 1] if more else max(newest_run, cursor.get("run", 0)), "log": newest_log}
         with self.engine.begin() as connection:

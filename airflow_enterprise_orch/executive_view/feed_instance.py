@@ -17,7 +17,7 @@ from typing import Any
 
 from airflow_enterprise_orch.business_date import business_date
 from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState, LedgerBroken
-from airflow_enterprise_orch.delegation.control import CONTROL_KEY
+from airflow_enterprise_orch.delegation.control import CONTROL_KEY, ControlBroken, read_wishes
 from airflow_enterprise_orch.delegation.job import Phase
 from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import newest_ledger
@@ -58,7 +58,7 @@ def instance(
     :param before: its row as it was told before: what Airflow has purged of a run that it still has stays.
     """
     known = {name: (before or {}).get(name) or {} for name in ("steps", "outputs", "decisions")}
-    run, steps = facts.run, dict(_steps(facts, picture, known["steps"]))
+    run, steps = facts.run, dict(_steps(facts, picture, known["steps"], now))
     due = picture.get("due")
     due_moment = due_at(due, run_after=aware(run.run_after), logical_date=aware(run.logical_date)) if due else None
     params = run.conf if isinstance(run.conf, Mapping) else {}
@@ -179,7 +179,9 @@ def attempts_of(cells: Mapping[str, Any]) -> tuple[Attempt, ...]:
         return ()
 
 
-def _steps(facts: Facts, picture: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _steps(
+    facts: Facts, picture: Mapping[str, Any], before: Mapping[str, Any], now: datetime
+) -> Iterator[tuple[str, dict[str, Any]]]:
     tasks: dict[str, list[Any]] = {}
     for task in facts.tasks:
         tasks.setdefault(task.task_id, []).append(task)
@@ -190,14 +192,14 @@ def _steps(facts: Facts, picture: Mapping[str, Any], before: Mapping[str, Any]) 
             task for name in sorted(kinds) if kinds[name] in ("items", "each") for task in tasks.get(name, [])
         ]
         known = before.get(step["id"], {})
-        told = _remembered(known, _step(step, own, every, facts), purged=not every)
+        told = _remembered(known, _step(step, own, every, facts, now), purged=not every)
         undo = [task for name in kinds if kinds[name] == "undo" for task in tasks.get(name, [])]
         if any(task.state not in (None, "skipped", "upstream_failed", "removed") for task in undo):
-            told["undo"] = _step({**step, "kind": step.get("undo", {}).get("kind", ".")}, undo, undo, facts)
+            told["undo"] = _step({**step, "kind": step.get("undo", {}).get("kind", ".")}, undo, undo, facts, now)
         yield step["id"], told
 
 
-def _step(step: Mapping[str, Any], own: list[Any], every: list[Any], facts: Facts) -> dict[str, Any]:
+def _step(step: Mapping[str, Any], own: list[Any], every: list[Any], facts: Facts, now: datetime) -> dict[str, Any]:
     busy = [task for task in every if task.state is not None and task.state not in OVER]
     ended = next((task for task in own if task.state is not None), None)
     task = ended or max(busy, key=lambda one: one.state == "awaiting_input", default=None)
@@ -239,7 +241,7 @@ def _step(step: Mapping[str, Any], own: list[Any], every: list[Any], facts: Fact
     kept = facts.cells.get((step["id"], -1), {})
     if state == "running":
         told["until"] = _until(kept.get(WAIT_KEY))
-    if state == "held" and (until := _until_proposed(kept)) is not None:
+    if state == "held" and (until := _until_proposed(kept, facts, now)) is not None:
         # Nobody holds it: a branch leaves people time.
         told |= {"state": "running", "until": until}
     told["decision"] = _decision(facts.cells.get((step["id"], -1), {}).get(DECISION_KEY))
@@ -304,13 +306,18 @@ def _until(kept: str | None) -> str | None:
     return _iso(moment) if moment is not None and moment.tzinfo is not None else None
 
 
-def _until_proposed(cells: Mapping[str, str]) -> str | None:
+def _until_proposed(cells: Mapping[str, str], facts: Facts, now: datetime) -> str | None:
     """Return until when a branch leaves people time; None where it does not, or a person holds it meanwhile."""
-    wishes = from_json(cells.get(CONTROL_KEY))
-    if isinstance(wishes, Mapping) and "hold" in wishes:
-        return None
     found = proposed({key: from_json(cells.get(key)) for key in (PROPOSAL_KEY, DECISION_KEY)})
-    return None if found is None else _iso(found.until)
+    if found is None:
+        return None
+    # As the branch itself looks: it belongs to no system and to no connection.
+    looks: dict[str, Any] = {"stream": facts.run.dag_id, "system": "", "connection": "", "now": now}
+    try:
+        held = read_wishes(from_json(cells.get(CONTROL_KEY)), facts.holds, **looks).hold is not None
+    except ControlBroken:
+        held = False  # the branch itself stops there and says so
+    return None if held else _iso(found.until)
 
 
 def decision_of(kept: str | None) -> Decision | None:

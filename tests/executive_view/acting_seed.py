@@ -42,6 +42,7 @@ from airflow_enterprise_orch.executive_view.feed import Feed
 from airflow_enterprise_orch.value_stream.compile import compile_stream
 from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY, RULES, Decision, ways_of_rules
 from airflow_enterprise_orch.value_stream.model import ValueStream
+from airflow_enterprise_orch.value_stream.override_window import PROPOSAL_KEY, Proposal
 
 ORDERS = """
 value_stream: orders
@@ -215,6 +216,21 @@ def decided(dag_id: str, run_id: str, step: str, chosen: list[str]) -> None:
             Cell(dag_run_id=number, dag_id=dag_id, run_id=run_id, task_id=step, map_index=-1, key=DECISION_KEY,
                  value=json.dumps(record.to_json()))
         )  # fmt: skip
+
+
+def proposed(dag_id: str, run_id: str, step: str, hours: float) -> str:
+    """Let the branch ``route`` leave people so many hours, as it sleeps until then; return the moment."""
+    now = datetime.now(UTC)
+    record = Decision("branch", "first", (), {}, ("otherwise",), RULES, now, chosen=("pack",))
+    until = now + timedelta(hours=hours)
+    put(dag_id, run_id, {step: "up_for_reschedule"})
+    with create_session() as session:
+        number = session.scalar(sa.select(DagRun.id).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
+        session.add(
+            Cell(dag_run_id=number, dag_id=dag_id, run_id=run_id, task_id=step, map_index=-1, key=PROPOSAL_KEY,
+                 value=json.dumps(Proposal(record, until).to_json()))
+        )  # fmt: skip
+    return until.isoformat()
 
 
 def deadline(dag_id: str, run_id: str) -> list[str]:

@@ -47,6 +47,24 @@ def test_a_connection_is_held_for_all_streams_that_use_it_and_released_at_once(a
     assert release(acting, told.json["id"]).status == 404
 
 
+def test_a_stream_that_is_held_while_a_branch_leaves_people_time_is_told_as_held_at_once_and_until_it_goes_on(
+    acting: Served,
+) -> None:
+    one = Instance(acting, states={"book": "success"})
+    acting.do("proposed", dag_id="orders", run_id=one.run_id, step="route", hours=2.0)
+
+    def stands() -> tuple[str, str]:
+        acting.do("feed")
+        (row,) = acting.get("boss", "instances", q=one.key).json["items"]
+        return row["waits_for"], row["health"]
+
+    assert stands() == ("calendar", "on_time")
+    hold_id = hold(acting, "stream", "orders").json["id"]
+    assert stands() == ("hold", "waiting")
+    assert release(acting, hold_id).status == 200
+    assert stands() == ("calendar", "on_time")
+
+
 def test_a_hold_of_many_is_told_in_each_stream_that_it_concerns(acting: Served) -> None:
     told = hold(acting, "system", "unix").json
     try:

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState
-from airflow_enterprise_orch.delegation.control import CONTROL_KEY, with_wish
+from airflow_enterprise_orch.delegation.control import CONTROL_KEY, with_hold, with_wish
 from airflow_enterprise_orch.delegation.job import JobHandle, Phase
 from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import ledger_cell
@@ -53,13 +53,14 @@ def told(
     notes: Any = None,
     picture: dict[str, Any] = PICTURE,
     outputs: Any = None,
+    holds: Any = None,
 ) -> dict[str, Any]:
     run = SimpleNamespace(
         id=1, dag_id="orders", run_id="r", state=state, run_type="manual", triggering_user_name=None, conf={},
         run_after=NOW, logical_date=None, data_interval_start=None, data_interval_end=None, queued_at=NOW,
         start_date=NOW, end_date=NOW,
     )  # fmt: skip
-    one = Facts(run, list(tasks))
+    one = Facts(run, list(tasks), holds=holds)
     one.cells = defaultdict(dict, cells or {})
     one.notes = notes or {}
     one.outputs = outputs or {}
@@ -203,13 +204,31 @@ def test_a_branch_that_leaves_people_time_is_held_by_nobody_and_says_until_when(
     assert (row["steps"]["route"]["state"], row["waits_for"]) == ("running", "calendar")
     assert entries(row["steps"])["route"].until == until
     assert row["decisions"] is None, "nothing is decided"
-    cells["route", -1][CONTROL_KEY] = json.dumps(
-        with_wish(None, "hold", {"id": "k1", "by": "ann", "reason": "wait", "at": NOW.isoformat()})
-    )
-    held = told(task("route", "up_for_reschedule"), cells=cells, picture=picture)
-    assert held["steps"]["route"]["state"] == "held", "a person holds it meanwhile"
-    del cells["route", -1][CONTROL_KEY]
     later = Decision("branch", "first", (), {}, (1,), RULES, NOW + timedelta(hours=3), chosen=("ship",))
     cells["route", -1][DECISION_KEY] = json.dumps(later.to_json())
     held = told(task("route", "up_for_reschedule"), cells=cells, picture=picture)
     assert (held["steps"]["route"]["state"], held["waits_for"]) == ("held", "hold"), "it went on from that proposal"
+
+
+def test_a_branch_that_leaves_people_time_is_held_when_the_branch_itself_will_find_that_it_is() -> None:
+    picture = {**PICTURE, "steps": [{"id": "route", "kind": "branch", "stack": "decisions"}]}
+    until = NOW + timedelta(hours=2)
+    proposal = Proposal(Decision("branch", "first", (), {}, (1,), RULES, NOW, chosen=("ship",)), until)
+    wish = {"id": "k1", "by": "ann", "reason": "wait", "at": NOW.isoformat()}
+    over = {**wish, "until": NOW.isoformat()}
+
+    def state(own: Any = None, **held: Any) -> tuple[str, str]:
+        kept = {PROPOSAL_KEY: json.dumps(proposal.to_json())}
+        if own is not None:
+            kept[CONTROL_KEY] = json.dumps(own)
+        row = told(task("route", "up_for_reschedule"), cells={("route", -1): kept}, picture=picture, **held)
+        return row["steps"]["route"]["state"], row["waits_for"]
+
+    held, goes_on = ("held", "hold"), ("running", "calendar")
+    assert state(with_wish(None, "hold", wish)) == held
+    assert state(with_wish(None, "hold", over)) == goes_on, "that hold is over"
+    assert state(holds=with_hold(None, "stream", "orders", wish)) == held
+    assert state(holds=with_hold(None, "stream", "orders", over)) == goes_on
+    for scope, name in (("stream", "claims"), ("system", "unix"), ("connection", "host")):
+        assert state(holds=with_hold(None, scope, name, wish)) == goes_on, "no branch is of a system"
+    assert state(holds={"version": 99}) == state({"version": 99}) == goes_on, "the branch stops there and says so"
