@@ -5,7 +5,9 @@ So who finds no recent proof that it works takes a turn: one process tries, the 
 after a login that worked (:data:`FRESH`) nobody waits.
 
 What is known stands in files of a private folder, one lock and one record for each connection. The lock is
-``flock(2)``, which the kernel takes back from a process that dies. The record holds no secret: 16 bits of a salted
+``flock(2)``, which the kernel takes back from a process that dies. From one that is stopped it does not: who has waited
+too long for one and the same process makes the next lock file, exactly one of them, and from then on that one counts.
+The record holds no secret: 16 bits of a salted
 digest say whether the connection has changed since, which is far too little to search for a password.
 """
 
@@ -16,6 +18,7 @@ import fcntl
 import hashlib
 import hmac
 import json
+import logging
 import os
 import random
 import secrets
@@ -28,14 +31,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from airflow_enterprise_orch.errors import ConnectionInvalid, SystemUnreachable
+from airflow_enterprise_orch.errors import ConnectionInvalid
+
+log = logging.getLogger(__name__)
+_clock = time.monotonic
 
 FRESH = 10.0
 """Seconds for which a login that worked is taken for one that works. Short, because a password that is changed on the
 system alone is tried by all who log in within them; and longer would save next to nothing, because who waits does so
 for one login of somebody else."""
 PATIENCE = 120.0
-"""Seconds after which who waits for its turn gives up: whoever has it may be stopped for ever."""
+"""Seconds after which whoever has the turn is passed over: it may be stopped for ever. Longer than any login takes; and
+should it wake up, there was one login more than there had to be."""
 LOOKS = 0.02, 0.2
 """Seconds between two looks for the turn, the first and the longest."""
 _BITS = 16
@@ -88,7 +95,7 @@ class LoginTurns:
         self._told = told.encode()
         name = hashlib.sha256(connection_id.encode()).hexdigest()[:32]
         place = folder or login_folder(connection_id)
-        self._lock, self._record = place / f"{name}.lock", place / f"{name}.json"
+        self._place, self._name, self._record = place, name, place / f"{name}.json"
         self._renewed = 0.0
 
     def works(self) -> bool:
@@ -132,28 +139,52 @@ class LoginTurns:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[int]:
-        """Wait for the turn and have it; yield since when it was waited for, in nanoseconds since 1970.
+        """Wait for the turn and have it; yield since when it was waited for, in nanoseconds since 1970."""
+        began = time.time_ns()
+        had = False
+        while not had:
+            number = self._newest_lock()
+            with self._opened_lock(number) as lock:
+                had = await self._waited(lock, number)
+                if had:
+                    os.pwrite(lock, f"{os.getpid():<10} {began:<20}".encode(), 0)
+                    yield began
 
-        :raises SystemUnreachable: when somebody has it for longer than :data:`PATIENCE`.
-        """
-        began, end = time.time_ns(), time.monotonic() + PATIENCE
+    async def _waited(self, lock: int, number: int) -> bool:
+        """Wait until the lock is ours; return False once another one counts."""
         pause, longest = LOOKS
-        with self._opened_lock() as lock:
-            while not _locked(lock):
-                if time.monotonic() > end:
-                    raise SystemUnreachable(
-                        f"connection {self.connection_id!r}: another process of this machine has been logging in for "
-                        f"{PATIENCE:g} s (it has {self._lock} locked); nothing was sent; end it if it hangs"
-                    )
-                await asyncio.sleep(pause * random.uniform(0.7, 1.0))  # noqa: S311 - no secret hangs on it
-                pause = min(pause * 1.5, longest)
-            yield began
+        holder, end = b"", 0.0
+        while self._newest_lock() == number:
+            if _locked(lock):
+                return self._newest_lock() == number
+            if (now_has := os.pread(lock, 64, 0)) != holder or not end:
+                holder, end = now_has, _clock() + PATIENCE
+            elif _clock() > end:
+                log.warning(
+                    "connection %r: process %s of this machine has been logging in for %g s and is passed over; end it "
+                    "if it hangs",
+                    *(self.connection_id, holder[:10].decode(errors="replace").strip() or "?", PATIENCE),
+                )
+                with suppress(FileExistsError):  # somebody else has passed over it
+                    os.close(os.open(self._lock(number + 1), os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+                return False
+            await asyncio.sleep(pause * random.uniform(0.7, 1.0))  # noqa: S311 - no secret hangs on it
+            pause = min(pause * 1.5, longest)
+        return False
 
     # The files.
 
+    def _lock(self, number: int) -> Path:
+        return self._place / f"{self._name}.{number}.lock"
+
+    def _newest_lock(self) -> int:
+        """Return the number of the lock file that counts."""
+        numbers = [path.name.split(".")[1] for path in self._place.glob(f"{self._name}.*.lock")]
+        return max((int(number) for number in numbers if number.isdecimal()), default=0)
+
     @contextmanager
-    def _opened_lock(self) -> Iterator[int]:
-        lock = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    def _opened_lock(self, number: int) -> Iterator[int]:
+        lock = os.open(self._lock(number), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             yield lock
         finally:

@@ -60,7 +60,7 @@ def prepare() -> None:
     from airflow_enterprise_orch.delegation import polling
 
     polling.utc_now = fast_time.now  # before others take it from there
-    from airflow_enterprise_orch.delegation import operator, trigger, waiting
+    from airflow_enterprise_orch.delegation import operator, trigger, turns, waiting
     from airflow_enterprise_orch.delegation.system import step_types
 
     for module in (operator, trigger, waiting):
@@ -68,6 +68,7 @@ def prepare() -> None:
             module.utc_now = fast_time.now
     operator.SystemClock = fast_time.FastClock  # type: ignore[misc,assignment]
     trigger.MIN_WAIT = timedelta(0)
+    turns.PATIENCE /= fast_time.RATE  # a zombie may be stopped while it has the turn to log in
     asyncio.run = fast_time.run
     for registration, kind in step_types().values():
         kind.work_model()
