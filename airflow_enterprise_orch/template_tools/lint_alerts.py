@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from airflow_enterprise_orch.value_stream.steps import ApprovalStep, ChoiceStep
+from airflow_enterprise_orch.value_stream.steps import ApprovalStep, BranchStep, ChoiceStep
 
 if TYPE_CHECKING:
     from airflow_enterprise_orch.template_tools.lint import Hint, Template
@@ -32,13 +32,15 @@ def idle_alerts(template: Template) -> Iterator[Hint]:
     stream = template.stream
     due = stream.due is not None or any(step.due is not None for step in stream.steps.values())
     asked = any(isinstance(step, (ApprovalStep, ChoiceStep)) for step in stream.steps.values())
+    proposes = any(isinstance(step, BranchStep) and step.override_within is not None for step in stream.steps.values())
     for number, rule in enumerate(stream.alerts):
         for place, event in enumerate(rule.on):
             path = ("alerts", number, "on", place)
             if event == "late" and not due:
                 what = "nothing can be late: neither the stream nor a step has a due time"
                 yield template.hint("idle-alert", path, what, "add due:, or remove it", key=False)
-            if event == "waiting" and not asked:
+            # Of a branch that leaves people time it is told when that begins, and no more.
+            if event == "waiting" and not asked and not (proposes and rule.after is None):
                 what = "no step waits for a person"
                 yield template.hint("idle-alert", path, what, "remove it", key=False)
 

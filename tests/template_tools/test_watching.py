@@ -90,6 +90,13 @@ def test_an_alert_on_what_cannot_happen(tmp_path):
     assert told(tmp_path, text.replace(", due: {within: 90m}", ""))["idle-alert"] == "alerts[0].on[1]"
     nobody = WATCHED[: WATCHED.index("  ask:")]
     assert told(tmp_path, nobody) == {"idle-alert": "alerts[1].on[0]"}
+    # A branch that leaves people time tells so when that begins, and nothing after a while.
+    leaves_time = nobody + (
+        "  way: {branch: {override_within: 1h, rules: [{when: steps.work.rc > 0, then: [go]}], otherwise: []},"
+        " after: [work]}\n  go: {fail: {message: no}}\n"
+    )
+    assert told(tmp_path, leaves_time).get("idle-alert") == "alerts[1].on[0]"
+    assert "idle-alert" not in told(tmp_path, leaves_time.replace("    after: 2h\n", ""))
 
 
 def test_a_notifier_that_is_not_installed_here(tmp_path, monkeypatch):
