@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from airflow_enterprise_orch.demo.airflow import LocalAirflow
+from airflow_enterprise_orch.demo.api import AirflowApi
 from airflow_enterprise_orch.demo.lab import LabProcess
 from airflow_enterprise_orch.demo.processes import ProcessGroup
 from airflow_enterprise_orch.demo.run import template_bundle
@@ -80,6 +82,14 @@ class Stage:
     folder: Path
     database_pid: int
     lab_pid: int
+
+    def until_known(self, api: AirflowApi, dag_id: str) -> None:
+        """Wait until Airflow has read a DAG; :raises SystemExit: when it says that a file is wrong."""
+        while dag_id not in api.dag_ids():
+            self.airflow.processes.check()
+            for error in api.import_errors():
+                raise SystemExit(f"{error['filename']}: {error['stack_trace']}")
+            time.sleep(0.5)
 
     def cpu_seconds(self) -> dict[str, float]:
         """Return the CPU seconds that each part has used so far.

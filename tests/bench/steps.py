@@ -92,11 +92,7 @@ def idle_line(idle: Mapping[str, float]) -> str:
 def measure(stage: Stage, api: AirflowApi, kind: str, steps: int) -> Measured:
     """Run one kind of step."""
     runs = [f"{kind}_{number}" for number in range(max(1, steps // STEPS_PER_RUN))]
-    while kind not in api.dag_ids():
-        stage.airflow.processes.check()
-        for error in api.import_errors():
-            raise SystemExit(f"{error['filename']}: {error['stack_trace']}")
-        time.sleep(0.5)
+    stage.until_known(api, kind)
     _make(api, kind, [WARM_UP])
     _let_run(stage, api, kind)
     _make(api, kind, runs)
