@@ -1,15 +1,18 @@
-"""Handing one job over: the core's own cost, the system's answers taken as instant."""
+"""Handing one job over: the core's own cost, the answers of system and store taken as instant."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from airflow_enterprise_orch.delegation.attempt import new_key
 from airflow_enterprise_orch.delegation.job import JobHandle, JobStatus, Phase
-from airflow_enterprise_orch.delegation.ledger import Begin, Ledger, TaskTry, opened
+from airflow_enterprise_orch.delegation.ledger import Begin, TaskTry, opened
+from airflow_enterprise_orch.delegation.ledger_store import LedgerStore
 from airflow_enterprise_orch.delegation.submission import Submission
 from airflow_enterprise_orch.delegation.system import Absent, Capabilities, Protection
 from airflow_enterprise_orch.delegation.work import Work
@@ -44,20 +47,29 @@ class Clock:
 
 
 class Cells:
-    """A store that serializes, as the real one does."""
+    """A task state store in memory that serializes, as the real one does."""
 
     writes = 0
 
-    def save(self, ledger: Ledger) -> None:
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+
+    def get(self, key: str) -> object:
+        return json.loads(self.kept[key]) if key in self.kept else None
+
+    def set(self, key: str, value: Any) -> None:
         Cells.writes += 1
-        ledger.to_json()
+        self.kept[key] = json.dumps(value)
 
 
 async def _run() -> None:
+    now = TaskTry(1, 10, 10)
     for _ in range(ROUNDS):
-        attempt = opened(Begin(1, 1), TaskTry(1, 10, 10), new_key(), Clock().now())
-        submission = Submission(Instant(), Cells(), Clock(), lambda _line: None)  # type: ignore[arg-type]
-        await submission.hand_over(Ledger((attempt,)), attempt, Work())
+        store = LedgerStore(Cells(), now)
+        attempt = opened(Begin(1, 1), now, new_key(), Clock().now())
+        store.ledger = store.ledger.with_attempt(attempt)
+        submission = Submission(Instant(), store, Clock(), lambda _line: None)  # type: ignore[arg-type]
+        await submission.hand_over(store.ledger, attempt, Work())
 
 
 def main() -> None:
