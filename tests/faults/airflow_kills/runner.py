@@ -40,7 +40,7 @@ class NeverCalm(RuntimeError):
 class Run:
     """One run of a plan in a world.
 
-    :param at_once: how many instances are kept in flight.
+    :param at_once: how many instances are kept in flight; more of them once a strike met nobody.
     :param calm_within: seconds after the last strike in which every step must have come to its end.
     :param say: tells what happens, one line each.
     """
@@ -55,6 +55,10 @@ class Run:
     calmed_after: float = 0.0
     most_in_flight: int = 0
     _looked: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Begin with room for ``at_once`` instances."""
+        self.room = self.at_once
 
     def play(self) -> Evidence:
         """Carry out the plan and return what is known at its end."""
@@ -104,6 +108,8 @@ class Run:
                 # are started and people act, or there would be nobody the next time either.
                 if not met:
                     self.missed += 1
+                    # What is in flight may be nothing but jobs that never end and steps that wait for a person.
+                    self.room = min(self.room + 1, 2 * self.at_once)
                     strikes.append(replace(strike, at=time.monotonic() - began + STRIKE_AGAIN))
                     strikes.sort(key=attrgetter("at"))
                 continue
@@ -137,7 +143,7 @@ class Run:
             answer = api._send("GET", f"/api/v2/dags/{stream}/dagRuns?state=running&state=queued&limit=1")
             there += int(answer["total_entries"])
         self.most_in_flight = max(self.most_in_flight, there)
-        while there < self.at_once:
+        while there < self.room:
             instance = self.plan.instance(self.started)
             stream, conf = started_with(instance)
             # Counted first: an answer that is lost must not start the same one again.
