@@ -110,7 +110,10 @@ class Run:
                     self.missed += 1
                     # What is in flight may be nothing but jobs that never end and steps that wait for a person.
                     self.room = min(self.room + 1, 2 * self.at_once)
-                    strikes.append(replace(strike, at=time.monotonic() - began + STRIKE_AGAIN))
+                    strikes.append(strike)
+                    # All that were due by now, each of which would look as long as this one did.
+                    again = time.monotonic() - began + STRIKE_AGAIN
+                    strikes = [replace(one, at=max(one.at, again)) for one in strikes]
                     strikes.sort(key=attrgetter("at"))
                 continue
             if acts and acts[0].at <= now:
