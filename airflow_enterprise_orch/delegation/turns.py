@@ -7,8 +7,8 @@ after a login that worked (:data:`FRESH`) nobody waits.
 What is known stands in files of a private folder, one lock and one record for each connection. The lock is
 ``flock(2)``, which the kernel takes back from a process that dies. From one that is stopped it does not: who has waited
 too long for one and the same process makes the next lock file, exactly one of them, and from then on that one counts.
-The record holds no secret: 16 bits of a salted
-digest say whether the connection has changed since, which is far too little to search for a password.
+The record holds no secret: 16 bits of a salted digest say whether the connection has changed since, which is far too
+little to search for a password.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ FRESH = 10.0
 system alone is tried by all who log in within them; and longer would save next to nothing, because who waits does so
 for one login of somebody else."""
 PATIENCE = 120.0
-"""Seconds after which whoever has the turn is passed over: it may be stopped for ever. Longer than any login takes; and
-should it wake up, there was one login more than there had to be."""
+"""Seconds after which whoever has the turn is passed over: it may be stopped for ever. Longer than a login takes and,
+as a rule, the first call with it, for which the turn is kept, too; who is passed over and goes on costs one login more."""
 LOOKS = 0.02, 0.2
 """Seconds between two looks for the turn, the first and the longest."""
 _BITS = 16

@@ -30,7 +30,7 @@ class Tables:
     """
 
     def __init__(self, url: str) -> None:
-        # Each of the scenarios keeps one connection; each is over before anything waits for a person.
+        # A connection for each of the scenarios, should all look at once; each has it for one query.
         self._engine = create_engine(url, pool_size=5, max_overflow=60)
 
     def close(self) -> None:
