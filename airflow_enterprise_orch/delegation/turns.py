@@ -42,7 +42,8 @@ system alone is tried by all who log in within them; and longer would save next 
 for one login of somebody else."""
 PATIENCE = 120.0
 """Seconds after which whoever has the turn is passed over: it may be stopped for ever. Longer than a login takes and,
-as a rule, the first call with it, for which the turn is kept, too; who is passed over and goes on costs one login more."""
+as a rule, the first call with it, for which the turn is kept, too. Who is passed over and goes on has logged in once
+more than there had to be."""
 LOOKS = 0.02, 0.2
 """Seconds between two looks for the turn, the first and the longest."""
 _BITS = 16
