@@ -174,3 +174,17 @@ def test_a_cleared_step_behind_a_question_waits_for_the_answer():
     assert not any(behind.name in line for line in found), found
     alone = judge(Evidence(steps=(behind,), jobs=(), acts=())).problems
     assert any(line.startswith("OPEN FOR EVER") for line in alone)
+
+
+def test_what_was_marked_and_then_cleared_behind_a_question_waits_with_its_attempt_open_and_no_job():
+    asking = replace(STEP, task="before", state="awaiting_input", attempts=({**OPEN, "key": "B" * 20, "parked": "?"},))
+    behind = replace(STEP, state="", attempts=(OPEN,))
+    ended = replace(JOB, result="signal 15")
+    acts = (act(Wish.FAIL), act(second=15))
+
+    def of_the_step_behind(jobs: list[Job]) -> list[str]:
+        found = judge(Evidence(steps=(asking, behind), jobs=jobs, acts=acts)).problems
+        return [line for line in found if behind.name in line and not line.startswith("LOST")]
+
+    assert of_the_step_behind([ended]) == []
+    assert "OPEN FOR EVER" in of_the_step_behind([replace(ended, state="running", result="", ended="")])[0]

@@ -139,8 +139,7 @@ def judge(evidence: Evidence) -> Verdict:
     for step in evidence.steps:
         verdict.problems += _attempts(step, jobs)
         verdict.problems += _one_at_a_time(step, jobs)
-        if step.state or step.open is not None or step.instance not in asking:
-            # The others were cleared, and wait for the answer to a question before them.
+        if step.instance not in asking or not _waits_for_an_answer(step, jobs):
             verdict.problems += _end(step, acts[step.name], jobs, verdict.parked)
         verdict.problems += _followed(step, acts[step.name], jobs)
     verdict.problems += _nobody_asked(evidence, jobs, acts)
@@ -199,6 +198,15 @@ def _one_at_a_time(step: Step, jobs: Mapping[str, Sequence[Job]]) -> Iterator[st
                         f"{earlier['number']} ended {ended}"
                     )
             before = attempt, job
+
+
+def _waits_for_an_answer(step: Step, jobs: Mapping[str, Sequence[Job]]) -> bool:
+    """Tell whether a step of an instance that asks was cleared and can only begin once somebody has answered.
+
+    An attempt that a person ended before the clear stays open until the step begins anew; its job must not run on.
+    """
+    runs_on = step.open is not None and any(not job.over for job in jobs.get(step.open["key"], ()))
+    return not step.state and not runs_on
 
 
 def _end(
