@@ -354,6 +354,20 @@ def test_no_new_attempt_begins_while_what_was_left_alone_may_still_land(world: W
     assert (len(world.sent), len(step.ledger.attempts)) == (1, 2)
 
 
+def test_who_fails_the_step_instead_of_saying_whether_what_was_left_alone_ran_sends_nothing(world: World) -> None:
+    step = about_to_send(Step(world))
+    step.clear().wish("complete", leave_job=True)
+    assert step.starts() == "done 7"
+    step.clear()
+    assert step.starts() == "asked"
+    assert step.goes(lambda: step.answer(step.resumed, parking.FAIL)) == "failed"
+    assert (len(world.sent), len(step.ledger.attempts)) == (0, 1)
+    assert step.last.closed_by == "person:maria"
+    step.clear()
+    assert step.starts() == "waits", "a person closed it, and a person clears it: that hands the work over anew"
+    assert (len(world.sent), len(step.ledger.attempts)) == (1, 2)
+
+
 WRONG = [
     ({}, "give a value for total (integer): later steps may need it"),
     ({"total": "7"}, "output 'total' is '7', which is no integer"),
