@@ -100,7 +100,8 @@ class Feed:
             wanted |= (mine - live.keys()) | touched | set(new[:BATCH]) | set(compared)
             found = airflow_tables.facts(connection, wanted, now, held)
         more = len(new) > BATCH
-        cursor |= {"run": new[BATCH - 1] if more else max(newest_run, cursor.get("run", 0)), "log": newest_log}
+        # Never back: whoever begins takes in the whole overlap, which is more than one look.
+        cursor |= {"run": max(new[BATCH - 1] if more else newest_run, cursor.get("run", 0)), "log": newest_log}
         with self.engine.begin() as connection:
             revision = self._lease.stamp(connection, cursor, now)
             done = self._acts(connection, acted, named)

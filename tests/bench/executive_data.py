@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from airflow_enterprise_orch.demo.processes import raise_on_sigterm
 from tests.bench.executive_cluster import Cluster
 from tests.bench.executive_streams import Stream, course, held_up, shares, streams
 
@@ -225,6 +226,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if chosen.data is None:
         parser.error("--data is missing")
+    raise_on_sigterm()
     with Cluster(chosen.data) as cluster:
         size = {"number_of_streams": chosen.streams, "instances": chosen.instances, "live": chosen.live}
         told = make(cluster, **size, anew=chosen.anew)

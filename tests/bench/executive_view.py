@@ -19,6 +19,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from airflow_enterprise_orch.demo.processes import raise_on_sigterm
 from airflow_enterprise_orch.executive_view.pages import is_built
 from tests.api_server import ApiServer
 from tests.bench import executive_answers, executive_changes, executive_data
@@ -144,6 +145,7 @@ def seconds_of(found: Sequence[float]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure; return the exit status: 1 when something is not as promised."""
     options = _options(argv)
+    raise_on_sigterm()
     with ExitStack() as stack:
         if options.data is None:
             # Not below anybody's home: PostgreSQL does not run as root, and has to get there.

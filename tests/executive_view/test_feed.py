@@ -38,6 +38,7 @@ from airflow_enterprise_orch.delegation.attempt import Attempt, AttemptState
 from airflow_enterprise_orch.delegation.job import JobHandle
 from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import ledger_cell
+from airflow_enterprise_orch.executive_view import feed as reading
 from airflow_enterprise_orch.executive_view.feed import Feed
 from airflow_enterprise_orch.executive_view.lease import LeaseLost
 from airflow_enterprise_orch.executive_view.tables import EVENT, INSTANCE, JOB, LEASE, ROLLUP_DAY, STREAM
@@ -191,7 +192,15 @@ with settings.engine.connect() as c:
 
 # The leader dies: the other takes over after the lease, and what the first one still writes is refused.
 later = NOW + timedelta(hours=3)
-other.look(later)
+# It looks again at what may have been committed late, which is more than one look takes, and not at all that ever ran.
+kept = reading.BATCH, reading.OVERLAP
+reading.BATCH, reading.OVERLAP = 5, 20
+with settings.engine.connect() as c:
+    answer["reached"] = [c.scalar(sa.select(LEASE.c.cursor))["run"]]
+while other.look(later) and len(answer["reached"]) < 50:
+    with settings.engine.connect() as c:
+        answer["reached"].append(c.scalar(sa.select(LEASE.c.cursor))["run"])
+reading.BATCH, reading.OVERLAP = kept
 with settings.engine.connect() as c:
     answer["leader"] = c.scalar(sa.select(LEASE.c.holder))
 try:
@@ -240,6 +249,8 @@ def test_what_it_tells_is_what_airflow_knows_and_stays_when_airflow_forgets(
     live, late = answer["late"]
     assert live == late > 0
     assert answer["leader"] == "two"
+    assert 1 < len(answer["reached"]) < 5
+    assert len(set(answer["reached"])) == 1
     assert answer["fenced"]
     assert answer["kept"][0] == answer["kept"][1]
     assert answer["gone"] == 0
