@@ -182,9 +182,11 @@ def test_what_was_marked_and_then_cleared_behind_a_question_waits_with_its_attem
     ended = replace(JOB, result="signal 15")
     acts = (act(Wish.FAIL), act(second=15))
 
-    def of_the_step_behind(jobs: list[Job]) -> list[str]:
+    def of_the_step_behind(jobs: list[Job], acts: tuple[PersonsAct, ...] = acts) -> list[str]:
         found = judge(Evidence(steps=(asking, behind), jobs=jobs, acts=acts)).problems
         return [line for line in found if behind.name in line and not line.startswith("LOST")]
 
     assert of_the_step_behind([ended]) == []
     assert "OPEN FOR EVER" in of_the_step_behind([replace(ended, state="running", result="", ended="")])[0]
+    assert "OPEN FOR EVER" in of_the_step_behind([ended], acts[:1])[0], "nobody cleared it"
+    assert "OPEN FOR EVER" in of_the_step_behind([ended], ())[0], "nobody did anything to it"

@@ -139,7 +139,7 @@ def judge(evidence: Evidence) -> Verdict:
     for step in evidence.steps:
         verdict.problems += _attempts(step, jobs)
         verdict.problems += _one_at_a_time(step, jobs)
-        if step.instance not in asking or not _waits_for_an_answer(step, jobs):
+        if step.instance not in asking or not _waits_for_an_answer(step, acts[step.name], jobs):
             verdict.problems += _end(step, acts[step.name], jobs, verdict.parked)
         verdict.problems += _followed(step, acts[step.name], jobs)
     verdict.problems += _nobody_asked(evidence, jobs, acts)
@@ -200,13 +200,15 @@ def _one_at_a_time(step: Step, jobs: Mapping[str, Sequence[Job]]) -> Iterator[st
             before = attempt, job
 
 
-def _waits_for_an_answer(step: Step, jobs: Mapping[str, Sequence[Job]]) -> bool:
-    """Tell whether a step of an instance that asks was cleared and can only begin once somebody has answered.
+def _waits_for_an_answer(step: Step, acts: Sequence[PersonsAct], jobs: Mapping[str, Sequence[Job]]) -> bool:
+    """Tell whether a step of an instance that asks can only begin once somebody has answered.
 
-    An attempt that a person ended before the clear stays open until the step begins anew; its job must not run on.
+    An attempt that was open when a person cleared the step stays open until it begins anew; its job must not run on.
     """
-    runs_on = step.open is not None and any(not job.over for job in jobs.get(step.open["key"], ()))
-    return not step.state and not runs_on
+    if step.state or step.open is None:
+        return not step.state
+    cleared = bool(acts) and acts[-1].wish is Wish.CLEAR
+    return cleared and all(job.over for job in jobs.get(step.open["key"], ()))
 
 
 def _end(
