@@ -71,8 +71,9 @@ LONGEST = (
     ),
 )
 """What one tester is busy with for more than a minute: begun first."""
-AIRFLOWS = ("tests/e2e/", "tests/faults/airflow_kills/test_airflow_kills", "tests/browser/", "order_on_sqlite", "demo")
-"""What runs with an Airflow of its own, the longest first: two of them run beside one another."""
+AIRFLOWS = ("tests/e2e/", "tests/faults/airflow_kills/test_airflow_kills", "demo", "order_on_sqlite", "tests/browser/")
+"""What runs with an Airflow of its own. One tester is busy with the first, the other works through the rest: none of
+that is left over for the end, when the first tester would take it on although the other one has nothing to do."""
 SLOW = ("tests/e2e/", "tests/browser/", "tests/faults/airflow_kills/", "tests/bench/")
 
 
