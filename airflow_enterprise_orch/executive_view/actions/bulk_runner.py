@@ -47,7 +47,7 @@ class BulkRunner:
 
     :param opened: opens a session that commits when it ends well.
     :param holder: names this process.
-    :param rate: instances a second at most.
+    :param rate: instances a second at most; fewer where they take long, see :func:`rest`.
     """
 
     opened: Callable[[], AbstractContextManager[Session]]
@@ -81,7 +81,7 @@ class BulkRunner:
         for item in items:
             began = time.monotonic()
             self._one(bulk, item)
-            time.sleep(max(0.0, 1 / self.rate - (time.monotonic() - began)))
+            time.sleep(rest(time.monotonic() - began, self.rate))
         return True
 
     def _one(self, bulk: Any, item: Any) -> None:
@@ -127,6 +127,18 @@ class BulkRunner:
             mine = update(LEASE).where(LEASE.c.name == NAME, free)
             done: Any = session.execute(mine.values(holder=self.holder, until=now + LEASE_FOR))
             return bool(done.rowcount)
+
+
+def rest(took: float, rate: float) -> float:
+    """Return how long to rest after an instance, in seconds.
+
+    At least as long as it took: the thread shares its interpreter with the loop that answers people, and on a crowded
+    machine, where each instance takes longer, it would otherwise be at work without a break.
+
+    :param took: seconds that the instance took.
+    :param rate: instances a second at most.
+    """
+    return max(took, 1 / rate - took)
 
 
 def action_id(bulk_id: str, instance_id: int) -> str:
