@@ -9,6 +9,15 @@ import type { Hold, HoldAsked } from "./schema";
 
 export type Scope = HoldAsked["scope"];
 
+/** What can be held, in words, and what of it then waits. */
+export const SCOPES: readonly (readonly [Scope, string, string])[] = [
+  ["stream", "stream", "all its instances"],
+  ["system", "kind of system", "every step that runs on it, in all streams"],
+  ["connection", "connection", "every step that uses it, in all streams"],
+];
+
+export const scopeOf = (scope: Scope): string => SCOPES.find(([id]) => id === scope)?.[1] ?? scope;
+
 export const useHolds = () =>
   useQuery({ queryKey: ["holds"], queryFn: ({ signal }) => answer(client.GET("/api/v1/holds", { signal })), refetchInterval: 2 * POLL });
 

@@ -1,6 +1,6 @@
 import { useState } from "react";
 
-import { placeHold, releaseHold, type Scope } from "../api/holds";
+import { placeHold, releaseHold, scopeOf, SCOPES, type Scope } from "../api/holds";
 import { useFacets, useMe } from "../api/queries";
 import type { Facet, Hold } from "../api/schema";
 import { useSending } from "../api/sending";
@@ -10,12 +10,6 @@ import { Deed } from "../ui/deed";
 import { Field, Group, Reason } from "../ui/dialog";
 import { say } from "../ui/told";
 import { Until } from "./fields";
-
-const SCOPES: readonly (readonly [Scope, string, string])[] = [
-  ["stream", "A stream", "all its instances"],
-  ["system", "A kind of system", "every step that runs on it, in all streams"],
-  ["connection", "A connection", "every step that uses it, in all streams"],
-];
 
 /** Holds everything that has not begun of a stream, of a kind of system, or of one connection. */
 export function HoldDialog({ stream, close }: { stream?: string | undefined; close: () => void }) {
@@ -75,12 +69,12 @@ export function HoldDialog({ stream, close }: { stream?: string | undefined; clo
                   type="radio"
                 />
                 <span>
-                  {title} <small>· {about}</small>
+                  A {title} <small>· {about}</small>
                 </span>
               </label>
             ))}
           </Group>
-          <Field label={SCOPES.find(([id]) => id === scope)?.[1]} mistake={mistake("name")}>
+          <Field label={`A ${scopeOf(scope)}`} mistake={mistake("name")}>
             {(ids) => (
               <select {...ids} className="eo-input" onChange={(event) => change(() => setName(event.target.value))} value={name}>
                 <option value="">–</option>

@@ -1,6 +1,6 @@
 import { lazy, Suspense, useState } from "react";
 
-import { useHolds } from "../api/holds";
+import { scopeOf, useHolds } from "../api/holds";
 import { useMe } from "../api/queries";
 import type { Hold } from "../api/schema";
 import { count } from "../lib/format";
@@ -10,8 +10,6 @@ import { trouble } from "../ui/states";
 
 const HoldDialog = lazy(async () => ({ default: (await import("./hold_dialogs")).HoldDialog }));
 const ReleaseDialog = lazy(async () => ({ default: (await import("./hold_dialogs")).ReleaseDialog }));
-
-const SCOPES: Record<Hold["scope"], string> = { stream: "stream", system: "kind of system", connection: "connection" };
 
 /** Leads to the dialog that holds many instances, for who may act on any. `stream` is the one that one looks at. */
 export function HoldMany({ stream }: { stream?: string }) {
@@ -75,7 +73,7 @@ export function HoldList({ fits = () => true }: { fits?: (hold: Hold) => boolean
                 <tr key={hold.id}>
                   <td className="eo-two">
                     <b>{hold.title}</b>
-                    <small>{SCOPES[hold.scope]}</small>
+                    <small>{scopeOf(hold.scope)}</small>
                   </td>
                   <td className="eo-number">{count(hold.held_steps)}</td>
                   <td>

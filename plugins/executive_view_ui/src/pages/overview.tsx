@@ -1,4 +1,4 @@
-import { lazy, Suspense, type ReactNode } from "react";
+import type { ReactNode } from "react";
 import { Link, useNavigate, useSearchParams } from "react-router-dom";
 
 import { useFacets, useOverview } from "../api/queries";
@@ -11,9 +11,7 @@ import { Lateness, Spark, Trend } from "../ui/charts";
 import { Icon } from "../ui/icons";
 import { Action, AsOf, At, Expected, FilterMenu, Panel, Scroll } from "../ui/parts";
 import { Empty, Shown, Skeleton, trouble } from "../ui/states";
-
-const HoldList = lazy(async () => ({ default: (await import("./holds")).HoldList }));
-const HoldMany = lazy(async () => ({ default: (await import("./holds")).HoldMany }));
+import { HoldList, HoldMany } from "./holds";
 
 /** What an executive reads in five seconds, and where an operations lead begins. */
 export function Overview() {
@@ -46,9 +44,7 @@ export function Overview() {
         </div>
         <span className="eo-grow" />
         {asked.data ? <AsOf at={asked.data.fed_at ?? asked.data.as_of} trouble={trouble(asked) ?? (asked.data.stale ? "older than it should be" : undefined)} /> : null}
-        <Suspense fallback={null}>
-          <HoldMany />
-        </Suspense>
+        <HoldMany />
         <Action icon="print" to={paths.print(query)}>
           Print
         </Action>
@@ -75,9 +71,7 @@ function Whole({ data, query }: { data: OverviewData; query: object }) {
     <>
       <Sentence data={data} />
       <Tiles data={data} query={query} />
-      <Suspense fallback={null}>
-        <HoldList fits={({ scope, name }) => scope !== "stream" || data.streams.some(({ dag_id: id }) => id === name)} />
-      </Suspense>
+      <HoldList fits={({ scope, name }) => scope !== "stream" || data.streams.some(({ dag_id: id }) => id === name)} />
       <Panel note={`${count(data.streams.length)}, the worst first`} title="Streams">
         <StreamTable streams={data.streams} />
       </Panel>

@@ -1,4 +1,4 @@
-import { lazy, Suspense, useState } from "react";
+import { useState } from "react";
 import { Link, useSearchParams } from "react-router-dom";
 
 import { useComparison, useRunsAhead, useStatistics, useStream, useVersions } from "../api/queries";
@@ -12,9 +12,7 @@ import { focusStep, Graph } from "../ui/graph";
 import { Icon } from "../ui/icons";
 import { Action, AsOf, At, Badge, Fact, Panel, Scroll, StackTag, Tabs } from "../ui/parts";
 import { Empty, Shown, Skeleton, trouble } from "../ui/states";
-
-const HoldList = lazy(async () => ({ default: (await import("./holds")).HoldList }));
-const HoldMany = lazy(async () => ({ default: (await import("./holds")).HoldMany }));
+import { HoldList, HoldMany } from "./holds";
 
 /** One stream: what it does, how long that takes, what changed, and when it runs next. */
 export default function Stream({ dagId, embedded = false }: { dagId: string; embedded?: boolean }) {
@@ -25,9 +23,7 @@ export default function Stream({ dagId, embedded = false }: { dagId: string; emb
         {(data) => (
           <>
             <Head data={data} embedded={embedded} trouble={trouble(asked)} />
-            <Suspense fallback={null}>
-              <HoldList fits={(hold) => concerns(hold, data)} />
-            </Suspense>
+            <HoldList fits={(hold) => concerns(hold, data)} />
             <Tabs
               tabs={[
                 { id: "choreography", title: "Choreography" },
@@ -81,9 +77,7 @@ function Head({ data, embedded, trouble: why }: { data: StreamDetail; embedded: 
         <Action icon="search" to={paths.instances({ stream: stream.dag_id, live: true })}>
           {count(stream.counts.live)} live
         </Action>
-        <Suspense fallback={null}>
-          <HoldMany stream={stream.dag_id} />
-        </Suspense>
+        <HoldMany stream={stream.dag_id} />
         {data.links.map((link) => (
           <a className="eo-button" href={new URL(link.href.replace(/^\//u, ""), document.baseURI).href} key={link.href}>
             {link.title}
