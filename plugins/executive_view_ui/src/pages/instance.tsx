@@ -1,15 +1,16 @@
 import { Link, useSearchParams } from "react-router-dom";
 
 import { useInstance } from "../api/queries";
-import type { Cause, DecisionTold, InstanceDetail, RemoteJob, Why } from "../api/schema";
+import type { Cause, DecisionTold, InstanceDetail, Why } from "../api/schema";
 import { delta, exactly, moment } from "../lib/format";
 import { paths } from "../lib/paths";
 import { changed } from "../lib/view";
-import { endless, health, holdsInShort, instanceState, level, sentence, told, verdict } from "../lib/words";
+import { endless, health, holdsInShort, instanceState, level, sentence, told } from "../lib/words";
 import { Otherwise, Rules, SeenValues } from "../ui/decided";
 import { Gantt } from "../ui/gantt";
 import { focusStep, Graph } from "../ui/graph";
 import { Icon, type IconName } from "../ui/icons";
+import { JobBadge, JobId, saidOf } from "../ui/job";
 import { AsOf, At, Badge, Expected, Fact, Panel, Scroll, Seen, StackTag, Tabs, Took } from "../ui/parts";
 import { Empty, Shown, Skeleton, trouble } from "../ui/states";
 import { EventList } from "./events";
@@ -250,10 +251,6 @@ function Decisions({ decisions, titles }: { decisions: readonly DecisionTold[]; 
   );
 }
 
-export function JobBadge({ job }: { job: RemoteJob }) {
-  return <Badge look={verdict(job.parked ? "parked" : (job.verdict ?? job.state))} plain />;
-}
-
 function Jobs({ data }: { data: InstanceDetail }) {
   const rows = data.jobs.flatMap((step) => (step.jobs ?? []).map((job) => ({ step, job })));
   const broken = data.jobs.filter(({ problem }) => problem);
@@ -292,11 +289,12 @@ function Jobs({ data }: { data: InstanceDetail }) {
                 </td>
                 <td title={job.system}>{step.step?.stack.title ?? job.system}</td>
                 <td>
-                  <b>{job.job_id ?? "–"}</b> <span className="eo-quiet">{job.job_name}</span>
+                  <JobId job={job} /> <span className="eo-quiet">{job.job_name}</span>
                 </td>
                 <td>{job.attempt}</td>
                 <td>
                   <JobBadge job={job} />
+                  <small>{saidOf(job)}</small>
                 </td>
                 <td>
                   <At value={job.opened} />

@@ -9,9 +9,9 @@ import { sentence, stepState } from "../lib/words";
 import { DecidedBeside } from "../ui/decided";
 import { undoing } from "../ui/graph";
 import { Icon } from "../ui/icons";
+import { JobBadge, JobId, saidOf } from "../ui/job";
 import { At, Badge, Fact, StackTag, Took } from "../ui/parts";
 import { Shown, Skeleton } from "../ui/states";
-import { JobBadge } from "./instance";
 import { HeldJobs, StepOffers, type Acting } from "./offers";
 
 /** One step of one instance: how it went, its remote job, and the end of its log. */
@@ -88,11 +88,12 @@ export function StepPanel({ data, node, acting, close }: { data: InstanceDetail;
               <h3>Remote job</h3>
               <dl className="eo-facts eo-facts-small">
                 <Fact name="Job">
-                  <b>{run.job.job_id ?? "not known yet"}</b>
+                  <JobId job={run.job} none="not known yet" />
                   {run.job.job_name ? <small>{run.job.job_name}</small> : null}
                 </Fact>
                 <Fact name="State">
                   <JobBadge job={run.job} />
+                  <small>{saidOf(run.job)}</small>
                 </Fact>
                 <Fact name="Handed over">
                   <At value={run.job.opened} />

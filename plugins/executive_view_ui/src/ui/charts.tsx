@@ -21,7 +21,8 @@ export function Trend({ days, target = 0.95 }: { days: readonly TrendDay[]; targ
       open = false;
       return;
     }
-    lines.push(`${open ? "L" : "M"}${((index + 0.5) * step).toFixed(1)} ${y(share).toFixed(1)}`);
+    // A line to where it is makes a dot, where the days beside it have nothing to tell.
+    lines.push(`${open ? "L" : "M"}${((index + 0.5) * step).toFixed(1)} ${y(share).toFixed(1)}${open ? "" : "h0"}`);
     open = true;
   });
   const first = days[0]?.day;

@@ -1,0 +1,59 @@
+/**
+ * Remote jobs on the page of an instance.
+ *
+ * How a user would notice that they are fake: "failed" without the code that the system gave, "running" of a job that the
+ * system holds, or no way from here to the system's own page although the house has set one up.
+ */
+
+import { screen, within } from "@testing-library/react";
+import { expect, test } from "vitest";
+
+import type { InstanceDetail, RemoteJob } from "../api/schema";
+import * as samples from "../testing/samples";
+import { API, http, HttpResponse, server } from "../testing/server";
+import { show } from "../testing/show";
+
+const PAGE = "/plugin/streams/instance/order_to_certificate/manual__42";
+
+/** The page of an instance whose second step has this job, in the graph and among all jobs. */
+function has(changes: Partial<RemoteJob>): void {
+  const told: InstanceDetail = samples.instance();
+  const job = { ...told.jobs[1]!.jobs![1]!, ...changes };
+  const nodes = told.graph.nodes.map((node) => (node.id === "post_invoice" && node.run ? { ...node, run: { ...node.run, job } } : node));
+  const jobs = told.jobs.map((step) => (step.task_id === "post_invoice" ? { ...step, jobs: [job] } : step));
+  server.use(http.get(`${API}/dags/:dag/dagRuns/:run`, () => HttpResponse.json({ ...told, jobs, graph: { ...told.graph, nodes } })));
+}
+
+const beside = async () => within(await screen.findByRole("complementary", { name: "Post the invoice" }));
+const line = async () => within(within(await screen.findByRole("region", { name: "Remote jobs" })).getByText(/^Post/u).closest("tr")!);
+
+test.each([
+  [{ state: "closed", verdict: "failure", code: "CC 0012", rc: 12 }, "Failed", "CC 0012"],
+  [{ state: "closed", verdict: "failure", rc: 3 }, "Failed", "return code 3"],
+  [{ phase: "held", reason: "Job is held" }, "Held over there", "Job is held"],
+  [{ phase: "waiting", reason: "Job class A is held" }, "Waits over there", "Job class A is held"],
+  [{ phase: "held", reason: null }, "Held over there", ""],
+] as [Partial<RemoteJob>, string, string][])("a job tells its result, or why it does not get on, in its system's words: %o", async (job, state, said) => {
+  has(job);
+  const { unmount } = show(`${PAGE}?step=post_invoice`);
+  expect((await beside()).getByText(state).closest("dd")!.textContent).toBe(state + said);
+  unmount();
+  show(`${PAGE}?tab=jobs`);
+  expect((await line()).getByText(state).closest("td")!.textContent).toBe(state + said);
+});
+
+test("where the house has set it up, a job leads to its system's own page, and only then", async () => {
+  const link = "https://zosmf.example/jobs/00420117";
+  has({ link });
+  const { unmount } = show(`${PAGE}?step=post_invoice`);
+  expect((await beside()).getByRole("link", { name: /^00420117/u }).getAttribute("href")).toBe(link);
+  unmount();
+  show(`${PAGE}?tab=jobs`);
+  expect((await line()).getByRole("link", { name: /^00420117/u }).getAttribute("href")).toBe(link);
+});
+
+test("without such a page the job has its id and no link", async () => {
+  has({});
+  show(`${PAGE}?step=post_invoice`);
+  expect((await beside()).getByText("00420117").closest("a")).toBeNull();
+});
