@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from airflow_enterprise_orch.executive_view.airflow_details import PoolWait, Question
 from airflow_enterprise_orch.executive_view.answers import InstanceRow, Level, StepName
 from airflow_enterprise_orch.executive_view.answers_instance import Cause, CauseKind, RemoteJob, StepRun, Why
-from airflow_enterprise_orch.executive_view.forecast import Outlook
+from airflow_enterprise_orch.executive_view.forecast import FEWEST_PAST, Outlook
 from airflow_enterprise_orch.executive_view.lost_time import longest_way, lost, own_times
 from airflow_enterprise_orch.executive_view.pictures import Picture
 from airflow_enterprise_orch.executive_view.redacting import ANOTHER
@@ -170,6 +170,8 @@ def _failure(facts: Facts, name: str) -> list[Cause]:
     elif run.job is not None and run.job.job_id:
         more = message or run.job.code
         told = f"{_job(run.job)} ended as {run.job.verdict or 'unknown'}" + (f": {more}" if more else "")
+        if message and _job(run.job).removeprefix("Job ") in message:  # it says itself what became of which job
+            told = message
         found.append(_cause("remote_job", "problem", told, since=run.ended_at, step=step, job=run.job))
     elif message:
         found.append(_cause("failure", "problem", message, since=run.ended_at, step=step))
@@ -265,7 +267,8 @@ def _step(facts: Facts, name: str) -> Cause:
         lasted = (facts.now - since).total_seconds()
         text += f" for {minutes(lasted)}"
         usual = facts.past.steps.get(name, OfStep())
-        if run.state == "running" and usual.p50 is not None and usual.p90 is not None:
+        enough = usual.instances >= FEWEST_PAST
+        if run.state == "running" and enough and usual.p50 is not None and usual.p90 is not None:
             text += f"; half of {number(usual.instances, 'instance')} took {minutes(usual.p50)},"
             text += f" nine of ten {minutes(usual.p90)}"
             if lasted > usual.p90:
@@ -283,7 +286,9 @@ def _below(facts: Facts, name: str) -> list[Cause]:
     if run.state == "parked":
         question = (run.job.parked if run.job is not None else None) or (asked.subject if asked else None)
         told = f"A person has to answer: {question}" if question else "A person has to say what became of its job"
-        return [*_remote(facts, name), _cause("person", "attention", told, step=step, job=run.job)]
+        # Of work that was sent and never answered, the question tells all that is known.
+        sent = run.job is not None and run.job.state == "intent"
+        return [*([] if sent else _remote(facts, name)), _cause("person", "attention", told, step=step, job=run.job)]
     if run.state == "waiting_person" or asked is not None:
         return [_person(facts, name, asked)]
     hold = facts.holds.get(name)

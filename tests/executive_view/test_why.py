@@ -6,6 +6,7 @@ what it always takes, or stops at "running".
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -191,6 +192,28 @@ def test_a_failure_is_told_with_its_job_and_nothing_beside_it() -> None:
         ("step", "“Post it” failed after 3 tries"),
         ("remote_job", "Job ZPOST 08150001 ended as failure: rc 12"),
     ]
+
+
+def test_a_failure_whose_message_names_the_job_is_not_told_twice() -> None:
+    message = "sap.background_job ZPOST 08150001 on sap://erp failed: rc 12\nlast lines of its log:\nno such account"
+    of = facts(run("failed", 40, 30, job=job(state="closed", verdict="failure", message=message)), due=9)
+    assert told(of)[-1] == ("remote_job", message)
+
+
+def test_work_that_was_sent_and_never_answered_is_not_told_as_on_its_way() -> None:
+    of = facts(run("parked", 5, job=job(state="intent", job_id=None, parked="did it run?")), due=30)
+    assert [kind for kind, _ in told(of)] == ["stream", "step", "person"]
+    assert told(of)[-1] == ("person", "A person has to answer: did it run?")
+
+
+def test_what_a_step_usually_takes_is_told_from_enough_instances_only() -> None:
+    def words(instances: int) -> str:
+        steps = {"post": OfStep(instances, 60, 60, own_p50=60)}
+        of = replace(facts(run("running", 5, job=job()), due=30), past=Statistics(instances, 60, 60, steps, {}))
+        return told(of)[1][1]
+
+    assert words(7) == "“Post it” (SAP) is at work for 5 min"
+    assert words(8) == "“Post it” (SAP) is at work for 5 min; half of 8 instances took 1 min, nine of ten 1 min"
 
 
 def test_a_failure_whose_login_was_refused_ends_at_the_connection() -> None:
