@@ -103,6 +103,7 @@ def told(picture: Picture, step: str, record: object, *, hidden: bool = False) -
             problem="it could not be asked" if decision.problem else "",
         )
     over = decision.overridden
+    said = decision.sentence({one.id: f"“{one.title}”" for one in picture.steps})
     return DecisionTold(
         step=picture.step_name(step),
         hidden=hidden,
@@ -110,7 +111,7 @@ def told(picture: Picture, step: str, record: object, *, hidden: bool = False) -
         policy=decision.policy,
         at=decision.at,
         by=decision.by,
-        sentence="" if hidden and decision.kind == "table" else decision.sentence(),
+        sentence=said[:1].upper() + said[1:] if decision.kind != "table" else "" if hidden else said,
         ways=_ways(picture, step, decision),
         values=_values(decision.values),
         chosen=list(decision.chosen),

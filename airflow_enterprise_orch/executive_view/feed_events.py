@@ -99,6 +99,7 @@ def deleted(row: Mapping[str, Any], at: datetime, by: str | None) -> Happened:
 
 
 def _decided(facts: Facts, of_task: Mapping[str, Any]) -> Iterator[Happened]:
+    titles = {step["id"]: f"“{step.get('title', step['id'])}”" for step in of_task.values()}
     for (task_id, map_index), cells in facts.cells.items():
         found = decision_of(cells.get(DECISION_KEY)) if task_id in of_task else None
         if found is None:
@@ -112,7 +113,7 @@ def _decided(facts: Facts, of_task: Mapping[str, Any]) -> Iterator[Happened]:
             task_id,
             map_index,
             found.by if over is None else over.by,
-            found.sentence() if over is None else over.reason,
+            found.sentence(titles) if over is None else over.reason,
             None if over is None else list(over.instead),
             given,
         )

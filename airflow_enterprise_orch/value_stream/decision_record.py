@@ -94,15 +94,20 @@ class Decision:
             "at": self.at.astimezone(UTC).isoformat(),
         }
 
-    def sentence(self) -> str:
-        """Say it in one line for people."""
+    def sentence(self, titles: Mapping[str, str] | None = None) -> str:
+        """Say it in one line for people.
+
+        :param titles: what to call steps by, instead of their ids.
+        """
+        called = titles or {}
         seen = ", ".join(f"{name} = {value!r}" for name, value in self.values.items())
         if self.kind == "table":
             given = ", ".join(f"{name} = {value!r}" for name, value in self.outputs.items())
             return f"{given}: {self._why()}" + (f" (with {seen})" if seen else "")
-        line = f"goes on with {', '.join(self.chosen) or 'nothing, the path ends here'}"
+        chosen = ", ".join(called.get(one, one) for one in self.chosen)
+        line = f"goes on with {chosen or 'nothing, the path ends here'}"
         if self.overridden is not None:
-            instead = ", ".join(self.overridden.instead) or "nothing"
+            instead = ", ".join(called.get(one, one) for one in self.overridden.instead) or "nothing"
             return (
                 f"{line}, as {self.overridden.by} wants ({self.overridden.reason}), instead of {instead}: {self._why()}"
             )

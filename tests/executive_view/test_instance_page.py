@@ -126,7 +126,7 @@ def test_one_that_airflow_has_forgotten_is_told_from_our_own_history(view: Serve
     assert decision["problem"] == "Airflow has deleted the record: the values that were seen are gone"
     (decision,) = page(view, 8)["decisions"]
     assert decision["values"] == [{"name": "params.amount", "value": 20000.0}], "since its record is kept, too"
-    assert decision["sentence"].startswith("goes on with approve: rule 1 holds")
+    assert decision["sentence"].startswith("Goes on with “Approve it”: rule 1 holds")
     assert (decision["problem"], decision["at"] is not None) == (None, True)
     (decision,) = page(view, 8, "guest")["decisions"]
     assert (decision["values"], decision["hidden"], decision["chosen"]) == ([], True, ["approve"])

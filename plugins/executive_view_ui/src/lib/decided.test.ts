@@ -34,6 +34,14 @@ test("where two rules lead to one step, the one that fired says why", () => {
   expect(waysTold([{ ...route, ways }]).get(wayKey("route", "x"))!.rule).toBe("b");
 });
 
+test("a way that somebody had it go says who, and not that its rule did it", () => {
+  const overridden = { by: "m.keller", reason: "the customer called", instead: ["approve"] };
+  const ways = waysTold([{ ...route, chosen: ["provision_cloud"], overridden }]);
+  expect(ways.get(wayKey("route", "provision_cloud"))!.by).toBe("m.keller");
+  expect(ways.get(wayKey("route", "approve"))!.by).toBeUndefined();
+  expect(waysTold([route]).get(wayKey("route", "approve"))!.by).toBeUndefined();
+});
+
 test("the values of a decision table's row lead to no step", () => {
   const ways = [{ id: "1", title: "amount > 3", leads_to: { discount: 0.1 }, fired: true }];
   expect(waysTold([{ ...route, kind: "table", ways }]).size).toBe(0);

@@ -7,6 +7,8 @@ import { told } from "./words";
 export interface WayTold {
   rule: string;
   fired: boolean;
+  /** Who had it go this way although its rule did not fire. */
+  by: string | undefined;
   /** The values that the rule names; all of them for one that names none. */
   values: readonly SeenValue[];
 }
@@ -22,7 +24,8 @@ export function waysTold(decisions: readonly DecisionTold[]): Map<string, WayTol
         const key = wayKey(decision.step.id, target);
         // Several rules can lead to one step: the one that fired says why.
         if (way.fired || !found.has(key)) {
-          found.set(key, { rule: way.title, fired: way.fired, values: valuesOf(way, decision) });
+          const by = !way.fired && decision.chosen.includes(target) ? decision.overridden?.by : undefined;
+          found.set(key, { rule: way.title, fired: way.fired, by, values: valuesOf(way, decision) });
         }
       }
     }

@@ -122,7 +122,7 @@ const kindOf = (edge: Edge | undefined): "open" | "taken" | "not" =>
   edge?.taken === true ? "taken" : edge?.taken === false ? "not" : "open";
 
 const labelOf = (edge: Edge | undefined, told: WayTold | undefined): string =>
-  edge?.share === null || edge?.share === undefined ? (edge?.label ?? told?.rule ?? "") : percent(edge.share, 0);
+  edge?.share === null || edge?.share === undefined ? (told?.by ? `as ${told.by} decided` : (edge?.label ?? told?.rule ?? "")) : percent(edge.share, 0);
 
 /** What stands on a line: how often it was taken, or the rule that leads there and the values that it was decided by. */
 function WayLabel({ edge, told, place }: { edge: Edge | undefined; told: WayTold | undefined; place: { x: number; y: number } }) {
@@ -137,7 +137,7 @@ function WayLabel({ edge, told, place }: { edge: Edge | undefined; told: WayTold
       className="eo-way-label"
       data-kind={kindOf(edge)}
       style={{ left: place.x, top: place.y }}
-      title={[edge?.label ?? told?.rule, fired, values].filter(Boolean).join(" · ")}
+      title={[told?.by ? rule : "", edge?.label ?? told?.rule, fired, values].filter(Boolean).join(" · ")}
     >
       {rule}
       {values ? <small>{values}</small> : null}
