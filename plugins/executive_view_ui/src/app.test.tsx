@@ -300,9 +300,23 @@ test("what somebody asked for of the past of the audit stays while new events co
   vi.useRealTimers();
 });
 
-test("the audit says who had it otherwise, and why", async () => {
+test("the audit says who had it otherwise, and why, with the steps by their titles", async () => {
   show("/plugin/streams/audit");
   const line = (await screen.findByText("The customer has asked for the data centre.")).closest("tr")!;
   expect(line.textContent).toContain("m.keller");
-  expect(line.textContent).toContain("provision_cloud");
+  await waitFor(() => expect(line.textContent).toContain("Provision with the partner → Provision in the data centre"));
+});
+
+test("the audit tells an action in the server's words and an end in ours, and neither as data", async () => {
+  const event = samples.events().items[0]!;
+  const asked = { sentence: "“Post the invoice” is held: it takes no worker.", asked: { action: "hold" }, effects: [{ step: null }] };
+  const items = [
+    { ...event, id: 9, kind: "hold", before: { chosen: [] }, after: asked },
+    { ...event, id: 8, kind: "ended", before: null, after: { state: "success", health: "late" } },
+    { ...event, id: 7, kind: "ended", before: null, after: { state: "failed", health: "failed" } },
+  ];
+  server.use(http.get(`${API}/events`, () => HttpResponse.json({ ...samples.events(), items })));
+  show("/plugin/streams/audit");
+  const rows = within(await screen.findByRole("region", { name: "Events" })).getAllByRole("row").slice(1);
+  expect(rows.map((row) => row.lastElementChild!.textContent)).toEqual([asked.sentence, "Done, late", "Failed"]);
 });

@@ -1,11 +1,11 @@
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import { Link } from "react-router-dom";
 
-import { useEarlierEvents, useEvents, type EventQuery } from "../api/queries";
-import type { Event } from "../api/schema";
+import { useEarlierEvents, useEvents, useFacets, type EventQuery } from "../api/queries";
+import type { Event, StepFacet } from "../api/schema";
 import { count, exactly } from "../lib/format";
 import { paths } from "../lib/paths";
-import { sentence, told, type Look } from "../lib/words";
+import { health, instanceState, sentence, titled, type Look } from "../lib/words";
 import { At, Badge, Scroll } from "../ui/parts";
 import { Empty, Shown, Skeleton } from "../ui/states";
 
@@ -80,9 +80,22 @@ function merged(first: readonly Event[], then: readonly Event[]): readonly Event
   return [...first, ...then.filter(({ id }) => !known.has(id))];
 }
 
+const NONE: ReadonlyMap<string, string> = new Map();
+
+/** The titles of the steps of each stream. */
+function titlesOf(steps: readonly StepFacet[]): ReadonlyMap<string, ReadonlyMap<string, string>> {
+  const found = new Map<string, Map<string, string>>();
+  for (const { dag_id: stream, id, title } of steps) {
+    found.set(stream, (found.get(stream) ?? new Map()).set(id, title));
+  }
+  return found;
+}
+
 /** The audit trail of what `fixed` says. */
 export function EventList({ fixed, within = false }: { fixed: EventQuery; within?: boolean }) {
   const { asked, events, total, more, loading } = useEventList(fixed);
+  const known = useFacets().data?.steps;
+  const steps = useMemo(() => titlesOf(known ?? []), [known]);
   return (
     <Shown asked={asked} skeleton={<Skeleton rows={8} />}>
       {() =>
@@ -105,7 +118,7 @@ export function EventList({ fixed, within = false }: { fixed: EventQuery; within
                 </thead>
                 <tbody>
                   {events.map((event) => (
-                    <Row event={event} key={event.id} within={within} />
+                    <Row event={event} key={event.id} steps={steps} within={within} />
                   ))}
                 </tbody>
               </table>
@@ -125,14 +138,15 @@ export function EventList({ fixed, within = false }: { fixed: EventQuery; within
   );
 }
 
-function Row({ event, within }: { event: Event; within: boolean }) {
+function Row({ event, within, steps }: { event: Event; within: boolean; steps: ReadonlyMap<string, ReadonlyMap<string, string>> }) {
+  const titles = steps.get(event.dag_id) ?? NONE;
   return (
     <tr>
       <td title={exactly(event.at)}>
         <At value={event.at} />
       </td>
       <td>
-        <Badge look={kindLook(event.kind)} plain />
+        <Badge look={event.kind === "ended" && ended(event)?.state === "failed" ? { ...kindLook("ended"), tone: "failed", icon: "cross" } : kindLook(event.kind)} plain />
       </td>
       {within ? null : (
         <td className="eo-two">
@@ -144,13 +158,32 @@ function Row({ event, within }: { event: Event; within: boolean }) {
       <td>{event.actor ?? <span className="eo-quiet">–</span>}</td>
       <td>{event.reason ?? <span className="eo-quiet">–</span>}</td>
       <td className="eo-change">
-        {event.before === null || event.before === undefined ? null : (
-          <>
-            <del>{told(event.before)}</del> →{" "}
-          </>
-        )}
-        {event.after === null || event.after === undefined ? null : <span>{told(event.after)}</span>}
+        <Change event={event} titles={titles} />
       </td>
     </tr>
+  );
+}
+
+const ended = ({ after }: Event): Record<string, unknown> | undefined => (typeof after === "object" && after !== null ? (after as Record<string, unknown>) : undefined);
+
+/** What changed: of an action what the server said of it, of steps their titles, of all else the values. */
+function Change({ event, titles }: { event: Event; titles: ReadonlyMap<string, string> }) {
+  const after = ended(event);
+  if (typeof after?.["sentence"] === "string") {
+    return <>{after["sentence"]}</>;
+  }
+  if (event.kind === "ended" && typeof after?.["state"] === "string") {
+    const [state, how] = [after["state"], String(after["health"] ?? "")];
+    return <>{[instanceState(state).text, how && how !== state ? health(how).text.toLowerCase() : ""].filter(Boolean).join(", ")}</>;
+  }
+  return (
+    <>
+      {event.before === null || event.before === undefined ? null : (
+        <>
+          <del>{titled(event.before, titles)}</del> →{" "}
+        </>
+      )}
+      {event.after === null || event.after === undefined ? null : <span>{titled(event.after, titles)}</span>}
+    </>
   );
 }

@@ -252,7 +252,9 @@ function Decisions({ decisions, titles }: { decisions: readonly DecisionTold[]; 
 }
 
 function Jobs({ data }: { data: InstanceDetail }) {
-  const rows = data.jobs.flatMap((step) => (step.jobs ?? []).map((job) => ({ step, job })));
+  const rows = data.jobs
+    .flatMap((step) => (step.jobs ?? []).map((job) => ({ step, job })))
+    .sort((a, b) => (a.job.opened ?? "").localeCompare(b.job.opened ?? ""));
   const broken = data.jobs.filter(({ problem }) => problem);
   if (rows.length === 0 && broken.length === 0) {
     return <Empty title="No job was handed over yet">Jobs on other systems appear here, attempt by attempt.</Empty>;
@@ -303,7 +305,7 @@ function Jobs({ data }: { data: InstanceDetail }) {
                   <At value={job.closed} />
                 </td>
                 <td>{job.closed_by ?? "–"}</td>
-                <td>{job.parked ?? job.message ?? ""}</td>
+                <td className="eo-lines">{job.parked ?? job.message ?? ""}</td>
               </tr>
             ))}
           </tbody>
@@ -335,7 +337,8 @@ function Data({ data }: { data: InstanceDetail }) {
 }
 
 function Values({ values }: { values: Record<string, unknown> }) {
-  const entries = Object.entries(values);
+  // Databases keep them in orders of their own.
+  const entries = Object.entries(values).sort(([a], [b]) => a.localeCompare(b));
   return entries.length === 0 ? (
     <p className="eo-quiet eo-pad">Nothing.</p>
   ) : (
@@ -343,9 +346,20 @@ function Values({ values }: { values: Record<string, unknown> }) {
       {entries.map(([name, value]) => (
         <div key={name}>
           <dt>{name}</dt>
-          <dd>{told(value)}</dd>
+          <dd>{typeof value === "string" && WEB.test(value) ? <Web address={value} /> : told(value)}</dd>
         </div>
       ))}
     </dl>
+  );
+}
+
+const WEB = /^https?:\/\/\S+$/iu;
+
+/** An address on the web, as long as people read: what lets one in at its end is for the browser. */
+function Web({ address }: { address: string }) {
+  return (
+    <a href={address} rel="noreferrer" target="_blank">
+      {address.replace(/[?#].*$/u, "")} <Icon name="link" size={12} />
+    </a>
   );
 }

@@ -1,5 +1,5 @@
 /**
- * Remote jobs on the page of an instance.
+ * Remote jobs, and what they left, on the page of an instance.
  *
  * How a user would notice that they are fake: "failed" without the code that the system gave, "running" of a job that the
  * system holds, or no way from here to the system's own page although the house has set one up.
@@ -56,4 +56,22 @@ test("without such a page the job has its id and no link", async () => {
   has({});
   show(`${PAGE}?step=post_invoice`);
   expect((await beside()).getByText("00420117").closest("a")).toBeNull();
+});
+
+test("jobs stand in the order in which they were handed over", async () => {
+  const told = samples.instance();
+  server.use(http.get(`${API}/dags/:dag/dagRuns/:run`, () => HttpResponse.json({ ...told, jobs: [...told.jobs].reverse() })));
+  show(`${PAGE}?tab=jobs`);
+  const rows = within(await screen.findByRole("region", { name: "Remote jobs" })).getAllByRole("row").slice(1);
+  expect(rows.map((row) => /JOB\d{5}|0042\d{4}/u.exec(row.textContent)?.[0])).toEqual(["JOB00042", "00420098", "00420117"]);
+});
+
+test("what a step left is told by name, and an address leads where it says without what lets one in", async () => {
+  const link = "https://share.example/customers/ORD-000042/certificate.pdf?X-Amz-Signature=abc";
+  server.use(http.get(`${API}/dags/:dag/dagRuns/:run`, () => HttpResponse.json(samples.instance({ outputs: { certify: { verification: "K7", link, code: "javascript:alert(1)" } } }))));
+  show(`${PAGE}?tab=data`);
+  const left = within(await screen.findByRole("region", { name: "Deliver the certificate" }));
+  expect(left.getAllByRole("term").map((one) => one.textContent)).toEqual(["code", "link", "verification"]);
+  const [shown, ...others] = left.getAllByRole("link");
+  expect([shown!.getAttribute("href"), shown!.textContent.trim(), others]).toEqual([link, link.split("?")[0], []]);
 });

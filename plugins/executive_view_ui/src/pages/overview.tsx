@@ -127,7 +127,7 @@ export function Tiles({ data, query }: { data: OverviewData; query: object }) {
       <Tile
         note={
           data.unacknowledged > 0
-            ? `${count(data.unacknowledged)} unacknowledged, oldest ${duration(data.oldest_unacknowledged_seconds)}`
+            ? `${count(data.unacknowledged)} late or failed, not acknowledged, oldest ${duration(data.oldest_unacknowledged_seconds)}`
             : "all acknowledged"
         }
         title="Late"

@@ -138,6 +138,10 @@ export function StepPanel({ data, node, acting, close }: { data: InstanceDetail;
 
 function Tail({ dagId, runId, taskId }: { dagId: string; runId: string; taskId: string }) {
   const asked = useStepLog(dagId, runId, taskId);
+  const room = useRef<HTMLPreElement>(null);
+  // What it wrote last is what people look for; one that reads further up is not disturbed by what is the same.
+  const last = asked.data?.lines.at(-1);
+  useEffect(() => room.current?.scrollTo(0, room.current.scrollHeight), [last]);
   return (
     <section>
       <h3>End of the log</h3>
@@ -146,7 +150,7 @@ function Tail({ dagId, runId, taskId }: { dagId: string; runId: string; taskId: 
           log.problem || log.lines.length === 0 ? (
             <p className="eo-quiet">{log.problem ?? "It has written nothing yet."}</p>
           ) : (
-            <pre aria-label="Log" className="eo-log" dir="ltr" tabIndex={0}>
+            <pre aria-label="Log" className="eo-log" dir="ltr" ref={room} tabIndex={0}>
               {log.map_index >= 0 ? `Item ${log.map_index + 1}\n` : ""}
               {log.cut ? "…\n" : ""}
               {log.lines.join("\n")}

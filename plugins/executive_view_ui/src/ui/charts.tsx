@@ -15,14 +15,19 @@ export function Trend({ days, target = 0.95 }: { days: readonly TrendDay[]; targ
   const step = WIDTH / Math.max(1, days.length);
   const busiest = Math.max(1, ...days.map(({ ended }) => ended));
   const lines: string[] = [];
+  const dots: string[] = [];
   let open = false;
   days.forEach(({ on_time_share: share }, index) => {
     if (share === null) {
       open = false;
       return;
     }
-    // A line to where it is makes a dot, where the days beside it have nothing to tell.
-    lines.push(`${open ? "L" : "M"}${((index + 0.5) * step).toFixed(1)} ${y(share).toFixed(1)}${open ? "" : "h0"}`);
+    const at = `${((index + 0.5) * step).toFixed(1)} ${y(share).toFixed(1)}`;
+    lines.push(`${open ? "L" : "M"}${at}`);
+    // A day between two that have nothing to tell is no line, but a line to where it is makes a dot.
+    if (!open && (days[index + 1]?.on_time_share ?? null) === null) {
+      dots.push(`M${at}h0`);
+    }
     open = true;
   });
   const first = days[0]?.day;
@@ -55,6 +60,7 @@ export function Trend({ days, target = 0.95 }: { days: readonly TrendDay[]; targ
         })}
         <line className="eo-target" vectorEffect="non-scaling-stroke" x1={0} x2={WIDTH} y1={y(target)} y2={y(target)} />
         <path className="eo-line" d={lines.join("")} vectorEffect="non-scaling-stroke" />
+        <path className="eo-line" d={dots.join("")} data-dots="" vectorEffect="non-scaling-stroke" />
       </svg>
       <figcaption>
         <span>{first ? day(first) : ""}</span>

@@ -4,22 +4,25 @@ import { stepState } from "../lib/words";
 import { Icon } from "./icons";
 
 const COUNT = 6;
+/** How many times as long as all that happens the time until it is due may be to be drawn. */
+const FAR = 2;
 /** Steps between two marks of the axis, in seconds. */
 const STEPS = [60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800];
 
 /** Plan, actual and forecast on one axis: what is solid has happened, what is hatched is expected. */
 export function Gantt({ timeline }: { timeline: Timeline }) {
-  const times = [
-    timeline.start,
-    timeline.end,
-    timeline.due_at,
-    ...timeline.bars.flatMap((bar) => [bar.plan_start, bar.plan_end, bar.start, bar.end, bar.forecast_start, bar.forecast_end_p90 ?? bar.forecast_end]),
-  ].flatMap((time) => (time ? [Date.parse(time)] : []));
-  if (timeline.bars.length === 0 || times.length === 0) {
+  const bars = timeline.bars.flatMap((bar) => [bar.plan_start, bar.plan_end, bar.start, bar.end, bar.forecast_start, bar.forecast_end_p90 ?? bar.forecast_end]);
+  const open = timeline.bars.some((bar) => bar.start && !bar.end);
+  const times = [timeline.start, open ? timeline.now : null, ...bars].flatMap((time) => (time ? [Date.parse(time)] : []));
+  const due = timeline.due_at ? Date.parse(timeline.due_at) : null;
+  if (timeline.bars.length === 0 || (times.length === 0 && due === null)) {
     return <p className="eo-quiet eo-pad">Nothing has happened yet, and there is no history to plan by.</p>;
   }
-  const from = Math.min(...times);
-  const to = Math.max(...times, from + 60_000);
+  const from = Math.min(...times, ...(times.length === 0 && due !== null ? [due] : []));
+  const last = Math.max(...times, from + 60_000);
+  // What happens is to be seen: a due time that is far behind all of it stands at the edge.
+  const far = due !== null && due - last > FAR * (last - from);
+  const to = due === null || far ? last : Math.max(last, due);
   const spread = (to - from) * 1.03;
   const x = (time: string | null | undefined): number => (time ? ((Date.parse(time) - from) / spread) * 100 : 0);
   const width = (start: string | null, end: string | null): number => Math.max(0.35, x(end) - x(start));
@@ -40,8 +43,11 @@ export function Gantt({ timeline }: { timeline: Timeline }) {
           ))}
           {now ? <i className="eo-now" style={{ left: `${x(now)}%` }} /> : null}
           {timeline.due_at ? (
-            <i className="eo-due" style={{ left: `${x(timeline.due_at)}%` }}>
-              <span>due {moment(timeline.due_at)}</span>
+            <i className="eo-due" data-far={far ? "" : undefined} style={{ left: `${far ? 100 : x(timeline.due_at)}%` }}>
+              <span>
+                due {moment(timeline.due_at)}
+                {far ? " →" : ""}
+              </span>
             </i>
           ) : null}
         </div>
@@ -62,7 +68,7 @@ export function Gantt({ timeline }: { timeline: Timeline }) {
           <i className="eo-g-forecast" /> expected
         </span>
         <span className="eo-quiet">
-          {timeline.history > 0 ? `usual and expected times are told from ${timeline.history} ended instances` : "not enough history for usual or expected times"}
+          {timeline.history > 0 ? `usual and expected times are told from ${timeline.history} ended ${timeline.history === 1 ? "instance" : "instances"}` : "not enough history for usual or expected times"}
         </span>
       </p>
     </div>
