@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from acting import DAG, PAGE, WATCHER, House, server, tab_to
+from acting import DAG, PAGE, WATCHER, House, server
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from stage import FakeApi
 
 from tests.api_server import USER
-from tests.chromium import serious, settle, shoot
+from tests.chromium import serious, settle, shoot, tab_to
 
 pytestmark = pytest.mark.e2e
 
-RUNS = ("by-keyboard", "by-two", "held-with-all", "many-1", "many-2", "many-3", "looked-at")
+RUNS = ("by-keyboard", "by-two", "many-1", "many-2", "many-3", "looked-at")
 REASON = "the host is patched until six"
 INSTANCE = "/plugin/streams/instance/order_to_certificate/manual__42"
 # What each dialog is opened by: the step, if it is about one, and the button.
@@ -74,6 +74,7 @@ def test_with_the_keyboard_alone_a_step_is_held_and_the_page_shows_it(enter: Ent
     page.keyboard.press("Enter")
     step = page.get_by_role("complementary", name="Book it")
     expect(step.get_by_role("button", name="Hold")).to_be_visible()
+    expect(page.locator("[data-step=book]")).to_be_focused()
     tab_to(page, "Hold", within=".eo-step-actions")
     page.keyboard.press("Enter")
 
@@ -133,40 +134,6 @@ def test_of_two_people_the_slower_one_sees_what_the_faster_one_did(enter: Enter,
     dialog.get_by_role("button", name="Complete by hand").click()
     expect(dialog).to_have_count(0)
     assert house.acts("by-two") == ["skip", "complete"], "on what is, it can be decided again"
-
-
-def test_a_stream_is_held_for_all_to_see_and_released(enter: Enter, house: House):
-    page = enter(USER, "held-with-all")
-    page.goto(f"{house.server.url}/plugin/streams/stream/{DAG}")
-    settle(page)
-    tab_to(page, "Hold …", within=".eo")
-    page.keyboard.press("Enter")
-    dialog = page.get_by_role("dialog", name="Hold a stream, a system or a connection")
-    expect(dialog.get_by_role("combobox")).to_have_value(DAG)
-    assert serious(page) == []
-    tab_to(page, "Reason", within=".eo-dialog")
-    page.keyboard.type("the auditors look at it first")
-    shoot(page, "hold-many")
-    page.keyboard.press("Control+Enter")
-    expect(dialog).to_have_count(0)
-    held = page.get_by_role("region", name="Held now")
-    expect(held.get_by_role("row").filter(has_text="the auditors look at it first")).to_contain_text(USER)
-    shoot(page, "held-many")
-
-    watching = enter(WATCHER, "held-with-all")
-    expect(watching.get_by_role("region", name="Why")).to_contain_text("the auditors look at it first")
-    watching.goto(f"{house.server.url}/plugin/streams")
-    expect(watching.get_by_role("region", name="Held now")).to_contain_text("the auditors look at it first")
-    settle(watching)
-    watching.wait_for_load_state("networkidle")
-    assert serious(watching) == []
-    assert watching.locator(".eo [aria-haspopup=dialog]").count() == 0
-
-    held.get_by_role("button", name="Release Orders").click()
-    dialog = page.get_by_role("dialog", name="Release “Orders”")
-    dialog.get_by_role("textbox", name="Reason").fill("they have looked")
-    page.keyboard.press("Control+Enter")
-    expect(held).to_have_count(0)
 
 
 def test_with_the_keyboard_alone_several_are_selected_and_held_and_no_others(enter: Enter, house: House):

@@ -134,6 +134,16 @@ def test_what_was_built_names_no_place_of_the_machine_that_built_it(root: Path):
         assert str(root) not in path.read_text()
 
 
+def test_no_effect_hands_on_what_it_calls(room: Path):
+    """React takes what an effect returns for a function to clean up with.
+
+    Newer browsers answer ``scrollTo`` with a promise. What a clean-up throws when the host takes our page away reaches
+    the host, whose page then is an error: no boundary of ours is left to catch it.
+    """
+    for path in (room / "src").rglob("*.tsx"):
+        assert not re.search(r"Effect\(\(\) => [^{\s]", path.read_text()), path.name
+
+
 def test_the_lock_file_names_no_address_to_download_from(room: Path):
     lock = json.loads((room / "package-lock.json").read_text())
     for name, package in lock["packages"].items():

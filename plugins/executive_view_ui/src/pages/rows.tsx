@@ -44,7 +44,9 @@ export function Rows({ window: list, total, onRange, selection }: Props) {
   const [first, last] = [items[0]?.index ?? 0, items.at(-1)?.index ?? 0];
   const report = useRef(onRange);
   report.current = onRange;
-  useEffect(() => report.current({ first, last }), [first, last]);
+  useEffect(() => {
+    report.current({ first, last });
+  }, [first, last]);
 
   const here = (at.id === undefined ? undefined : list.indexOf(at.id)) ?? Math.min(at.index, list.count - 1);
   const active = list.row(here);

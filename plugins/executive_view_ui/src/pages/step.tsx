@@ -141,7 +141,9 @@ function Tail({ dagId, runId, taskId }: { dagId: string; runId: string; taskId: 
   const room = useRef<HTMLPreElement>(null);
   // What it wrote last is what people look for; one that reads further up is not disturbed by what is the same.
   const last = asked.data?.lines.at(-1);
-  useEffect(() => room.current?.scrollTo(0, room.current.scrollHeight), [last]);
+  useEffect(() => {
+    room.current?.scrollTo(0, room.current.scrollHeight);
+  }, [last]);
   return (
     <section>
       <h3>End of the log</h3>
