@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,25 @@ def go(page: Page, path: str) -> None:
     page.evaluate(_GO, path)
     page.wait_for_function("!document.querySelector('.eo h1[data-left]')")  # the page before must be gone
     page.wait_for_load_state("networkidle")  # and the code of this one be there
+
+
+def tab_to(page: Page, name: str, *, within: str = "body", key: str = "Tab", most: int = 150) -> None:
+    """Go on by the Tab key until what is called ``name`` has the focus, within what ``within`` selects.
+
+    :param key: ``Shift+Tab`` goes back.
+    """
+    here = f"""() => {{
+      const at = document.activeElement;
+      const named = at?.getAttribute('aria-label') ?? at?.labels?.[0]?.innerText ?? at?.innerText ?? '';
+      return at?.closest({json.dumps(within)}) ? named.trim() : '';
+    }}"""
+    passed = []
+    for _ in range(most):
+        page.keyboard.press(key)
+        passed.append(page.evaluate(here))
+        if passed[-1].startswith(name):
+            return
+    raise AssertionError(f"the Tab key never leads to {name!r}, but to {passed}")
 
 
 def serious(page: Page) -> list[Any]:

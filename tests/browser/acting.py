@@ -1,4 +1,4 @@
-"""Instances to act on in a real API server, who acts on them there, and what they do with the keyboard.
+"""Instances to act on in a real API server, and who acts on them there.
 
 Run as a program of its own, in the environment of the API server, it fills the database: ``acting.py RUN_ID ...``.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext
 
 from tests.api_server import API, USER, ApiServer
 
@@ -76,22 +76,6 @@ def server(home: Path, migrated: Path, runs: Sequence[str]) -> ApiServer:
     done = subprocess.run(command, capture_output=True, text=True, env=made.environment, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return made
-
-
-def tab_to(page: Page, name: str, *, within: str = "body", most: int = 150) -> None:
-    """Go on by the Tab key until what is called ``name`` has the focus, within what ``within`` selects."""
-    here = f"""() => {{
-      const at = document.activeElement;
-      const named = at?.getAttribute('aria-label') ?? at?.labels?.[0]?.innerText ?? at?.innerText ?? '';
-      return at?.closest({json.dumps(within)}) ? named.trim() : '';
-    }}"""
-    passed = []
-    for _ in range(most):
-        page.keyboard.press("Tab")
-        passed.append(page.evaluate(here))
-        if passed[-1].startswith(name):
-            return
-    raise AssertionError(f"the Tab key never leads to {name!r}, but to {passed}")
 
 
 def main() -> None:

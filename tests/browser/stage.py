@@ -17,8 +17,8 @@ from playwright.sync_api import Route
 from tests.api_server import ApiServer
 from tests.chromium import UI
 
-SEEDED = ("order_to_certificate", "manual__42")
-"""The stream and the run that Airflow knows."""
+SEEDED = "order_to_certificate"
+"""The DAG that Airflow knows."""
 
 
 def server(home: Path, migrated: Path) -> ApiServer:
@@ -31,7 +31,7 @@ def server(home: Path, migrated: Path) -> ApiServer:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": None,
     }
     made = ApiServer(home, f"sqlite:///{home / 'airflow.db'}?timeout=60", everybody)
-    seed = [sys.executable, str(Path(__file__).with_name("seed.py")), *SEEDED]
+    seed = [sys.executable, str(Path(__file__).with_name("seed.py")), SEEDED]
     done = subprocess.run(seed, capture_output=True, text=True, env=made.environment, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return made

@@ -87,56 +87,10 @@ def test_a_link_shows_whoever_opens_it_the_same(visit: Visit, fake: FakeApi):
     expect(page.get_by_role("button", name="Stream Bank end of day")).to_be_visible()
 
 
-def test_a_run_in_airflow_has_a_tab_with_the_instance(visit: Visit):
-    page = visit("/dags/order_to_certificate/runs/manual__42")
-    page.get_by_role("link", name="Stream instance").click()
-    expect(page.get_by_role("heading", name="ORD-000042")).to_be_visible()
-    page.get_by_role("button", name="Post the invoice").click()
-    assert page.url.endswith("/runs/manual__42/plugin/stream-instance?step=post_invoice")
-    page.reload()
-    expect(page.get_by_role("complementary").filter(has_text="00420117")).to_be_visible()
-    shoot(page, "tab-in-a-run")
-
-
-def test_a_dag_in_airflow_has_a_tab_with_the_stream(visit: Visit):
-    page = visit("/dags/order_to_certificate")
-    page.get_by_role("link", name="Value stream").click()
-    expect(page.get_by_role("button", name="Post the invoice")).to_be_visible()
-    page.get_by_role("tab", name="Runs ahead").click()
-    expect(page.get_by_text("tight")).to_be_visible()
-    shoot(page, "tab-in-a-dag")
-
-
 def test_a_dag_that_is_no_stream_says_so_in_its_tab(visit: Visit, fake: FakeApi):
     fake.override["streamDetail"] = 404
     page = visit("/dags/order_to_certificate/plugin/value-stream")
     expect(page.get_by_role("heading", name="This is no value stream")).to_be_visible()
-
-
-def test_the_keyboard_alone_is_enough(visit: Visit):
-    page = visit(STREAMS)
-    settle(page)
-    page.keyboard.press("/")
-    page.keyboard.type("ORD-00")
-    page.keyboard.press("Enter")
-    grid = page.get_by_role("grid")
-    expect(grid).to_be_visible()
-    grid.focus()
-    for key in "jjk":
-        page.keyboard.press(key)
-    page.keyboard.press("Enter")
-    page.get_by_role("button", name="Book the order").focus()
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("Enter")
-    expect(
-        page.get_by_role("complementary").filter(has=page.get_by_role("heading", name="End of the log"))
-    ).to_be_visible()
-    page.keyboard.press("Escape")
-    expect(page.get_by_role("complementary")).to_have_count(0)
-    page.get_by_role("tab", name="Graph").focus()
-    page.keyboard.press("ArrowRight")
-    expect(page.get_by_role("tab", name="Timeline")).to_be_focused()
-    expect(page.locator(".eo-due")).to_be_visible()
 
 
 def _rows_asked_for(fake: FakeApi) -> list[str]:
