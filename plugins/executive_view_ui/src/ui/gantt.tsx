@@ -4,7 +4,7 @@ import { stepState } from "../lib/words";
 import { Icon } from "./icons";
 
 const COUNT = 6;
-/** How many times as long as all that happens the time until it is due may be to be drawn. */
+/** How many times as long as all that happens the time between that and the due time may be to be drawn. */
 const FAR = 2;
 /** Steps between two marks of the axis, in seconds. */
 const STEPS = [60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800];
@@ -18,12 +18,14 @@ export function Gantt({ timeline }: { timeline: Timeline }) {
   if (timeline.bars.length === 0 || (times.length === 0 && due === null)) {
     return <p className="eo-quiet eo-pad">Nothing has happened yet, and there is no history to plan by.</p>;
   }
-  const from = Math.min(...times, ...(times.length === 0 && due !== null ? [due] : []));
-  const last = Math.max(...times, from + 60_000);
-  // What happens is to be seen: a due time that is far behind all of it stands at the edge.
-  const far = due !== null && due - last > FAR * (last - from);
-  const to = due === null || far ? last : Math.max(last, due);
-  const spread = (to - from) * 1.03;
+  const first = Math.min(...(times.length > 0 ? times : [due!]));
+  const last = Math.max(...times, first + 60_000);
+  // What happens is to be seen: a due time that is far from all of it stands at the edge.
+  const reach = FAR * (last - first);
+  const far = due === null ? "" : due - last > reach ? "after" : first - due > reach ? "before" : "";
+  const shown = due === null || far ? [] : [due];
+  const [from, to] = [Math.min(first, ...shown), Math.max(last, ...shown)];
+  const spread = (to - from) * (far === "after" ? 1.1 : 1.03); // beside the last bar stands how long it took
   const x = (time: string | null | undefined): number => (time ? ((Date.parse(time) - from) / spread) * 100 : 0);
   const width = (start: string | null, end: string | null): number => Math.max(0.35, x(end) - x(start));
   const step = (STEPS.find((seconds) => (spread / 1000 / seconds) <= COUNT) ?? 604_800) * 1000;
@@ -43,10 +45,10 @@ export function Gantt({ timeline }: { timeline: Timeline }) {
           ))}
           {now ? <i className="eo-now" style={{ left: `${x(now)}%` }} /> : null}
           {timeline.due_at ? (
-            <i className="eo-due" data-far={far ? "" : undefined} style={{ left: `${far ? 100 : x(timeline.due_at)}%` }}>
+            <i className="eo-due" data-far={far || undefined} style={{ left: `${far === "after" ? 100 : far ? 0 : x(timeline.due_at)}%` }}>
               <span>
-                due {moment(timeline.due_at)}
-                {far ? " →" : ""}
+                {far === "before" ? "← " : ""}due {moment(timeline.due_at)}
+                {far === "after" ? " →" : ""}
               </span>
             </i>
           ) : null}
