@@ -5,9 +5,10 @@
  * system holds, or no way from here to the system's own page although the house has set one up.
  */
 
-import { screen, within } from "@testing-library/react";
+import { fireEvent, screen, within } from "@testing-library/react";
 import { expect, test } from "vitest";
 
+import { queries } from "../app";
 import type { InstanceDetail, RemoteJob } from "../api/schema";
 import * as samples from "../testing/samples";
 import { API, http, HttpResponse, server } from "../testing/server";
@@ -74,4 +75,25 @@ test("what a step left is told by name, and an address leads where it says witho
   expect(left.getAllByRole("term").map((one) => one.textContent)).toEqual(["code", "link", "verification"]);
   const [shown, ...others] = left.getAllByRole("link");
   expect([shown!.getAttribute("href"), shown!.textContent.trim(), others]).toEqual([link, link.split("?")[0], []]);
+});
+
+test("of a log its end is in sight, and who reads further up is not taken away from there by what it writes", async () => {
+  let lines = ["one"];
+  server.use(http.get(`${API}/dags/:dag/dagRuns/:run/steps/:step/log`, () => HttpResponse.json({ ...samples.log(), lines })));
+  show(`${PAGE}?step=post_invoice`);
+  const log = await (await beside()).findByLabelText("Log");
+  expect(log.scrollTop).toBe(log.scrollHeight);
+  const writes = async (line: string) => {
+    lines = [...lines, line];
+    await queries.refetchQueries();
+    await within(log).findByText(new RegExp(line, "u"));
+  };
+  log.scrollTop = 5;
+  fireEvent.scroll(log);
+  await writes("two");
+  expect(log.scrollTop).toBe(5);
+  log.scrollTop = log.scrollHeight - log.clientHeight;
+  fireEvent.scroll(log);
+  await writes("three");
+  expect(log.scrollTop).toBe(log.scrollHeight);
 });

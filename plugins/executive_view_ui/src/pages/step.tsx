@@ -126,7 +126,7 @@ export function StepPanel({ data, node, acting, close }: { data: InstanceDetail;
           Runs <Link to={paths.instance(node.sub_stream.dag_id, node.sub_stream.run_id)}>{node.sub_stream.title}</Link>
         </p>
       ) : null}
-      {run?.started_at && !data.gone ? <Tail dagId={dagId} runId={runId} taskId={node.id} /> : null}
+      {run?.started_at && !data.gone ? <Tail dagId={dagId} key={node.id} runId={runId} taskId={node.id} /> : null}
       {data.gone ? null : (
         <a className="eo-button" href={new URL(task, document.baseURI).href}>
           In Airflow <Icon name="link" size={12} />
@@ -139,11 +139,14 @@ export function StepPanel({ data, node, acting, close }: { data: InstanceDetail;
 function Tail({ dagId, runId, taskId }: { dagId: string; runId: string; taskId: string }) {
   const asked = useStepLog(dagId, runId, taskId);
   const room = useRef<HTMLPreElement>(null);
-  // What it wrote last is what people look for; one that reads further up is not disturbed by what is the same.
-  const last = asked.data?.lines.at(-1);
+  // What it wrote last is what people look for; one that reads further up is not taken away from there.
+  const atEnd = useRef(true);
+  const lines = asked.data?.lines;
   useEffect(() => {
-    room.current?.scrollTo(0, room.current.scrollHeight);
-  }, [last]);
+    if (room.current && atEnd.current) {
+      room.current.scrollTop = room.current.scrollHeight;
+    }
+  }, [lines]);
   return (
     <section>
       <h3>End of the log</h3>
@@ -152,7 +155,16 @@ function Tail({ dagId, runId, taskId }: { dagId: string; runId: string; taskId: 
           log.problem || log.lines.length === 0 ? (
             <p className="eo-quiet">{log.problem ?? "It has written nothing yet."}</p>
           ) : (
-            <pre aria-label="Log" className="eo-log" dir="ltr" ref={room} tabIndex={0}>
+            <pre
+              aria-label="Log"
+              className="eo-log"
+              dir="ltr"
+              onScroll={({ currentTarget: it }) => {
+                atEnd.current = it.scrollTop + it.clientHeight >= it.scrollHeight - 4;
+              }}
+              ref={room}
+              tabIndex={0}
+            >
               {log.map_index >= 0 ? `Item ${log.map_index + 1}\n` : ""}
               {log.cut ? "…\n" : ""}
               {log.lines.join("\n")}
