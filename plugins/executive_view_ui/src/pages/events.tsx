@@ -146,7 +146,7 @@ function Row({ event, within, steps }: { event: Event; within: boolean; steps: R
         <At value={event.at} />
       </td>
       <td>
-        <Badge look={event.kind === "ended" && ended(event)?.state === "failed" ? { ...kindLook("ended"), tone: "failed", icon: "cross" } : kindLook(event.kind)} plain />
+        <Badge look={event.kind === "ended" && record(event)?.["state"] === "failed" ? { ...kindLook("ended"), tone: "failed", icon: "cross" } : kindLook(event.kind)} plain />
       </td>
       {within ? null : (
         <td className="eo-two">
@@ -164,11 +164,12 @@ function Row({ event, within, steps }: { event: Event; within: boolean; steps: R
   );
 }
 
-const ended = ({ after }: Event): Record<string, unknown> | undefined => (typeof after === "object" && after !== null ? (after as Record<string, unknown>) : undefined);
+/** What an event left, where that has names. */
+const record = ({ after }: Event): Record<string, unknown> | undefined => (typeof after === "object" && after !== null ? (after as Record<string, unknown>) : undefined);
 
 /** What changed: of an action what the server said of it, of steps their titles, of all else the values. */
 function Change({ event, titles }: { event: Event; titles: ReadonlyMap<string, string> }) {
-  const after = ended(event);
+  const after = record(event);
   if (typeof after?.["sentence"] === "string") {
     return <>{after["sentence"]}</>;
   }
