@@ -5,6 +5,7 @@ Each link is one sentence, and the next one says why it is so. The last is what 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -170,8 +171,8 @@ def _failure(facts: Facts, name: str) -> list[Cause]:
     elif run.job is not None and run.job.job_id:
         more = message or run.job.code
         told = f"{_job(run.job)} ended as {run.job.verdict or 'unknown'}" + (f": {more}" if more else "")
-        if message and _job(run.job).removeprefix("Job ") in message:  # it says itself what became of which job
-            told = message
+        if message and re.search(rf"(?<!\w){re.escape(_named(run.job))}(?!\w)", message):
+            told = message  # it says itself what became of which job
         found.append(_cause("remote_job", "problem", told, since=run.ended_at, step=step, job=run.job))
     elif message:
         found.append(_cause("failure", "problem", message, since=run.ended_at, step=step))
@@ -390,5 +391,9 @@ def _remote(facts: Facts, name: str) -> list[Cause]:
 
 
 def _job(job: RemoteJob) -> str:
-    named = " ".join(filter(None, [job.job_name, job.job_id]))
+    named = _named(job)
     return f"Job {named}" if named else "Its job"
+
+
+def _named(job: RemoteJob) -> str:
+    return " ".join(filter(None, [job.job_name, job.job_id]))

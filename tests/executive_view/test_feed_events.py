@@ -38,7 +38,7 @@ PICTURE = {
     "steps": [
         {"id": "post", "kind": "sap.background_job"},
         {"id": "route", "kind": "branch"},
-        {"id": "approve", "kind": "approval"},
+        {"id": "approve", "title": "Approve it", "kind": "approval"},
         {"id": "ship", "kind": "stream", "tasks": {"ship-each": "each"}},
     ]
 }
@@ -105,7 +105,7 @@ def test_a_decision_carries_its_own_moment_and_its_rule():
     (event,) = told(facts({("route", -1): {DECISION_KEY: decided(ago(20))}}))
     assert (event.kind, event.at, event.task_id, event.actor) == ("decision", ago(20), "route", RULES)
     assert event.after == ["approve"]
-    assert "rule 1 holds" in (event.reason or "")
+    assert event.reason == "goes on with “Approve it”: rule 1 holds: params.amount > 1"
 
 
 def test_an_override_names_the_person_the_reason_and_what_the_rules_wanted():

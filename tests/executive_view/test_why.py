@@ -200,6 +200,14 @@ def test_a_failure_whose_message_names_the_job_is_not_told_twice() -> None:
     assert told(of)[-1] == ("remote_job", message)
 
 
+def test_a_number_in_a_message_is_no_job_because_it_has_the_same_digits() -> None:
+    short = job(state="closed", verdict="failure", job_name=None, job_id="12", message="rc 120 (0x12)")
+    assert told(facts(run("failed", 40, 30, job=short), due=9))[-1] == (
+        "remote_job",
+        "Job 12 ended as failure: rc 120 (0x12)",
+    )
+
+
 def test_work_that_was_sent_and_never_answered_is_not_told_as_on_its_way() -> None:
     of = facts(run("parked", 5, job=job(state="intent", job_id=None, parked="did it run?")), due=30)
     assert [kind for kind, _ in told(of)] == ["stream", "step", "person"]
