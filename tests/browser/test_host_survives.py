@@ -23,12 +23,6 @@ def _airflow_is_there(page: Page) -> None:
     expect(page.get_by_placeholder("Search Dags")).to_be_visible(timeout=30_000)
 
 
-def test_the_strip_stands_on_the_home_page(visit: Visit):
-    page = visit("/")
-    expect(page.get_by_role("region", name="Streams")).to_contain_text("41 orders are late")
-    _airflow_is_there(page)
-
-
 def test_a_bundle_that_throws_when_it_is_loaded(visit: Visit):
     script = "throw new Error('broken')"
     _airflow_is_there(

@@ -56,28 +56,6 @@ def test_every_page_shows_and_can_be_used_by_everybody(visit: Visit, theme: str)
     assert found == {}
 
 
-def test_the_theme_is_the_hosts_and_changes_with_it(visit: Visit):
-    page = visit(STREAMS)
-    settle(page)
-    colour = "() => getComputedStyle(document.querySelector('.eo .eo-panel')).backgroundColor"
-    light = page.evaluate(colour)
-    page.evaluate("document.documentElement.classList.replace('light', 'dark')")
-    assert page.evaluate(colour) != light
-
-
-def test_from_the_overview_to_the_instance_it_takes_two_clicks_and_back_leads_back(visit: Visit):
-    page = visit("/")
-    page.get_by_role("link", name="Streams", exact=True).click()
-    settle(page)
-    page.get_by_role("link", name=re.compile("^Late")).first.click()
-    page.get_by_role("link", name="ORD-000008").click()
-    expect(page.get_by_role("heading", name="ORD-000042")).to_be_visible()
-    assert page.url.endswith("/plugin/streams/instance/order_to_certificate/manual__8")
-    page.go_back()
-    expect(page.get_by_role("grid")).to_be_visible()
-    assert page.url.endswith("/plugin/streams/instances?health=late&live=true")
-
-
 def test_a_link_shows_whoever_opens_it_the_same(visit: Visit, fake: FakeApi):
     page = visit(f"{STREAMS}/instances?health=late&stream=bank_end_of_day&q=EOD")
     settle(page)
@@ -152,16 +130,6 @@ def test_a_list_is_renewed_wherever_one_is_in_it(visit: Visit, fake: FakeApi):
     page.evaluate("dispatchEvent(new Event('visibilitychange'))")
     page.wait_for_timeout(1_000)
     assert len(_rows_asked_for(fake)) <= 6, "a return to the tab asks for what is in sight, not for all that was passed"
-
-
-def test_a_narrow_window_scrolls_in_one_direction(visit: Visit):
-    page = visit(STREAMS, width=420)
-    for name in ("overview", "instances", "instance", "statistics"):
-        go(page, EVERY[name])
-        expect(page.locator(".eo h1").first).to_be_visible()
-        settle(page)
-        assert page.locator(".eo-page").evaluate("it => it.scrollWidth <= it.clientWidth + 1"), name
-        shoot(page, f"{name}-narrow")
 
 
 def test_a_language_from_right_to_left_turns_the_page_round(visit: Visit):

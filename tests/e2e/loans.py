@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from company import JOB
 
-LOAN, REGISTER = "loan_to_signature", "loan_register"
-TITLE = "Loan to signature"
+LOAN, BOARD, REGISTER = "loan_to_signature", "board_loan_to_signature", "loan_register"
+TITLES = {LOAN: "Loan to signature", BOARD: "Loan of a board member", REGISTER: "Register of loans"}
+"""The second is held while the first goes on."""
 DONE, ASKS, TURNED, FAILS, PARKED = "small", "large", "turned", "closed-account", "register"
 """The runs: it ended well; it waits for a person; it was held and sent another way; it failed; nobody can tell."""
+STREAM = {DONE: LOAN, ASKS: LOAN, FAILS: LOAN, TURNED: BOARD, PARKED: REGISTER}
 KEYS = {run: f"LOAN-00000{number}" for number, run in enumerate((DONE, ASKS, TURNED, FAILS, PARKED), start=1)}
 STEPS = {
     "score": "Score the applicant", "route": "Does a person decide?", "sign": "Sign the loan",
     "pay_out": "Pay it out", "certify": "Certificate of completion",
 }  # fmt: skip
 HEAD = 'business: {domain: Lending, owner: lending-desk, criticality: high, key: "{{ params.loan }}"}'
-TEMPLATES = {
-    LOAN: f"""
-value_stream: {LOAN}
-title: {TITLE}
+
+
+def _template(stream: str, title: str) -> str:
+    return f"""
+value_stream: {stream}
+title: {title}
 {HEAD}
 params:
   loan: {{type: string, title: Loan}}
@@ -64,10 +68,14 @@ steps:
       address: {{from: address, match: '(.+)', type: string}}
       verification: {{from: code, match: '(.+)', type: string}}
       link: {{from: link, match: '(.+)', type: string}}
-""",
+"""
+
+
+TEMPLATES = {
+    **{one: _template(one, TITLES[one]) for one in (LOAN, BOARD)},
     REGISTER: f"""
 value_stream: {REGISTER}
-title: Register of loans
+title: {TITLES[REGISTER]}
 {HEAD}
 params: {{loan: {{type: string}}}}
 steps:

@@ -31,11 +31,13 @@ _THEME = """theme => {
 class Visitor:
     """A page of somebody who is logged in, and the stage of the scenario.
 
+    :ivar theme: of the page that was looked at last.
     :ivar found: by the name of a page, what keeps somebody from using it.
     """
 
     here: Stage
     page: Page
+    theme: str = "light"
     found: dict[str, list[Any]] = field(default_factory=dict)
 
     def at(self, path: str, **query: str) -> Page:
@@ -60,25 +62,24 @@ class Visitor:
         return found
 
     def looked_at(self, name: str) -> None:
-        """See whether everybody can use the page, by day and by night, and keep pictures of it."""
-        for theme in ("light", "dark"):
-            self.page.evaluate(_THEME, theme)
-            self._checked(f"{name}-{theme}")
-        self.page.evaluate(_THEME, "light")
+        """See whether everybody can use the page, and keep a picture of it; one by day, the next by night.
 
-    def looked_at_narrow(self, name: str) -> None:
-        """See whether it can be used in a window as narrow as a telephone."""
-        self.page.set_viewport_size({"width": NARROW, "height": 900})
-        settle(self.page)
-        assert self.page.locator(".eo-page").evaluate("it => it.scrollWidth <= it.clientWidth + 1"), name
-        self._checked(f"{name}-narrow")
-        self.page.set_viewport_size({"width": WIDE, "height": 900})
-
-    def _checked(self, name: str) -> None:
-        shoot(self.page, f"real-{name}")
+        With data that is made up, tests of the browser look at each by day and by night.
+        """
+        self.theme = "light" if self.theme == "dark" else "dark"
+        self.page.evaluate(_THEME, self.theme)
+        shoot(self.page, f"real-{name}-{self.theme}")
         assert self.page.get_by_role("alert").count() == 0, name
         if findings := serious(self.page):
             self.found[name] = findings
+
+    def looked_at_narrow(self, name: str) -> None:
+        """See whether it is within a window as narrow as a telephone, and keep a picture of it."""
+        self.page.set_viewport_size({"width": NARROW, "height": 900})
+        settle(self.page)
+        assert self.page.locator(".eo-page").evaluate("it => it.scrollWidth <= it.clientWidth + 1"), name
+        shoot(self.page, f"real-{name}-narrow")
+        self.page.set_viewport_size({"width": WIDE, "height": 900})
 
     def because(self, dialog: Locator, reason: str) -> None:
         """Type a reason into a dialog, have it done, and put away the message that says so; by the keyboard."""
