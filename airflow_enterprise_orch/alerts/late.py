@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+from airflow_enterprise_orch.each import EACH, item_of
 
 if TYPE_CHECKING:
     from airflow_enterprise_orch.alerts.message import OpenJob
@@ -50,7 +53,7 @@ async def tell(alerts: Mapping[str, Any], due: Mapping[str, Any], step: Mapping[
         log.warning("where the instance %s stands cannot be told: %r", run.run_id, error)
         states = {}
     state = str(told.get("state"))
-    if state == "success" or (step and _over(states, step["id"])):
+    if state == "success" or (step and states.get(step["id"]) in OVER):
         log.info("%s, instance %s: it was over by the time its due time was looked at", where, run.run_id)
         return
     passed = _deadline(context) or run.due(due)
@@ -59,7 +62,8 @@ async def tell(alerts: Mapping[str, Any], due: Mapping[str, Any], step: Mapping[
     if not rules:
         return
     name = step.get("id", "")
-    jobs = await _open_jobs(run, states)
+    jobs = await _open_jobs(run, states, name)
+    own = next((job for job in jobs if job.step == name and not job.item), None)
     alert = alert_of(
         alerts,
         run,
@@ -72,8 +76,8 @@ async def tell(alerts: Mapping[str, Any], due: Mapping[str, Any], step: Mapping[
         step_title=step.get("title", ""),
         system=step.get("system", ""),
         connection=step.get("connection", ""),
-        job_id=next((job.job_id for job in jobs if job.step == name), ""),
-        open_jobs=tuple(job for job in jobs if job.step != name),
+        job_id=own.job_id if own is not None else "",
+        open_jobs=tuple(job for job in jobs if job is not own),
     )
     await asyncio.wait_for(send(alert, rules), LONGEST)
 
@@ -116,29 +120,39 @@ async def _states(run: Run) -> dict[str, str]:
     return {name: str(getattr(state, "value", state)) for name, state in found.items() if state is not None}
 
 
-async def _open_jobs(run: Run, states: Mapping[str, str]) -> list[OpenJob]:
-    """Return the remote jobs that the run waits for; not more than its reason names steps."""
+async def _open_jobs(run: Run, states: Mapping[str, str], step: str) -> list[OpenJob]:
+    """Return the remote jobs that the run waits for, those of a late step first; not more than :data:`MOST_NAMED`."""
     from airflow_enterprise_orch.alerts.open_job import open_jobs
 
-    waits = sorted(name for name, state in states.items() if state == "deferred")[:MOST_NAMED]
+    waits = sorted((name for name, state in states.items() if state == "deferred"), key=_in_order)
+    waits.sort(key=lambda name: _step_of(name) != step)
+    tasks = [(f"{item[0]}{EACH}", item[1]) if (item := item_of(name)) else (name, -1) for name in waits]
     try:
-        return await open_jobs(run.dag_id, run.run_id, waits)
+        return await open_jobs(run.dag_id, run.run_id, tasks[:MOST_NAMED])
     except Exception as error:
         log.warning("which remote jobs the instance %s waits for cannot be told: %r", run.run_id, error)
         return []
 
 
-def _over(states: Mapping[str, str], step: str) -> bool:
-    """Tell whether a step is over; of one with mapped parts (``step_0``) all of them."""
-    own = [state for name, state in states.items() if name == step or name.removeprefix(f"{step}_").isdecimal()]
-    return bool(own) and all(state in OVER for state in own)
+def _in_order(name: str) -> tuple[str, int]:
+    return item_of(name) or (name, -1)
+
+
+def _step_of(name: str) -> str:
+    return _in_order(name)[0]
 
 
 def _reason(state: str, states: Mapping[str, str], step: str) -> str:
-    """Say where it stands."""
-    stands = sorted(name for name, one in states.items() if one in STANDS)
-    failed = sorted(name for name, one in states.items() if one == "failed")
-    parts = [f"{name} ({states[name].replace('_', ' ')})" for name in (*failed, *stands)][:MOST_NAMED]
+    """Say where it stands; the items of a list by their number."""
+    at_work: Counter[tuple[bool, str, str]] = Counter()
+    items = Counter[str](item[0] for name in states if (item := item_of(name)))
+    for name, one in states.items():
+        if one == "failed" or one in STANDS:
+            at_work[one != "failed", _step_of(name), one.replace("_", " ")] += 1
+    parts = [
+        f"{name} ({f'{count} of {items[name]} items ' if name in items else ''}{one})"
+        for (_, name, one), count in sorted(at_work.items())
+    ][:MOST_NAMED]
     at = f" It stands at {', '.join(parts)}." if parts else " Nothing of it has begun." if not states else ""
     what = "The step is not over." if step else f"The instance is not over: Airflow says {state}."
     return what + at

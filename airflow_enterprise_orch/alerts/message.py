@@ -59,15 +59,17 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u20
 class OpenJob:
     """A remote job at which an instance stands.
 
-    :param step: the id of its step's task.
+    :param step: the id of its step, or of the task that undoes it.
     :param system: the step type.
     :param job_id: what the remote system calls it.
+    :param item: of a step that is done for each item of a list the item; else "".
     """
 
     step: str
     system: str
     connection: str
     job_id: str
+    item: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,8 @@ def _lines(alert: Alert, shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if shown["job_id"]:
         yield "Remote job", shown["job_id"]
     for job in shown["open_jobs"]:
-        yield "Remote job", f"{job['job_id']} of {job['step']} ({job['system']}, connection {job['connection']})"
+        whose = f"{job['step']}, item {job['item']}" if job["item"] else job["step"]
+        yield "Remote job", f"{job['job_id']} of {whose} ({job['system']}, connection {job['connection']})"
     if shown["reason"]:
         yield "Reason", shown["reason"]
     yield "Since", moment(alert.since, alert.timezone)

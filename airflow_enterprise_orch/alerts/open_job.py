@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_enterprise_orch.alerts.message import OpenJob
+from airflow_enterprise_orch.each import EACH
 
 if TYPE_CHECKING:
     from airflow_enterprise_orch.delegation.trigger import DelegateTrigger
@@ -30,9 +31,11 @@ class NotesItsJob:
     """In the place of a delegated step's class of triggers: notes the job that the step is about to wait for.
 
     :param trigger: the class itself.
+    :param item: of a step that is done for each item of a list the item, as people read it.
     """
 
     trigger: Callable[[Wait], DelegateTrigger]
+    item: str = ""
 
     def __call__(self, wait: Wait) -> DelegateTrigger:
         """Return the trigger; a note that cannot be written holds up nothing."""
@@ -44,6 +47,7 @@ class NotesItsJob:
             "job_id": wait.handle.job_id,
             "system": wait.step,
             "connection": wait.connection,
+            **({"item": self.item} if self.item else {}),
         }
         place = {"dag_id": wait.dag_id, "run_id": wait.run_id, "task_id": wait.task_id, "map_index": wait.map_index}
         try:
@@ -53,22 +57,29 @@ class NotesItsJob:
         return self.trigger(wait)
 
 
-async def open_jobs(dag_id: str, run_id: str, tasks: Iterable[str]) -> list[OpenJob]:
+async def open_jobs(dag_id: str, run_id: str, tasks: Iterable[tuple[str, int]]) -> list[OpenJob]:
     """Return the jobs of tasks that wait, in their order, from within a triggerer.
 
-    :param tasks: their ids; of one that waits for no job, and of the items of a list, nothing is told.
+    :param tasks: id and map index of each, -1 for a task that is no item of a list; of one that waits for no job
+        nothing is told.
     """
     from airflow.sdk.execution_time import task_runner
     from airflow.sdk.execution_time.comms import GetXCom
     from asgiref.sync import sync_to_async
 
     found = []
-    for task_id in tasks:
-        asked = GetXCom(key=JOB_KEY, dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=-1)
+    for task_id, map_index in tasks:
+        asked = GetXCom(key=JOB_KEY, dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
         told: Any = await sync_to_async(task_runner.SUPERVISOR_COMMS.send)(asked)
         note = getattr(told, "value", None)
         # Whoever may edit a task may edit its XComs.
         if isinstance(note, Mapping) and note.get("version") == NOTE_VERSION and note.get("job_id"):
-            job_id, system, connection = (str(note.get(name, "")) for name in ("job_id", "system", "connection"))
-            found.append(OpenJob(task_id, system, connection, job_id))
+            system, connection, job_id, item = (
+                str(note.get(name, "")) for name in ("system", "connection", "job_id", "item")
+            )
+            if map_index < 0:
+                found.append(OpenJob(task_id, system, connection, job_id))
+            else:
+                # An item may read as nothing; Airflow's own number of it is what people find it by then.
+                found.append(OpenJob(task_id.removesuffix(EACH), system, connection, job_id, item or f"#{map_index}"))
     return found

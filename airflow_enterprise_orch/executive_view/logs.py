@@ -11,6 +11,7 @@ from airflow.utils.log.log_reader import TaskLogReader
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload
 
+from airflow_enterprise_orch.each import EACH
 from airflow_enterprise_orch.executive_view.answers_instance import StepLog
 from airflow_enterprise_orch.executive_view.redacting import ANOTHER
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 LONGEST_LINE = 2000
 MARKS = ("::group::", "::endgroup::")
 """Airflow's UI folds what is between these."""
-EACH = "-each"
-"""Ends the id of the task that works on the items of a step's list; see ``value_stream/paths.py``."""
 MOST_ITEMS = 1000
 SOURCES = "::group::Log message source"
 """Begins what Airflow says of the files that it looked for."""

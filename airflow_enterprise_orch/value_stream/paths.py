@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
+from airflow_enterprise_orch.each import EACH
 from airflow_enterprise_orch.undoing import HELPER, UNDO
 from airflow_enterprise_orch.value_stream.model import ValueStream
 from airflow_enterprise_orch.value_stream.steps import DelegatedStep
@@ -152,7 +153,7 @@ class Paths:
             later = [f"{other}{UNDO}" for other in undone if step in self._stream.ancestors(other)]
             failure = self._helper(f"{step}--failure", TaskKind.FAILURE, step, concerned, FAILED)
             # A step with a list has failed as soon as one item has, and others of its items may still be at work.
-            each = [f"{other}-each" for other in concerned if self._lists(other)]
+            each = [f"{other}{EACH}" for other in concerned if self._lists(other)]
             settled = self._helper(f"{step}--settled", TaskKind.SETTLED, step, [*concerned, *each, *later], ENDED)
             self._helper(f"{step}{UNDO}", TaskKind.UNDO, step, [step, failure, settled], ALL_SUCCESS)
         if undone:
@@ -222,6 +223,6 @@ class Paths:
         if self._lists(step):
             # Its own task runs when the list was read and no item failed: an empty list is a success, not a skip.
             items = self._helper(self.entry(step), TaskKind.ITEMS, step, upstream, rule)
-            each = self._helper(f"{step}-each", TaskKind.EACH, step, [items], ALL_SUCCESS)
+            each = self._helper(f"{step}{EACH}", TaskKind.EACH, step, [items], ALL_SUCCESS)
             upstream, rule = (items, each), MEETING
         self._tasks.append(Task(step, TaskKind.STEP, step, tuple(sorted(upstream)), rule))

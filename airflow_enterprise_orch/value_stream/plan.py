@@ -75,10 +75,11 @@ class TaskPlan:
     undoes: str = ""
     guards: tuple[str, ...] = ()
 
-    def make(self, dag: DAG, watched: Mapping[str, Any], group: TaskGroup | None = None) -> Any:
+    def make(self, dag: DAG, watched: Mapping[str, Any], group: TaskGroup | None = None, *, noted: bool = False) -> Any:
         """Return the operator, as a task of ``dag``.
 
         :param watched: its callbacks; a task that no worker runs has none.
+        :param noted: the jobs of connected systems are noted, for the alert that something is late.
         """
         operator: Any = resolve(self.operator)
         delay = {} if self.retry_delay is None else {"retry_delay": timedelta(seconds=self.retry_delay)}
@@ -89,9 +90,14 @@ class TaskPlan:
         # Entered, because not every system's ``from_step`` hands a group on.
         with group or nullcontext():
             if self.each:
+                if noted:
+                    operator = import_module("airflow_enterprise_orch.value_stream.each_noted").EachNoted
                 given = {**delay, **callbacks, **hooks, **self.arguments}
                 return operator.for_each(dag, self.each, task_id=self.task_id, **given)
-            return maker(task_id=self.task_id, dag=dag, **delay, **outlets, **callbacks, **hooks, **self.arguments)
+            made = maker(task_id=self.task_id, dag=dag, **delay, **outlets, **callbacks, **hooks, **self.arguments)
+        if noted and self.delegated:
+            import_module("airflow_enterprise_orch.value_stream.watch_plan").noting_its_job(made)
+        return made
 
     def _hooks(self) -> dict[str, Any]:
         """Return what runs before and after the task; nothing in a stream that undoes nothing."""
@@ -141,7 +147,7 @@ class StreamPlan:
 
     def build(self) -> DAG:
         """Make the DAG."""
-        due, watched, noting = self._watched()
+        due, watched, noted = self._watched()
         dag = DAG(
             **_scheduled(self.schedule, self.dag["dag_id"]),
             auto_register=False,
@@ -159,9 +165,7 @@ class StreamPlan:
                 dag=dag,
             )
         for task in self.tasks:
-            made = task.make(dag, watched, groups.get(task.group))
-            if noting is not None and task.delegated and not task.each:
-                noting(made)
+            made = task.make(dag, watched, groups.get(task.group), noted=noted)
             for upstream in task.upstream:
                 # What set_downstream does where both are known to be tasks of this DAG.
                 dag.get_task(upstream).downstream_task_ids.add(task.task_id)
@@ -170,14 +174,14 @@ class StreamPlan:
         dag.params = ParamsDict({name: Param(**param) for name, param in self.params.items()})
         return dag
 
-    def _watched(self) -> tuple[dict[str, Any], dict[str, Any], Callable[[Any], None] | None]:
-        """Return what due times and alerts add to the arguments of the DAG and of its tasks, and to delegated steps."""
+    def _watched(self) -> tuple[dict[str, Any], dict[str, Any], bool]:
+        """Return what due times and alerts add to the DAG's arguments and the tasks', and whether jobs are noted."""
         if self.watch is None:
-            return {}, {}, None
+            return {}, {}, False
         from airflow_enterprise_orch.value_stream import watch_plan
 
-        noting = watch_plan.noting_its_job if watch_plan.notes_jobs(self.watch) else None
-        return watch_plan.dag_arguments(self.watch), watch_plan.task_arguments(self.watch), noting
+        own, of_tasks = watch_plan.dag_arguments(self.watch), watch_plan.task_arguments(self.watch)
+        return own, of_tasks, watch_plan.notes_jobs(self.watch)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plain JSON form; what it holds is JSON already, and is not copied."""

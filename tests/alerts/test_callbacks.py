@@ -326,8 +326,8 @@ def be_late(monkeypatch, states: dict[str, str] | Exception, step: str = "", sta
         ({"book": "failed"}, "book", "failed", True),
         ({}, "book", "running", True),
         ({"book_more": "success"}, "book", "running", True),
-        ({"book_0": "success", "book_1": "running"}, "book", "running", True),
-        ({"book_0": "success", "book_1": "success"}, "book", "running", False),
+        ({"book-each_0": "success", "book-each_1": "running"}, "book", "running", True),
+        ({"book": "success", "book-each_0": "success", "book-each_1": "success"}, "book", "running", False),
         (RuntimeError("no answer"), "book", "running", True),
     ],
 )

@@ -19,7 +19,7 @@ import pytest
 from airflow.sdk import Variable
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk.execution_time import task_runner
-from airflow.sdk.execution_time.comms import SetXCom, XComResult
+from airflow.sdk.execution_time.comms import GetTaskStates, SetXCom, TaskStatesResult, XComResult
 from servers import incident_desk, mail_server
 
 from airflow_enterprise_orch.alerts import callbacks, late
@@ -30,6 +30,8 @@ from airflow_enterprise_orch.delegation.job import JobHandle
 from airflow_enterprise_orch.delegation.ledger import Ledger
 from airflow_enterprise_orch.delegation.ledger_store import ledger_cell
 from airflow_enterprise_orch.delegation.trigger import DelegateTrigger, Wait
+from airflow_enterprise_orch.value_stream.compile import compile_stream
+from airflow_enterprise_orch.value_stream.model import ValueStream
 
 pytestmark = [
     # The server is on loopback; a login that it insists on is what matters here.
@@ -97,8 +99,11 @@ class Supervisor:
 
     def __init__(self) -> None:
         self.xcoms: dict[tuple[str, ...], Any] = {}
+        self.states: dict[str, str] = {}
 
     def send(self, message: Any) -> Any:
+        if isinstance(message, GetTaskStates):
+            return TaskStatesResult(task_states={"one": self.states})
         place = (message.dag_id, message.run_id, message.task_id, str(message.map_index), message.key)
         if isinstance(message, SetXCom):
             self.xcoms[place] = message.value
@@ -113,7 +118,7 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
     return found
 
 
-def wait(task_id: str = "post_invoice", job_id: str = "08150000") -> Wait:
+def wait(task_id: str = "post_invoice", job_id: str = "08150000", map_index: int = -1) -> Wait:
     return Wait(
         step="sap.background_job",
         connection="sap_erp",
@@ -123,6 +128,7 @@ def wait(task_id: str = "post_invoice", job_id: str = "08150000") -> Wait:
         dag_id="order_to_certificate",
         run_id="one",
         task_id=task_id,
+        map_index=map_index,
     )
 
 
@@ -247,6 +253,60 @@ def test_who_hears_of_a_late_instance_reads_all_jobs_that_it_waits_for(
     tell_late(STEP)
     got = told()
     assert (got.desk["step"]["job_id"], [one["step"] for one in got.desk["open_jobs"]]) == ("08150000", ["archive"])
+
+
+LISTED = """
+value_stream: order_to_certificate
+title: Order to certificate
+business: {domain: Customer onboarding, owner: customer-operations}
+due: {within: 1h}
+alerts: [{on: [late], to: {webhook: {connection: incident_desk}}}]
+params: {banks: {type: list, items: string}}
+steps:
+  pay:
+    title: Pay
+    due: {within: 30m}
+    unix.script: {connection: host, command: /pay, args: ["{{ item }}"]}
+    for_each: {item: params.banks, max: 50}
+"""
+PAY = {"id": "pay", "title": "Pay", "system": "unix.script", "connection": "host"}
+
+
+def test_of_a_step_with_a_list_people_read_the_job_of_each_item(
+    told: Callable[[], Got], supervisor: Supervisor
+) -> None:
+    each = compile_stream(ValueStream.load(LISTED)).get_task("pay-each")
+    for index, bank in enumerate(("BANK-A", "BANK-B", "B\nBcc: x", "")):
+        each.unmap({"item": bank}).trigger_class(wait("pay-each", f"pid-{index}", index))
+    NotesItsJob(DelegateTrigger)(wait("archive", "0816"))
+    # As Airflow tells them; of an item that is over the note is still there.
+    items = {f"pay-each_{index}": "deferred" for index in (0, 2, 3)}
+    supervisor.states = {"archive": "deferred", "pay-items": "success", "pay-each_1": "success", **items}
+    tell_late({})
+    got = told()
+    assert [(one["step"], one["item"], one["job_id"]) for one in got.desk["open_jobs"]] == [
+        ("archive", "", "0816"), ("pay", "BANK-A", "pid-0"), ("pay", "B Bcc: x", "pid-2"), ("pay", "#3", "pid-3"),
+    ]  # fmt: skip
+    assert "pid-0 of pay, item BANK-A (sap.background_job, connection sap_erp)" in got.mail
+    assert got.desk["reason"].endswith("It stands at archive (deferred), pay (3 of 4 items deferred).")
+    # Of the step itself: its items come first, and no one of them is the step's job.
+    supervisor.states |= {f"pay-each_{index}": "deferred" for index in range(4, 15)}
+    supervisor.states["pay-each_14"] = "failed"
+    tell_late(PAY)
+    got = told()
+    assert (got.desk["step"]["job_id"], got.desk["open_jobs"][0]["item"]) == ("", "BANK-A")
+    assert "pay (1 of 15 items failed), archive (deferred), pay (13 of 15 items deferred)" in got.desk["reason"]
+
+
+def test_a_step_is_over_whatever_becomes_of_one_whose_name_begins_alike(
+    told: Callable[[], Got], supervisor: Supervisor, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    supervisor.states = {"pay": "success", "pay_2": "running", "pay-each_0": "success"}
+    tell_late(PAY)
+    assert "it was over by the time its due time was looked at" in caplog.text
+    with pytest.raises(IndexError):
+        told()  # nothing came
 
 
 def test_a_job_that_cannot_be_noted_or_read_is_waited_for_and_lateness_is_told_all_the_same(

@@ -6,6 +6,7 @@ Standard input: a JSON list of the params of each run.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from datetime import UTC, datetime
@@ -17,7 +18,10 @@ import streams_for_tests
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_enterprise_orch.alerts.open_job import open_jobs
 from airflow_enterprise_orch.delegation import system
+from airflow_enterprise_orch.delegation.conduct_types import Wait
+from airflow_enterprise_orch.delegation.job import JobHandle
 from airflow_enterprise_orch.delegation.operator import DelegateOperator
 from airflow_enterprise_orch.value_stream.approval import ApprovalStep
 
@@ -26,6 +30,8 @@ HOOKS = ("pre_execute", "post_execute")
 
 class Working(BaseOperator):
     """A system's operator that is done at once and leaves what its text says, as JSON."""
+
+    trigger_class = DelegateOperator.trigger_class
 
     @classmethod
     def from_step(cls, **arguments: Any) -> Working:
@@ -38,10 +44,20 @@ class Working(BaseOperator):
         return {"rc": 0, **self.left}
 
 
+JOBS: dict[str, list[list[str]]] = {}
+"""Of each run the jobs of its items, as the last of them could read it for an alert."""
+
+
 def pay(self: DelegateOperator, context: Any) -> Any:
-    """Do the work of one item at once."""
+    """Do the work of one item at once; its job is noted as before a wait."""
     if self.work["text"] == "broke":
         raise AirflowFailException("there is no money")
+    ti = context["ti"]
+    attempt = SimpleNamespace(handle=JobHandle("K" * 20, f"job-of-{self.item}", ""), system="test://c")
+    self.trigger_class(self._waiting(context, Wait(attempt, None)))
+    items = [("pay-each", index) for index in range(len(context["params"]["banks"]))]
+    found = asyncio.run(open_jobs(ti.dag_id, ti.run_id, [*items, ("pay-each", -1), ("book", -1)]))
+    JOBS[ti.run_id] = [[one.step, one.item, one.job_id, one.system, one.connection] for one in found]
 
 
 def answer(self: ApprovalStep, context: Any) -> Any:
@@ -88,6 +104,7 @@ def main() -> None:
     bundle.initialize()
     bag = BundleDagBag(dag_folder=bundle.path, bundle_path=bundle.path, bundle_name=bundle.name)
     dag = bag.dags[stream]
+    dag.deadline = None  # Airflow 3.3's dag.test() cannot start a run that has one
     found = []
     for params in json.load(sys.stdin):
         run = dag.test(run_conf=params)
@@ -95,6 +112,7 @@ def main() -> None:
         states = {name: str(instance.state) for name, instance in instances.items()}
         order = sorted((one for one in instances.values() if one.start_date), key=lambda one: one.start_date)
         told = {"state": str(run.state), "tasks": states, "order": [one.task_id for one in order]}
+        told["jobs"] = JOBS.get(run.run_id)
         told["again"] = {name: run_again(dag, instances[name]) for name in again}
         found.append({**told, "file": bundle.name and dag.relative_fileloc})
     Path(result).write_text(json.dumps(found))

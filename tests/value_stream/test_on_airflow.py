@@ -60,6 +60,8 @@ UNDONE = """\
 value_stream: undone
 title: What is undone
 business: {domain: D, owner: o}
+due: {within: 2h}
+alerts: [{on: [late], to: {webhook: {connection: desk}}}]
 params: {fails: {type: boolean, default: false}, banks: {type: list, items: string, default: [A, B]}}
 steps:
   reserve: {test.job: {connection: c}, compensate: {test.job: {connection: c, text: '{"undid": "reserve"}'}}}
@@ -149,6 +151,9 @@ def test_what_was_done_is_undone_in_reverse_and_no_step_runs_on_it(
     assert failed["again"]["book"].startswith("failed: step 'book': what step 'reserve' did is undone, since ")
     assert failed["again"]["reserve--undo"].startswith("skipped")
     assert failed["again"]["pay-each"].startswith("failed: step 'pay-each': what step 'reserve' did is undone, since ")
+    # What an alert could name of each item, had the instance been late meanwhile.
+    assert well["jobs"] == [["pay", bank, f"job-of-{bank}", "test.job", "c"] for bank in ("A", "B")]
+    assert [job for _, _, job, *_ in unpaid["jobs"]] == ["job-of-A", "job-of-C"]
     assert (well["tasks"]["pay"], well["again"]["pay-each"]) == ("success", "success")
     assert (unpaid["tasks"]["pay"], unpaid["tasks"]["ship"]) == ("upstream_failed", "success")
     assert (unpaid["state"], {unpaid["tasks"][name] for name in undoing}) == ("failed", {"success"})
