@@ -127,7 +127,7 @@ def compile_expression(text: str, variables: Mapping[str, str], expects: str = "
     :param expects: the type that it must give.
     :raises ExpressionError: the first problem; :func:`find_problems` has all.
     """
-    compiled, errors = _compile(text, tuple(sorted(variables.items())), expects)
+    compiled, errors = _compiled(text, variables, expects)
     if compiled is None:
         # A new one each time: an exception collects tracebacks, and the cached ones must not.
         raise _copy(errors[0])
@@ -136,7 +136,28 @@ def compile_expression(text: str, variables: Mapping[str, str], expects: str = "
 
 def find_problems(text: str, variables: Mapping[str, str], expects: str = "bool") -> list[ExpressionError]:
     """Return everything that is wrong with a condition, in the order of the text."""
-    return [_copy(error) for error in _compile(text, tuple(sorted(variables.items())), expects)[1]]
+    return [_copy(error) for error in _compiled(text, variables, expects)[1]]
+
+
+def _compiled(
+    text: str, variables: Mapping[str, str], expects: str
+) -> tuple[Expression | None, tuple[ExpressionError, ...]]:
+    """Compile with those variables alone that the text can name: a late step has hundreds, and each costs time.
+
+    Where anything is wrong it is looked at with all of them, for what is told of it.
+    """
+    if len(text) <= MAX_LENGTH:
+        named = {".".join(parts[:end]) for parts in _chains(text) for end in range(1, len(parts) + 1)}
+        known = tuple((name, variables[name]) for name in sorted(named) if name in variables)
+        found = _compile(text, known, expects)
+        if found[0] is not None:
+            return found
+    return _compile(text, tuple(sorted(variables.items())), expects)
+
+
+def _chains(text: str) -> list[list[str]]:
+    """Return the dotted names of a text, each as its parts."""
+    return [[part.strip() for part in chain.split(".")] for chain in _CHAIN.findall(text)]
 
 
 def _copy(error: ExpressionError) -> ExpressionError:
@@ -161,12 +182,13 @@ def _compile(
         line, column = _position(text, has.start())
         remedy = "name the value itself; a rule that needs a value of a step that did not run stops the stream"
         return None, (ExpressionError("has() is not available here", line, column, remedy=remedy),)
+    declared = dict(variables)
     try:
         program = _environment(variables).compile(text)
     except ExpressionError as error:  # the library is not here
         return None, (error,)
     except (RuntimeError, TypeError) as error:
-        return None, tuple(_translate(str(error), text, blanked, dict(variables)))
+        return None, tuple(_translate(str(error), text, blanked, declared))
     errors = []
     for literal in _MATCHES.finditer(text):
         problem = _environment(()).compile(f"''.matches({literal[1]})").eval(data={})
@@ -183,14 +205,13 @@ def _compile(
         errors.append(ExpressionError(what, remedy=remedy if expects == "bool" else "correct it"))
     if errors:
         return None, tuple(errors)
-    return Expression(text, _references(blanked, dict(variables)), dict(variables), program), ()
+    return Expression(text, _references(blanked, declared), declared, program), ()
 
 
 def _references(blanked: str, variables: Mapping[str, str]) -> frozenset[str]:
     """Return the longest declared beginning of each dotted name; a name shadowed by a macro's may be one too many."""
     found = set()
-    for chain in _CHAIN.findall(blanked):
-        parts = re.split(r"\s*\.\s*", chain)
+    for parts in _chains(blanked):
         while parts and ".".join(parts) not in variables:
             parts.pop()
         if parts:

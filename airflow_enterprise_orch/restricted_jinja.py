@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -395,14 +395,20 @@ def texts(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[
 
 def _collect(value: Any, path: tuple[str | int, ...], found: list[tuple[tuple[str | int, ...], str]]) -> None:
     # No generator, and no path for what is no template: each is looked through many times, and little of it is Jinja.
+    parts: Iterable[tuple[str | int, Any]]
     if isinstance(value, str):
         if is_template(value):
             found.append((path, value))
-    elif isinstance(value, (dict, Mapping)):
-        for key, item in value.items():
-            if not isinstance(item, str) or is_template(item):
-                _collect(item, (*path, str(key)), found)
+        return
+    if isinstance(value, (dict, Mapping)):
+        parts = value.items()
     elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            if not isinstance(item, str) or is_template(item):
-                _collect(item, (*path, index), found)
+        parts = enumerate(value)
+    else:
+        return
+    for part, item in parts:
+        if isinstance(item, str):
+            if is_template(item):
+                found.append(((*path, part), item))
+        elif isinstance(item, (dict, list, tuple, Mapping)):
+            _collect(item, (*path, part), found)

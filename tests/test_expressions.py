@@ -3,7 +3,7 @@
 import builtins
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from airflow_enterprise_orch import expressions
@@ -138,6 +138,92 @@ def test_any_text_compiles_or_has_problems_inside_itself(text):
         assert "\n" not in str(error)
         assert 1 <= error.line <= len(lines)
         assert 1 <= error.column <= len(lines[error.line - 1]) + 2
+
+
+MANY = NAMES | {f"steps.s{number}.{fact}": kind for number in range(40) for fact, kind in (("rc", "int"), ("a", "dyn"))}
+GIVEN = dict.fromkeys(MANY, 4) | {"params.name": "A", "params.flag": True, "params.amount": 3.5}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                *(
+                    "params.amount",
+                    "params . flag",
+                    "params",
+                    ".amount",
+                    "steps.s7.rc",
+                    "steps.s7.rx",
+                    "steps.s7",
+                    ".rc",
+                ),
+                *(
+                    "anything",
+                    "anything.rc",
+                    ".rc",
+                    "rc",
+                    "steps.s9.a.b",
+                    "rcs",
+                    "double(",
+                    "size(",
+                    "[1].exists(rc, ",
+                    ")",
+                ),
+                *("==", "<", "&&", "!", "+", "4", "3.5", "true", "'params.name'", "'", "// rc\n", "\n", "[", "]"),
+                *("[1].exists(rc, ", ")"),
+            ]
+        ),
+        max_size=9,
+    ).map(" ".join)
+)
+@example("params // rc\n .amount > 1.0 && params.flag")
+@example("[1].exists(rc, rc == 1) && steps.s7.rc == 4")
+@example("steps.s7.rx > 1")
+@example("'steps.s7.rc' == params.name")
+def test_names_that_a_condition_cannot_mean_make_no_difference(text):
+    assert _result(lambda: compile_expression(text, MANY)) == _result(lambda: _with_all(text))
+    assert [_told(error) for error in find_problems(text, MANY)] == [
+        _told(error) for error in expressions._compile(text, tuple(sorted(MANY.items())), "bool")[1]
+    ]
+
+
+def _with_all(text):
+    compiled, errors = expressions._compile(text, tuple(sorted(MANY.items())), "bool")
+    if compiled is None:
+        raise errors[0]
+    return compiled
+
+
+def _result(compiling):
+    """Return what a condition reads and comes to, or all that is said of it; with values for all names and for none."""
+    try:
+        compiled = compiling()
+    except ExpressionError as error:
+        return _told(error)
+    found = [compiled.references]
+    for values in (GIVEN, {}):
+        try:
+            found.append(compiled.evaluate(values))
+        except ExpressionError as error:
+            found.append(_told(error))
+    return found
+
+
+def _told(error):
+    return str(error), error.line, error.column, error.remedy, error.suggestion, error.name
+
+
+def test_of_many_names_those_alone_cost_that_a_text_can_mean(monkeypatch):
+    asked = []
+    environment = expressions._environment
+    monkeypatch.setattr(expressions, "_environment", lambda names: asked.append(names) or environment(names))
+    assert compile_expression("double(steps.s7.rc) > params.amount * 2.0", MANY).evaluate(GIVEN) is False
+    assert {names for names in asked if names} == {(("params.amount", "double"), ("steps.s7.rc", "int"))}
+    # What is wrong is guessed at with all of them.
+    (problem,) = find_problems("double(steps.s7.rx) > params.amount * 2.0", MANY)
+    assert problem.suggestion == "steps.s7.rc"
 
 
 def test_without_its_package_one_line_says_so(monkeypatch):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 
 from airflow_enterprise_orch.value_stream.problems import closest, listed
@@ -25,14 +26,14 @@ class Beside:
     """The files beside one template.
 
     :param folder: the template's own.
-    :param folders: where files of each kind are looked for, the nearest first.
+    :param folders: returns where files of each kind are looked for, the nearest first; most templates name none.
     :param shown: how people call ``folder``.
     :ivar seen: of each path that was looked at, relative to the template's folder, the hash; "" where no file was.
     """
 
-    def __init__(self, folder: Path, folders: tuple[Path, ...], shown: Path = Path()) -> None:
+    def __init__(self, folder: Path, folders: Callable[[], tuple[Path, ...]], shown: Path = Path()) -> None:
         self.folder = folder
-        self.folders = folders
+        self._folders = folders
         self.shown = shown
         self.seen: dict[str, str] = {}
 
@@ -41,10 +42,10 @@ class Beside:
         """Return what is beside a file, up to ``root``."""
         folder = template.absolute().parent
         if root is None:
-            return cls(folder, (folder, *folder.parents[:LEVELS]), template.parent)
-        root = root.absolute()
-        above = (one for one in folder.parents if one == root or root in one.parents)
-        return cls(folder, (folder, *above), template.parent)
+            return cls(folder, lambda: (folder, *folder.parents[:LEVELS]), template.parent)
+        top = root.absolute()
+        above = (one for one in folder.parents if one == top or top in one.parents)
+        return cls(folder, lambda: (folder, *above), template.parent)
 
     @classmethod
     def named(cls, root: Path, name: str) -> Beside:
@@ -54,9 +55,18 @@ class Beside:
         :param name: the template's path below the folder of all templates; files of a kind lie as they lay there.
         """
         root = root.absolute()
-        path = Path(name)
-        places = path.parents if name and not path.is_absolute() and ".." not in path.parts else ()
-        return cls(root, tuple(dict.fromkeys((*(root / place for place in places), root))))
+
+        def folders() -> tuple[Path, ...]:
+            path = Path(name)
+            places = path.parents if name and not path.is_absolute() and ".." not in path.parts else ()
+            return tuple(dict.fromkeys((*(root / place for place in places), root)))
+
+        return cls(root, folders)
+
+    @cached_property
+    def folders(self) -> tuple[Path, ...]:
+        """Where files of each kind are looked for, the nearest first."""
+        return self._folders()
 
     def name(self, path: Path) -> str:
         """Return how messages call a file that was found."""

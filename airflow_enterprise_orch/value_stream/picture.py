@@ -207,7 +207,7 @@ def _defaults(stream: ValueStream) -> dict[str, Any]:
 
 def _told(**values: Any) -> dict[str, Any]:
     """Return what is not empty."""
-    return {name: value for name, value in values.items() if value not in (None, "", (), [], {}, False)}
+    return {name: value for name, value in values.items() if value}
 
 
 @cache

@@ -43,7 +43,9 @@ DELEGATED_KEYS = tuple(
     ["outcome", "outputs", "retry", "time_limit", "resource", "at_once", "for_each", "publishes", "compensate"]
 )
 _BESIDE_WORK = (*COMMON_KEYS, *DELEGATED_KEYS)
-_READ_APART = ("outputs", "compensate")
+_KNOWN_KEYS = frozenset(_BESIDE_WORK)
+_OWN_KEYS = _KNOWN_KEYS - {"outputs", "compensate"}
+"""Those of them that stand in the step as they are written; the others are read apart."""
 _ID = re.compile(ID_PATTERN)
 
 
@@ -153,7 +155,7 @@ class _Reader(Notes):
         raw = self.data.get("params")
         found = {}
         for name, value in (raw if isinstance(raw, dict) else {}).items():
-            if _ID.match(name):
+            if _ID.fullmatch(name):
                 kind = value.get("type") if isinstance(value, dict) else None
                 found[name] = CEL_TYPES.get(kind, "dyn") if isinstance(kind, str) else "dyn"
         return found
@@ -176,7 +178,7 @@ class _Reader(Notes):
 
     def _step(self, name: str, raw: Any) -> DraftStep:
         path: Path = ("steps", name)
-        if not _ID.match(name) or len(name) > 100:
+        if not _ID.fullmatch(name) or len(name) > 100:
             self.add(path, f"{name!r} is no id", "use a-z, 0-9 and _, beginning with a letter, at most 100", key=True)
         self.check_id(path, "step")
         step = DraftStep(name)
@@ -189,7 +191,8 @@ class _Reader(Notes):
             )
             return step
         step.links = links((*path, "after"), raw.get("after"))
-        kinds = [key for key in raw if key in OWN_KINDS or key in step_types()]
+        types = step_types()
+        kinds = [key for key in raw if key in OWN_KINDS or key in types]
         if len(kinds) > 1:
             self.add(
                 (*path, kinds[1]),
@@ -205,7 +208,7 @@ class _Reader(Notes):
             step.model = own.read(self, step, path, raw)
         else:
             step.kind, step.type = "delegated", kinds[0]
-            step_type = step_types()[kinds[0]][1]
+            step_type = types[kinds[0]][1]
             step.facts = {**_output_types(raw.get("outputs")), **step_type.facts}
             if "for_each" in raw:
                 step.facts = FOR_EACH_FACTS
@@ -230,8 +233,10 @@ class _Reader(Notes):
     def _delegated(self, step: DraftStep, path: Path, raw: dict[str, Any], step_type: StepType) -> Step | None:
         kind, body = step_type.name, raw[step_type.name]
         model = step_type.work_model()
-        below = dict.fromkeys((*model.model_fields, "connection"), kind)
-        clean = self.unknown_keys(path, raw, (*_BESIDE_WORK, kind), below)
+        clean = True
+        if raw.keys() - _KNOWN_KEYS != {kind}:
+            below = dict.fromkeys((*model.model_fields, "connection"), kind)
+            clean = self.unknown_keys(path, raw, (*_BESIDE_WORK, kind), below)
         if not isinstance(body, dict):
             self.add(
                 (*path, kind),
@@ -253,7 +258,7 @@ class _Reader(Notes):
                     )
             body = work
         outputs = self._outputs(raw.get("outputs", {}), (*path, "outputs"), step_type.output_key)
-        data = {key: value for key, value in raw.items() if key in _BESIDE_WORK and key not in _READ_APART}
+        data = {key: value for key, value in raw.items() if key in _OWN_KEYS}
         places: dict[str, Path] = {key: (*path, key) for key in data}
         places["connection"] = (*path, kind, "connection")
         data |= {"id": "step", "step": kind, "connection": connection, "work": {}}
@@ -293,7 +298,7 @@ class _Reader(Notes):
         for name, value in raw.items():
             here = (*path, name)
             self.check_id(here, "output")
-            if not _ID.match(name):
+            if not _ID.fullmatch(name):
                 self.add(here, f"{name!r} is no id", "use a-z, 0-9 and _, beginning with a letter", key=True)
             output = self.validate(output_model(output_key), value, {}, here)
             if output is not None:

@@ -32,8 +32,11 @@ _CERTAIN: tuple[tuple[str, re.Pattern[str]], ...] = (
         re.compile(r"(?<![A-Za-z0-9_.-])eyJ[A-Za-z0-9_-]{10,2000}+\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{20,1000}"),
     ),
 )
-_BEGINNING = re.compile(r"-----BEGIN|AKIA|ASIA|gh[pousr]_|github_pat_|glpat-|xox|hooks\.slack|AIza|k_live_|eyJ")
-"""What each of these holds unbroken."""
+_BEGINNINGS = (
+    *("-----BEGIN", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
+    *("glpat-", "xox", "hooks.slack", "AIza", "k_live_", "eyJ"),
+)
+"""What each of these holds unbroken, one of them."""
 SHORTEST = 20
 """Characters of the shortest of these: a key of AWS."""
 _EXAMPLE = re.compile(r"EXAMPLE|example")
@@ -56,7 +59,7 @@ def refuse_secrets(document: Document) -> None:
     """Note every certain secret as a problem of the document, and that nothing else is to be said about that text."""
     file = "\n".join(document.lines)
     # Only an escape can write a letter in another way than itself; few templates need to be looked at text by text.
-    if "\\" not in file and not _BEGINNING.search(file):
+    if "\\" not in file and not any(beginning in file for beginning in _BEGINNINGS):
         return
     for path, text in _texts(document.data):
         if found := _certain(text):

@@ -37,6 +37,7 @@ from airflow_enterprise_orch.value_stream.template_folder import (
     by_stream,
     within_reach,
 )
+from airflow_enterprise_orch.value_stream.writing import write
 
 CURRENT = "current.json"
 NEW = ".new-"
@@ -271,11 +272,11 @@ class Snapshots:
                 except TemplateError as error:
                     stub = REJECTED.format(name=template.name, message=str(error), stream=template.stream)
                 else:
-                    (work / f"{stem}.yaml").write_bytes(template.text)
+                    write(f"{work}/{stem}.yaml", template.text)
                     if stem == template.stream:
                         live[stem] = template.name
                         beside |= {stem: {"profile": content.profile, "files": used}} if used else {}
-                (work / f"{stem}.py").write_text(stub)
+                write(f"{work}/{stem}.py", stub.encode())
                 for name, file in used.items():
                     (work / file).write_bytes(content.side_files[name])
             for stream, one in gone.items():
@@ -283,8 +284,9 @@ class Snapshots:
             for name, text in content.companions:
                 (work / name).parent.mkdir(parents=True, exist_ok=True)
                 (work / name).write_bytes(text)
-            for folder in [entry for entry in work.rglob("*") if entry.is_dir()]:
-                folder.chmod(0o755)
+            for place, folders, _ in os.walk(work):
+                for folder in folders:
+                    Path(place, folder).chmod(0o755)
             index = Index(target.name, live, gone, beside)
             (work / INDEX).write_text(json.dumps(index.to_json(), indent=1, sort_keys=True))
             if before is not None:

@@ -86,7 +86,8 @@ class DelegatedStep(BaseStep):
 
     step: str = Field(description="The step type: mainframe.job.")
     connection: Connection
-    work: dict[str, JsonValue] = Field(description="The fields of the step type, checked by its model.")
+    # JSON all through, because it comes of YAML; ``JsonValue`` would ask Python for the type of each value.
+    work: dict[str, Any] = Field(description="The fields of the step type, checked by its model.")
     outcome: Outcome | None = Field(None, description="What counts as success; without it rc 0 does.")
     outputs: dict[Identifier, Output] = Field(default_factory=dict, description="Values for later steps.")
     retry: Annotated[tuple[RetryRule, ...], Field(strict=False)] = Field(

@@ -8,6 +8,7 @@ makes another version, and a running instance keeps the text that it began with.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path as FilePath
 
 from pydantic import BaseModel, ValidationError
@@ -27,6 +28,7 @@ WHERE = "text"
 """What messages call the file as a whole."""
 
 
+@cache
 def text_files(model: type[BaseModel]) -> Mapping[str, str]:
     """Return the fields of a step's model that name a file, and the fields that its text becomes."""
     extras = {name: field.json_schema_extra for name, field in model.model_fields.items()}

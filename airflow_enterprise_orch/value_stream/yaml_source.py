@@ -44,6 +44,9 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\
 _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+_RARE_BREAKS = "\r\x85\u2028\u2029"
+_PLAIN_BYTES = bytes((9, 10, 13, *range(32, 127)))
+"""The characters of ASCII that a file may hold. Most files hold no others, which is seen without an expression."""
 
 TOO_LARGE = "the number is too large"
 _SYNTAX = (
@@ -182,11 +185,13 @@ def read_yaml(text: str, file: str) -> Document:
 
 def lines_of(text: str) -> list[str]:
     """Return the lines of a text, as YAML ends them."""
-    return _BREAK.split(text)
+    return _BREAK.split(text) if any(one in text for one in _RARE_BREAKS) else text.split("\n")
 
 
 def harmful_character(text: str, language: str) -> tuple[str, int] | None:
     """Return what is wrong with the first character that no file may hold, and its offset; None when all may stay."""
+    if text.isascii() and not text.encode("ascii").translate(None, _PLAIN_BYTES):
+        return None
     if bad := _UNPRINTABLE.search(text):
         return f"the character U+{ord(bad[0]):04X} is not allowed in {language}", bad.start()
     if turn := _TURNING.search(text):

@@ -18,7 +18,7 @@ from airflow_enterprise_orch.cli import main
 from airflow_enterprise_orch.errors import OrchestrationError, ProgramMistake, TemplateError
 from airflow_enterprise_orch.template_tools import lint
 from airflow_enterprise_orch.value_stream import compile as compiler
-from airflow_enterprise_orch.value_stream import neighbours, plan, reading
+from airflow_enterprise_orch.value_stream import neighbours, plan, reading, writing
 from airflow_enterprise_orch.value_stream.bundle import TemplateBundle
 from airflow_enterprise_orch.value_stream.loader import (
     RejectedTemplate,
@@ -245,11 +245,13 @@ def test_a_full_disk_costs_the_plan_alone(
     bundle = TemplateBundle(name="streams", path=str(folder), store=str(tmp_path / "store"))
     bundle.initialize()
 
-    def full(handle: int, *_: Any) -> Any:
-        os.close(handle)
+    def full(handle: int, data: bytes) -> int:
+        if len(data) > 100:
+            return os_write(handle, data[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(plan.os, "fdopen", full)
+    os_write = os.write
+    monkeypatch.setattr(writing.os, "write", full)
     namespace: dict[str, Any] = {}
     load_template(bundle.path / "good.yaml", namespace)
     assert list(namespace) == ["good"]
