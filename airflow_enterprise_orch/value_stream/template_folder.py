@@ -143,8 +143,10 @@ def find_companions(folder: Path) -> Iterator[tuple[str, Path]]:
     for place, folders, _ in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
         if CALENDARS in folders:  # also where it is a link to those of other folders
-            calendars = Path(place, CALENDARS)
-            found += _chosen(folder, str(calendars), os.listdir(calendars), SUFFIXES)  # noqa: PTH208
+            calendars = os.path.join(place, CALENDARS)  # noqa: PTH118
+            # One that nobody may read has none, as with the other folders.
+            _, _, names = next(os.walk(calendars), (calendars, [], []))
+            found += _chosen(folder, calendars, names, SUFFIXES)
     yield from sorted(found)
 
 
