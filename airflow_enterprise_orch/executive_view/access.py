@@ -7,13 +7,13 @@ not exist at all. That holds for streams that Airflow has deleted too: the auth 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
 from airflow.api_fastapi.auth.managers.base_auth_manager import BaseAuthManager
 from airflow.api_fastapi.auth.managers.models.batch_apis import IsAuthorizedDagRequest
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
-from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep, auth_manager_from_app
 from airflow.configuration import conf
 from airflow.models.dag import DagModel
@@ -21,7 +21,7 @@ from fastapi import Depends, HTTPException
 from sqlalchemy import select
 
 from airflow_enterprise_orch.executive_view.tables import STREAM
-from airflow_enterprise_orch.executive_view.turns import turn
+from airflow_enterprise_orch.executive_view.turns import SessionDep, turn
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -31,16 +31,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Viewer:
-    """Who is asking.
-
-    :param streams: the ids of the streams that they may see.
-    """
+    """Who is asking. What they may see is asked for when it is needed first: in the turn of what asks."""
 
     name: str
-    streams: frozenset[str]
     _manager: Any
     _user: Any
-    _teams: dict[str, str | None]
+    _session: Session
+    _teams: dict[str, str | None] = field(default_factory=dict)
+
+    @cached_property
+    def streams(self) -> frozenset[str]:
+        """The ids of the streams that they may see."""
+        with turn(self._session):
+            known = set(self._session.scalars(select(STREAM.c.dag_id).distinct()))
+            self._teams.update(_teams(self._session, known))
+            seen: set[str] = set()
+            for team in {self._teams.get(dag_id) for dag_id in known}:
+                of_team = {dag_id for dag_id in known if self._teams.get(dag_id) == team}
+                seen |= self._manager.filter_authorized_dag_ids(
+                    dag_ids=of_team, user=self._user, method="GET", team_name=team
+                )
+            return self._readable(DagAccessEntity.RUN, seen & known)
 
     def may(self, entity: DagAccessEntity, dag_id: str) -> bool:
         """Tell whether they may read one kind of thing of a stream."""
@@ -53,7 +64,9 @@ class Viewer:
 
     def only(self, entity: DagAccessEntity, of: Collection[str] | None = None) -> frozenset[str]:
         """Return those of their streams, and of ``of``, of which they may read one kind of thing."""
-        streams = self.streams if of is None else self.streams.intersection(of)
+        return self._readable(entity, self.streams if of is None else self.streams.intersection(of))
+
+    def _readable(self, entity: DagAccessEntity, streams: Collection[str]) -> frozenset[str]:
         asked = [
             IsAuthorizedDagRequest(
                 method="GET", access_entity=entity, details=DagDetails(id=dag_id, team_name=self._teams.get(dag_id))
@@ -62,7 +75,7 @@ class Viewer:
         ]
         # Most may see all of theirs, and some auth managers ask over the network.
         if asked and self._manager.batch_is_authorized_dag(asked, user=self._user):
-            return streams
+            return frozenset(streams)
         return frozenset(dag_id for dag_id in streams if self._allowed("GET", dag_id, entity))
 
     def _allowed(self, method: str, dag_id: str, entity: DagAccessEntity) -> bool:
@@ -72,19 +85,11 @@ class Viewer:
         )
 
 
-def viewer(
+async def viewer(
     user: GetUserDep, manager: Annotated[BaseAuthManager[Any], Depends(auth_manager_from_app)], session: SessionDep
 ) -> Viewer:
     """Return who is asking; Airflow refuses who is not logged in."""
-    with turn(session):
-        known = set(session.scalars(select(STREAM.c.dag_id).distinct()))
-        teams = _teams(session, known)
-        seen: set[str] = set()
-        for team in {teams.get(dag_id) for dag_id in known}:
-            of_team = {dag_id for dag_id in known if teams.get(dag_id) == team}
-            seen |= manager.filter_authorized_dag_ids(dag_ids=of_team, user=user, method="GET", team_name=team)
-        found = Viewer(user.get_name(), frozenset(seen & known), manager, user, teams)
-        return Viewer(found.name, found.only(DagAccessEntity.RUN), manager, user, teams)
+    return Viewer(user.get_name(), manager, user, session)
 
 
 def _teams(session: Session, dag_ids: set[str]) -> dict[str, str | None]:

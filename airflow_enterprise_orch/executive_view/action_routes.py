@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
-from airflow.api_fastapi.common.db.common import SessionDep
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 
 from airflow_enterprise_orch.executive_view.access import Viewer, ViewerDep, seen
@@ -38,7 +37,7 @@ from airflow_enterprise_orch.executive_view.answers_actions import (
     ReleaseAsked,
 )
 from airflow_enterprise_orch.executive_view.parts_of_paths import DagId, RunId
-from airflow_enterprise_orch.executive_view.turns import InTurn
+from airflow_enterprise_orch.executive_view.turns import InTurn, SessionDep
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text}

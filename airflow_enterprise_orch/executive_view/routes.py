@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
-from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.utils.session import create_session
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from sqlalchemy.orm import Session
@@ -31,7 +30,7 @@ from airflow_enterprise_orch.executive_view.exporting import as_csv, download
 from airflow_enterprise_orch.executive_view.jobs import read_jobs, shown_by
 from airflow_enterprise_orch.executive_view.parts_of_paths import DagId, RunId, TaskId
 from airflow_enterprise_orch.executive_view.redacting import Sights, sight
-from airflow_enterprise_orch.executive_view.turns import InTurn
+from airflow_enterprise_orch.executive_view.turns import InTurn, SessionDep
 
 CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 LINES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}}

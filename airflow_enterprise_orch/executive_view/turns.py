@@ -6,39 +6,88 @@ for the loop meanwhile, and the loop waits for the connection: with as many requ
 connections, 15 by default, nobody gets on until the pool gives up after 30 seconds, and errors are what comes then.
 
 So whatever reads or writes here does so in one go, in a thread, and has given its connection back before the loop is
-asked for anything. Few go at once: under one interpreter more would not be faster, and some auth managers take a
-connection of their own beside the request's.
+asked for anything. Few go at once: under one interpreter more would not be faster and would keep the loop from going
+on, and some auth managers take a connection of their own beside the request's. They go in the order in which they came,
+so that nobody waits much longer than the others.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any
+from typing import Annotated, Any
 from weakref import WeakSet
 
+from airflow import settings
+from fastapi import Depends
 from fastapi.routing import APIRoute
 from sqlalchemy.orm import Session
 
-AT_ONCE = 5
-"""Of the 15 connections that Airflow has for a process by default, these take ten at the most."""
+AT_ONCE = 3
+"""Of the 15 connections that Airflow has for a process by default, these take six at the most."""
 
-_room = threading.BoundedSemaphore(AT_ONCE)
+
+class Room:
+    """Places for so many threads. Who waits is called in the order of coming, which no semaphore promises."""
+
+    def __init__(self, places: int) -> None:
+        self._free, self._lock = places, threading.Lock()
+        self._waiting: deque[threading.Lock] = deque()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            called = threading.Lock()
+            called.acquire()
+            self._waiting.append(called)
+        called.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._free += 1
+
+
+_room = Room(AT_ONCE)
+_mine = threading.local()
 _turns: WeakSet[Callable[..., Any]] = WeakSet()
 """The functions of addresses that are one turn already: whoever has one and waits for another may wait for ever."""
 
 
 @contextmanager
 def turn(session: Session) -> Iterator[None]:
-    """Use a session, commit what was written, and give its connection back; it can be used again later."""
+    """Use a session, commit what was written, and give its connection back; it can be used again later.
+
+    Within a turn of the same session it is a part of that one.
+    """
+    if getattr(_mine, "session", None) is session:
+        yield
+        return
     with _room:
+        _mine.session = session
         try:
             yield
             session.commit()
         finally:
+            _mine.session = None
             session.close()  # rolls back what was not committed
+
+
+async def _made() -> Session:
+    """Make a session, which has no connection before its turn. Nobody has to change threads for that."""
+    session: Session = settings.NonScopedSession()
+    return session
+
+
+SessionDep = Annotated[Session, Depends(_made)]
+"""A session for one turn, of an address in :class:`InTurn` or of :func:`turn`."""
 
 
 class InTurn(APIRoute):

@@ -97,7 +97,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 @pytest.mark.timeout(60)
 def test_many_more_than_there_are_connections_are_all_answered(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     # With room for one, whoever takes two turns within one another gets on no more.
-    monkeypatch.setattr(turns, "_room", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(turns, "_room", turns.Room(1))
     # Each asks again when it has its answer: then the loop waits for a connection while others have begun.
     answers = server.ask(*[("GET", "/notes")] * MANY, again=5)
     assert [answer.json() for answer in answers] == [{"who": "ann", "notes": []}] * MANY
