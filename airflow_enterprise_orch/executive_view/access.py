@@ -7,21 +7,28 @@ not exist at all. That holds for streams that Airflow has deleted too: the auth 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
-from airflow.api_fastapi.auth.managers.base_auth_manager import BaseAuthManager
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN, BaseAuthManager
 from airflow.api_fastapi.auth.managers.models.batch_apis import IsAuthorizedDagRequest
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
-from airflow.api_fastapi.core_api.security import GetUserDep, auth_manager_from_app
+from airflow.api_fastapi.core_api.security import GetUserDep, auth_manager_from_app, bearer_scheme, get_user
 from airflow.configuration import conf
 from airflow.models.dag import DagModel
-from fastapi import Depends, HTTPException
+from fastapi import Depends, HTTPException, Request
 from sqlalchemy import select
+from starlette.concurrency import run_in_threadpool
 
+from airflow_enterprise_orch.executive_view.flights import Flights
 from airflow_enterprise_orch.executive_view.tables import STREAM
-from airflow_enterprise_orch.executive_view.turns import SessionDep, turn
+from airflow_enterprise_orch.executive_view.turns import SessionDep, made, turn
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -29,29 +36,73 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 
+RIGHTS_FOR = 1.0
+"""Seconds for which it is remembered what a login may see: a page asks for more than one thing at once."""
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What somebody may see.
+
+    :param streams: the ids of the streams.
+    :param teams: the team of each stream, where Airflow has teams.
+    """
+
+    streams: frozenset[str]
+    teams: Mapping[str, str | None]
+
+
+class _Remembered:
+    """The rights of logins, for a moment. Each is remembered by the token itself: no login gets those of another."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rights: dict[bytes, tuple[float, Rights]] = {}
+
+    def get(self, login: bytes | None) -> Rights | None:
+        found = self._rights.get(login) if login is not None else None
+        return found[1] if found is not None and monotonic() < found[0] else None
+
+    def put(self, login: bytes | None, rights: Rights) -> None:
+        if login is None:
+            return
+        now = monotonic()
+        with self._lock:
+            self._rights = {one: kept for one, kept in self._rights.items() if now < kept[0]}
+            self._rights[login] = now + RIGHTS_FOR, rights
+
+
+_remembered = _Remembered()
+_asking: Flights[Rights] = Flights()
+
+
 @dataclass(frozen=True)
 class Viewer:
-    """Who is asking. What they may see is asked for when it is needed first: in the turn of what asks."""
+    """Who is asking. What they may see is asked for when it is needed first: in the turn of what asks.
+
+    :param _login: by what their rights are remembered; None: by nothing.
+    :param _asked: their rights, where they were asked for already.
+    """
 
     name: str
     _manager: Any
     _user: Any
     _session: Session
-    _teams: dict[str, str | None] = field(default_factory=dict)
+    _login: bytes | None = None
+    _asked: Rights | None = None
 
-    @cached_property
+    @property
     def streams(self) -> frozenset[str]:
         """The ids of the streams that they may see."""
-        with turn(self._session):
-            known = set(self._session.scalars(select(STREAM.c.dag_id).distinct()))
-            self._teams.update(_teams(self._session, known))
-            seen: set[str] = set()
-            for team in {self._teams.get(dag_id) for dag_id in known}:
-                of_team = {dag_id for dag_id in known if self._teams.get(dag_id) == team}
-                seen |= self._manager.filter_authorized_dag_ids(
-                    dag_ids=of_team, user=self._user, method="GET", team_name=team
-                )
-            return self._readable(DagAccessEntity.RUN, seen & known)
+        return self._rights.streams
+
+    @cached_property
+    def _rights(self) -> Rights:
+        found = self._asked or _remembered.get(self._login)
+        if found is None:
+            found = _ask(self._session, self._manager, self._user)
+            _remembered.put(self._login, found)
+        return found
 
     def may(self, entity: DagAccessEntity, dag_id: str) -> bool:
         """Tell whether they may read one kind of thing of a stream."""
@@ -66,30 +117,90 @@ class Viewer:
         """Return those of their streams, and of ``of``, of which they may read one kind of thing."""
         return self._readable(entity, self.streams if of is None else self.streams.intersection(of))
 
-    def _readable(self, entity: DagAccessEntity, streams: Collection[str]) -> frozenset[str]:
-        asked = [
-            IsAuthorizedDagRequest(
-                method="GET", access_entity=entity, details=DagDetails(id=dag_id, team_name=self._teams.get(dag_id))
-            )
-            for dag_id in sorted(streams)
-        ]
-        # Most may see all of theirs, and some auth managers ask over the network.
-        if asked and self._manager.batch_is_authorized_dag(asked, user=self._user):
-            return frozenset(streams)
-        return frozenset(dag_id for dag_id in streams if self._allowed("GET", dag_id, entity))
+    def _readable(self, entity: DagAccessEntity, streams: frozenset[str]) -> frozenset[str]:
+        return _readable(self._manager, self._user, entity, streams, self._rights.teams)
 
     def _allowed(self, method: str, dag_id: str, entity: DagAccessEntity) -> bool:
-        details = DagDetails(id=dag_id, team_name=self._teams.get(dag_id))
-        return bool(
-            self._manager.is_authorized_dag(method=method, access_entity=entity, details=details, user=self._user)
-        )
+        return _allowed(self._manager, self._user, method, entity, dag_id, self._rights.teams)
 
 
 async def viewer(
-    user: GetUserDep, manager: Annotated[BaseAuthManager[Any], Depends(auth_manager_from_app)], session: SessionDep
+    request: Request,
+    user: GetUserDep,
+    manager: Annotated[BaseAuthManager[Any], Depends(auth_manager_from_app)],
+    session: SessionDep,
 ) -> Viewer:
     """Return who is asking; Airflow refuses who is not logged in."""
-    return Viewer(user.get_name(), manager, user, session)
+    # Whoever acts is asked for anew.
+    login = _login(request) if request.method == "GET" else None
+    return Viewer(user.get_name(), manager, user, session, login, getattr(request.state, "rights", None))
+
+
+async def logged_in(request: Request) -> Any:
+    """Return who is asking, as Airflow knows them.
+
+    :raises HTTPException: 401 when nobody is logged in.
+    """
+    return await get_user(request, None, await bearer_scheme(request))
+
+
+async def rights_of(request: Request, user: Any) -> Rights:
+    """Return what somebody may see, and have the request's :class:`Viewer` see that and nothing else.
+
+    The auth manager is asked in a thread: it may have to ask over the network.
+    """
+    login = _login(request)
+
+    def ask() -> Rights:
+        asked = _ask(made(), get_auth_manager(), user)
+        _remembered.put(login, asked)
+        return asked
+
+    found = _remembered.get(login)
+    if found is None:
+        found = await (_asking.run(login, ask) if login is not None else run_in_threadpool(ask))
+    request.state.rights = found
+    return found
+
+
+def _login(request: Request) -> bytes | None:
+    """Name the login of a request by all that can be one; None where there is none such."""
+    given = request.headers.get("authorization", ""), request.cookies.get(COOKIE_NAME_JWT_TOKEN, "")
+    return hashlib.blake2b("\0".join(given).encode(), digest_size=32).digest() if any(given) else None
+
+
+def _ask(session: Session, manager: Any, user: Any) -> Rights:
+    with turn(session):
+        known = set(session.scalars(select(STREAM.c.dag_id).distinct()))
+        teams = _teams(session, known)
+        seen: set[str] = set()
+        for team in {teams.get(dag_id) for dag_id in known}:
+            of_team = {dag_id for dag_id in known if teams.get(dag_id) == team}
+            seen |= manager.filter_authorized_dag_ids(dag_ids=of_team, user=user, method="GET", team_name=team)
+        return Rights(_readable(manager, user, DagAccessEntity.RUN, frozenset(seen & known), teams), teams)
+
+
+def _readable(
+    manager: Any, user: Any, entity: DagAccessEntity, streams: frozenset[str], teams: Mapping[str, str | None]
+) -> frozenset[str]:
+    """Return those of some streams of which somebody may read one kind of thing."""
+    asked = [
+        IsAuthorizedDagRequest(
+            method="GET", access_entity=entity, details=DagDetails(id=dag_id, team_name=teams.get(dag_id))
+        )
+        for dag_id in sorted(streams)
+    ]
+    # Most may see all of theirs, and some auth managers ask over the network.
+    if asked and manager.batch_is_authorized_dag(asked, user=user):
+        return streams
+    return frozenset(dag_id for dag_id in streams if _allowed(manager, user, "GET", entity, dag_id, teams))
+
+
+def _allowed(
+    manager: Any, user: Any, method: str, entity: DagAccessEntity, dag_id: str, teams: Mapping[str, str | None]
+) -> bool:
+    details = DagDetails(id=dag_id, team_name=teams.get(dag_id))
+    return bool(manager.is_authorized_dag(method=method, access_entity=entity, details=details, user=user))
 
 
 def _teams(session: Session, dag_ids: set[str]) -> dict[str, str | None]:

@@ -43,11 +43,23 @@ def answered(request: Request, answer: Answer) -> Response:
     if written.tag in _tags(request):
         return Response(status_code=304, headers=headers)
     body = written.body
-    if len(body) >= WORTH_PACKING and "gzip" in request.headers.get("accept-encoding", ""):
+    if _packs(request, written):
         # Here, in a thread of this request's, and fast; Airflow would pack it slowly in the loop that serves everybody.
         body = written.packed
         headers["Content-Encoding"] = "gzip"
     return Response(body, media_type="application/json", headers=headers)
+
+
+def unpacked(request: Request, answer: Answer) -> Written | None:
+    """Return what has to be packed before the answer can go out; None where it can go out at once."""
+    written = answer.written
+    if written is None or written.is_packed or written.tag in _tags(request) or not _packs(request, written):
+        return None
+    return written
+
+
+def _packs(request: Request, written: Written) -> bool:
+    return len(written.body) >= WORTH_PACKING and "gzip" in request.headers.get("accept-encoding", "")
 
 
 def _write(answer: Answer) -> Written:

@@ -53,6 +53,11 @@ class Written:
         """The body in gzip."""
         return gzip.compress(self.body, compresslevel=1, mtime=0)
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether that was done already."""
+        return "packed" in self.__dict__
+
 
 class Answer(BaseModel):
     """What all answers have in common: nothing that is not declared here gets out."""

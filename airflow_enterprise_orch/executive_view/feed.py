@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.orm import Session
 
-from airflow_enterprise_orch.executive_view import airflow_tables, feed_instance
+from airflow_enterprise_orch.executive_view import airflow_tables, feed_instance, last_write
 from airflow_enterprise_orch.executive_view.feed_acts import acts
 from airflow_enterprise_orch.executive_view.feed_deleted import keep_deleted
 from airflow_enterprise_orch.executive_view.feed_events import Happened, Whose, happened, keep, late, whose
@@ -69,7 +69,9 @@ class Feed:
         if taken is None:
             return False
         with self._lease.kept(now):
-            return self._look(taken.cursor, now)
+            more = self._look(taken.cursor, now)
+        last_write.changed()
+        return more
 
     def _look(self, cursor: dict[str, Any], now: datetime) -> bool:
         if not self._leads:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Any, get_args
 
 from sqlalchemy import ColumnElement, Select, and_, func, not_, or_, select
 
+from airflow_enterprise_orch.executive_view import last_write
 from airflow_enterprise_orch.executive_view.answering import invalid
 from airflow_enterprise_orch.executive_view.answers import (
     Acknowledged,
@@ -26,8 +27,9 @@ from airflow_enterprise_orch.executive_view.answers import (
 from airflow_enterprise_orch.executive_view.forecast import FEWEST_PAST
 from airflow_enterprise_orch.executive_view.kept import Kept
 from airflow_enterprise_orch.executive_view.keyset import Phase, everything, from_cursor, pages, seek, to_cursor
+from airflow_enterprise_orch.executive_view.last_write import Write
 from airflow_enterprise_orch.executive_view.pictures import Pictures
-from airflow_enterprise_orch.executive_view.tables import INSTANCE, JOB, LEASE, STREAM
+from airflow_enterprise_orch.executive_view.tables import INSTANCE, JOB, STREAM
 from airflow_enterprise_orch.value_stream.airflow_streams import AirflowStreams
 
 if TYPE_CHECKING:
@@ -169,27 +171,28 @@ _totals: Kept[int] = Kept(KEPT_TOTALS)
 _pages: Kept[InstancePage] = Kept(KEPT_PAGES)
 
 
-def last_write(session: Session) -> tuple[int, datetime | None]:
-    """Return the number of the feed's last write, and when it read Airflow's tables last; 0 and None before any."""
-    found = session.execute(select(func.max(LEASE.c.revision), func.max(LEASE.c.as_of))).one()
-    return found[0] or 0, found[1]
-
-
 def page(session: Session, query: InstanceQuery, streams: frozenset[str]) -> InstancePage:
-    """Return one page of what a viewer may see.
+    """Return one page of what a viewer may see; see :func:`until`.
 
     :param streams: the ids of the streams that the viewer may see.
     """
     # The write is read first: rows that come in between are then counted with the next one.
-    revision, fed_at = last_write(session)
-    # By the minute: so long an instance is late by the same.
-    key = (revision, fed_at, int(time() // 60), streams, query.model_dump_json())
-    return _pages.get(key, lambda: _page(session, query, streams, revision, fed_at or datetime.now(UTC)))
+    write = last_write.current(session)
+    key = (write, _minute(), streams, query.model_dump_json())
+    return _pages.get(key, lambda: _page(session, query, streams, write))
 
 
-def _page(
-    session: Session, query: InstanceQuery, streams: frozenset[str], revision: int, as_of: datetime
-) -> InstancePage:
+def until() -> float:
+    """Return how long a page is true though nothing is written, on the monotonic clock."""
+    return monotonic() + 60 - time() % 60
+
+
+def _minute() -> int:
+    """Return the minute: so long an instance is late by the same."""
+    return int(time() // 60)
+
+
+def _page(session: Session, query: InstanceQuery, streams: frozenset[str], write: Write) -> InstancePage:
     where = conditions(session, query, streams)
     question = InstanceFilter(**query.model_dump(include=set(InstanceFilter.model_fields))).model_dump_json()
     phases = phases_of(query.order)
@@ -200,7 +203,7 @@ def _page(
     def count() -> int:
         return session.scalar(select(func.count()).select_from(INSTANCE).where(*where)) or 0
 
-    total = _totals.get((revision, streams, question), count)
+    total = _totals.get((write.revision, streams, question), count)
 
     def run(one: Select[Any]) -> Sequence[Any]:
         return session.execute(one).all()
@@ -213,7 +216,10 @@ def _page(
     if start is not None or not query.row:
         rows, end = pages(select(*ROW).select_from(JOINED).where(*where), phases, start, query.limit, run)
     return InstancePage(
-        as_of=as_of, total=total, items=told(session, rows), next_cursor=to_cursor(end, query.order + question)
+        as_of=write.fed_at or datetime.now(UTC),
+        total=total,
+        items=told(session, rows),
+        next_cursor=to_cursor(end, query.order + question),
     )
 
 

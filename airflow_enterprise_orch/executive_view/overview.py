@@ -10,10 +10,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, not_, select
 
+from airflow_enterprise_orch.executive_view import last_write
 from airflow_enterprise_orch.executive_view.answers import (
     Counts,
     Forecast,
@@ -26,18 +28,18 @@ from airflow_enterprise_orch.executive_view.answers import (
     StreamLine,
     TrendDay,
 )
-from airflow_enterprise_orch.executive_view.instances import forecast_of, last_write
+from airflow_enterprise_orch.executive_view.instances import forecast_of
 from airflow_enterprise_orch.executive_view.kept import Kept
+from airflow_enterprise_orch.executive_view.last_write import Write
 from airflow_enterprise_orch.executive_view.pictures import Picture, Pictures
 from airflow_enterprise_orch.executive_view.saying import LEVELS, sentence
-from airflow_enterprise_orch.executive_view.single_flight import SingleFlight
 from airflow_enterprise_orch.executive_view.tables import INSTANCE, ROLLUP_DAY, STREAM
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-LIFETIME = 2.0
-"""Seconds for which a snapshot is good."""
+LIFETIME = 10.0
+"""Seconds for which a snapshot is good at most: what is late becomes later though nothing is written."""
 STALE = timedelta(minutes=2)
 """Without word of Airflow for longer, nobody should trust what is shown."""
 FAILED_FOR = timedelta(hours=24)
@@ -66,31 +68,30 @@ class StreamState:
 
 @dataclass
 class Snapshot:
-    """All streams at one moment."""
+    """All streams at one moment.
+
+    :param until: how long it is good though nothing is written, on the monotonic clock.
+    """
 
     as_of: datetime
     fed_at: datetime | None
-    revision: int
+    until: float
     streams: Mapping[str, StreamState]
     answers: Kept[Overview] = field(default_factory=lambda: Kept(KEPT_ANSWERS))
 
 
-_snapshot: SingleFlight[Snapshot] = SingleFlight(LIFETIME)
+_snapshots: Kept[Snapshot] = Kept(2)
 
 
 def snapshot(session: Session) -> Snapshot:
-    """Return what all streams are like, at most some seconds old."""
-    return _snapshot.get(lambda: take(session))
+    """Return what all streams are like since the last write, at most some seconds old."""
+    write = last_write.current(session)
+    past = int(monotonic() // LIFETIME)
+    return _snapshots.get((write, past), lambda: take(session, write, (past + 1) * LIFETIME))
 
 
-def forget() -> None:
-    """Look anew the next time."""
-    _snapshot.forget()
-
-
-def take(session: Session) -> Snapshot:
-    """Look at all streams."""
-    revision, fed_at = last_write(session)
+def take(session: Session, write: Write, until: float) -> Snapshot:
+    """Look at all streams; see :class:`Snapshot`."""
     now = datetime.now(UTC)
     stream = STREAM.c
     columns = (stream.dag_id, stream.version, stream.title, stream.domain, stream.owner, stream.criticality)
@@ -115,7 +116,7 @@ def take(session: Session) -> Snapshot:
     for row in session.execute(select(*of_days, *more).where(R.day >= since)):
         if row.dag_id in states:
             states[row.dag_id].days[row.day] = row
-    return Snapshot(now, fed_at, revision, states)
+    return Snapshot(now, write.fed_at, until, states)
 
 
 def overview(taken: Snapshot, filters: OverviewFilter, streams: frozenset[str]) -> Overview:

@@ -30,7 +30,8 @@ from airflow_enterprise_orch.executive_view.exporting import as_csv, download
 from airflow_enterprise_orch.executive_view.jobs import read_jobs, shown_by
 from airflow_enterprise_orch.executive_view.parts_of_paths import DagId, RunId, TaskId
 from airflow_enterprise_orch.executive_view.redacting import Sights, sight
-from airflow_enterprise_orch.executive_view.turns import InTurn, SessionDep
+from airflow_enterprise_orch.executive_view.sharing import Sharing, answered_to_all, shared
+from airflow_enterprise_orch.executive_view.turns import SessionDep
 
 CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 LINES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}}
@@ -46,21 +47,25 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     },
 }
 
-router = APIRouter(prefix="/api/v1", responses=PROBLEMS, route_class=InTurn)
+router = APIRouter(prefix="/api/v1", responses=PROBLEMS, route_class=Sharing)
 
 
 @router.get("/overview", response_model=answers.Overview, tags=["Overview"])
+@shared
 def overview(
     request: Request, viewer: ViewerDep, session: SessionDep, filters: Annotated[answers.OverviewFilter, Query()]
 ) -> Response:
     """How all streams are: one sentence, counts, a traffic light for each stream and kind of system, 30 days."""
-    return answered(request, overviews.overview(overviews.snapshot(session), filters, viewer.streams))
+    taken = overviews.snapshot(session)
+    return answered_to_all(request, overviews.overview(taken, filters, viewer.streams), taken.until)
 
 
 @router.get("/facets", response_model=answers.Facets, tags=["Overview"])
+@shared
 def facets(request: Request, viewer: ViewerDep, session: SessionDep) -> Response:
     """What instances and streams can be filtered by."""
-    return answered(request, stream_pages.facets(overviews.snapshot(session), viewer.streams))
+    taken = overviews.snapshot(session)
+    return answered_to_all(request, stream_pages.facets(taken, viewer.streams), taken.until)
 
 
 @router.get("/me", response_model=answers.Me, tags=["Overview"])
@@ -70,11 +75,13 @@ def me(request: Request, viewer: ViewerDep, session: SessionDep) -> Response:
 
 
 @router.get("/instances", response_model=answers.InstancePage, tags=["Instances"])
+@shared
 def instances(
     request: Request, viewer: ViewerDep, session: SessionDep, query: Annotated[answers.InstanceQuery, Query()]
 ) -> Response:
     """One page of the instances that fit a filter, and how many fit in all."""
-    return answered(request, instance_list.page(session, query, viewer.streams))
+    until = instance_list.until()  # asked first: the minute may pass meanwhile
+    return answered_to_all(request, instance_list.page(session, query, viewer.streams), until)
 
 
 @router.get("/instances.csv", response_class=Response, responses=CSV, tags=["Instances"])
@@ -123,12 +130,15 @@ def step_log(
 
 
 @router.get("/streams", response_model=answers_stream.Streams, tags=["Streams"])
+@shared
 def streams(request: Request, viewer: ViewerDep, session: SessionDep) -> Response:
     """All streams."""
-    return answered(request, stream_pages.streams(overviews.snapshot(session), viewer.streams))
+    taken = overviews.snapshot(session)
+    return answered_to_all(request, stream_pages.streams(taken, viewer.streams), taken.until)
 
 
 @router.get("/streams/{dag_id}", response_model=answers_stream.StreamDetail, tags=["Streams"])
+@shared
 def stream(
     request: Request,
     viewer: ViewerDep,
@@ -138,10 +148,12 @@ def stream(
 ) -> Response:
     """One stream: what it does, as choreography."""
     seen(viewer, dag_id)
-    return answered(request, stream_pages.stream(session, overviews.snapshot(session), viewer, dag_id, version))
+    taken = overviews.snapshot(session)
+    return answered_to_all(request, stream_pages.stream(session, taken, viewer, dag_id, version), taken.until)
 
 
 @router.get("/streams/{dag_id}/statistics", response_model=answers_stream.StreamStatistics, tags=["Streams"])
+@shared
 def statistics(
     request: Request,
     viewer: ViewerDep,
@@ -151,24 +163,30 @@ def statistics(
 ) -> Response:
     """How long the steps of a stream took, which ways its instances went, and where the time went."""
     seen(viewer, dag_id)
-    return answered(request, stream_pages.statistics(session, overviews.snapshot(session), dag_id, days))
+    taken = overviews.snapshot(session)
+    return answered_to_all(request, stream_pages.statistics(session, taken, dag_id, days), taken.until)
 
 
 @router.get("/streams/{dag_id}/versions", response_model=answers_stream.Versions, tags=["Streams"])
+@shared
 def versions(request: Request, viewer: ViewerDep, session: SessionDep, dag_id: DagId) -> Response:
     """All versions of a stream, and what changed from each to the next."""
     seen(viewer, dag_id)
-    return answered(request, stream_pages.versions(session, overviews.snapshot(session), viewer, dag_id))
+    taken = overviews.snapshot(session)
+    return answered_to_all(request, stream_pages.versions(session, taken, viewer, dag_id), taken.until)
 
 
 @router.get("/streams/{dag_id}/versions/{old}/{new}", response_model=answers_stream.Comparison, tags=["Streams"])
+@shared
 def comparison(request: Request, viewer: ViewerDep, session: SessionDep, dag_id: DagId, old: int, new: int) -> Response:
     """What is different between two versions of a stream."""
     seen(viewer, dag_id)
-    return answered(request, stream_pages.comparison(session, viewer, dag_id, old, new))
+    compared = stream_pages.comparison(session, viewer, dag_id, old, new)
+    return answered_to_all(request, compared, overviews.snapshot(session).until)
 
 
 @router.get("/streams/{dag_id}/runs-ahead", response_model=answers_stream.RunsAhead, tags=["Streams"])
+@shared
 def runs_ahead(
     request: Request,
     viewer: ViewerDep,
@@ -178,7 +196,8 @@ def runs_ahead(
 ) -> Response:
     """What the schedule of a stream will start, and when it is expected to be over."""
     seen(viewer, dag_id)
-    return answered(request, stream_pages.runs_ahead(session, overviews.snapshot(session), dag_id, count))
+    taken = overviews.snapshot(session)
+    return answered_to_all(request, stream_pages.runs_ahead(session, taken, dag_id, count), taken.until)
 
 
 @router.get("/events", response_model=answers.EventPage, tags=["Audit"])

@@ -80,10 +80,15 @@ def turn(session: Session) -> Iterator[None]:
             session.close()  # rolls back what was not committed
 
 
-async def _made() -> Session:
-    """Make a session, which has no connection before its turn. Nobody has to change threads for that."""
-    session: Session = settings.NonScopedSession()
+def made() -> Session:
+    """Make a session, which has no connection before its turn."""
+    make: Any = settings.NonScopedSession
+    session: Session = make()
     return session
+
+
+async def _made() -> Session:
+    return made()  # in the loop: nobody has to change threads for that
 
 
 SessionDep = Annotated[Session, Depends(_made)]

@@ -38,7 +38,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from airflow.api_fastapi.app import init_auth_manager
 from airflow_enterprise_orch.executive_view.api import make_app
-from airflow_enterprise_orch.executive_view import overview
+from airflow_enterprise_orch.executive_view import last_write
 outer = FastAPI()
 init_auth_manager(outer)
 outer.mount("/enterprise-orch", make_app())
@@ -55,7 +55,7 @@ for line in sys.stdin:
     if "do" in asked:
         module, _, name = asked["do"].rpartition(".")
         told = getattr(import_module("tests.executive_view." + module) if module else seed, name)(**asked["with"])
-        overview.forget()
+        last_write.changed()
         print(json.dumps({"told": told}), flush=True)
         continue
     headers = dict(asked["headers"])

@@ -4,7 +4,6 @@ How a user would notice that it is fake: twenty people open the overview, and al
 """
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any

@@ -21,6 +21,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from airflow_enterprise_orch.delegation.control import CONTROL_KEY, with_wish, without_wish
+from airflow_enterprise_orch.executive_view import last_write
 from airflow_enterprise_orch.executive_view.actions.plan import Plan
 from airflow_enterprise_orch.executive_view.actions.planning import plan_of
 from airflow_enterprise_orch.executive_view.actions.situation import Name, Situation, read_situation
@@ -249,6 +250,7 @@ def _tell_row(session: Session, situation: Situation, values: Mapping[str, Any],
     # The lease's row first, as the feed does, so that neither waits for the other for ever.
     mine = LEASE.c.name == NAME
     session.execute(update(LEASE).where(mine).values(revision=LEASE.c.revision + 1))
+    last_write.changed_with(session)
     revision = session.scalar(select(LEASE.c.revision).where(mine)) or 0
     changes: dict[str, Any] = {"revision": revision, "changed_at": datetime.now(UTC)}
     if "acknowledged" in values:

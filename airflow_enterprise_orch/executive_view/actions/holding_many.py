@@ -28,6 +28,7 @@ from airflow_enterprise_orch.delegation.control import (
     with_hold,
     without_hold,
 )
+from airflow_enterprise_orch.executive_view import last_write
 from airflow_enterprise_orch.executive_view.actions.carrying_out import LOGGED, Refused
 from airflow_enterprise_orch.executive_view.answers_actions import Hold, HoldAsked, Holds, ReleaseAsked, Scope
 from airflow_enterprise_orch.executive_view.lease import NAME
@@ -223,6 +224,7 @@ def _wake(session: Session, concerned: Concerned) -> None:
 def _first_write(session: Session) -> None:
     """Write before reading what is to be changed: SQLite has no other way to keep others from doing the same."""
     session.execute(update(LEASE).where(LEASE.c.name == NAME).values(revision=LEASE.c.revision + 1))
+    last_write.changed_with(session)
 
 
 def _read(session: Session) -> list[tuple[Any, str, Wish]]:

@@ -1,0 +1,97 @@
+"""What was written last into our tables, as far as this process knows.
+
+Every write takes a number in the row of the lease: by it answers are kept, and made anew when there was another write.
+It is looked up at most so often, however many ask. What this process writes itself it knows at once; of what another
+API server writes it hears a moment later.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from sqlalchemy import event, func, select
+
+from airflow_enterprise_orch.executive_view.flights import Flights
+from airflow_enterprise_orch.executive_view.tables import LEASE
+from airflow_enterprise_orch.executive_view.turns import made, turn
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+GOOD_FOR = 0.5
+"""Seconds for which a process believes that nobody else has written."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """One write.
+
+    :param revision: its number; 0 before any.
+    :param fed_at: when the feed had read Airflow's tables last; None before it has.
+    """
+
+    revision: int
+    fed_at: datetime | None
+
+
+class _Known:
+    """The newest write, and until when nobody needs to ask for a newer one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: tuple[float, Write] | None = None
+        self._changes = 0
+
+    def get(self) -> Write | None:
+        kept = self._kept
+        return kept[1] if kept is not None and monotonic() < kept[0] else None
+
+    def read(self, session: Session) -> Write:
+        with self._lock:
+            changes, until = self._changes, monotonic() + GOOD_FOR
+        found = session.execute(select(func.max(LEASE.c.revision), func.max(LEASE.c.as_of))).one()
+        write = Write(found[0] or 0, found[1])
+        with self._lock:
+            # What was written while this was read may not be in it.
+            if changes == self._changes:
+                self._kept = until, write
+        return write
+
+    def changed(self) -> None:
+        with self._lock:
+            self._changes += 1
+            self._kept = None
+
+
+_known = _Known()
+_reading: Flights[Write] = Flights()
+
+
+def current(session: Session) -> Write:
+    """Return the last write. What is read after it holds it, and perhaps the next one too."""
+    return _known.get() or _known.read(session)
+
+
+async def fresh() -> Write:
+    """Return the last write; where it has to be looked up, all who wait share one look."""
+    return _known.get() or await _reading.run("", _look)
+
+
+def changed() -> None:
+    """Take note that this process has written, and committed."""
+    _known.changed()
+
+
+def changed_with(session: Session) -> None:
+    """Take note of it when a session commits what it has written."""
+    event.listen(session, "after_commit", lambda _: changed(), once=True)
+
+
+def _look() -> Write:
+    session = made()
+    with turn(session):
+        return _known.read(session)

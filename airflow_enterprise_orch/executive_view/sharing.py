@@ -1,0 +1,130 @@
+"""Answers that all get who ask the same and may see the same, without anybody's turn.
+
+Whoever looks at the overview asks every few seconds, and fifty people who do are told the same, as long as they may see
+the same streams and nothing was written. Such an answer is worked out once and goes out from the loop itself: it takes
+no thread, no connection and no turn. Who is asking, Airflow says each time; an answer is kept by the streams that its
+viewer may see, by what was asked, word for word, and by the last write, and is good for no other.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass
+from inspect import unwrap
+from time import monotonic
+from typing import Any, TypeVar
+from weakref import WeakSet
+
+from fastapi import Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from airflow_enterprise_orch.executive_view import last_write
+from airflow_enterprise_orch.executive_view.access import logged_in, rights_of
+from airflow_enterprise_orch.executive_view.answering import answered, unpacked
+from airflow_enterprise_orch.executive_view.answers import Answer
+from airflow_enterprise_orch.executive_view.flights import Flights
+from airflow_enterprise_orch.executive_view.last_write import Write
+from airflow_enterprise_orch.executive_view.turns import InTurn
+
+MOST_KEPT = 128
+"""Answers; the largest, a page of 500 instances, has some 400 KB."""
+
+F = TypeVar("F", bound=Callable[..., Response])
+_shared: WeakSet[Callable[..., Any]] = WeakSet()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An answer that more than one may get.
+
+    :param until: when it is good no more though nothing was written, on the monotonic clock.
+    """
+
+    answer: Answer
+    until: float
+
+
+class Answers:
+    """The answers since the last write. Only the loop reads and writes them."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._write: Write | None = None
+        self._kept: OrderedDict[Hashable, Kept] = OrderedDict()
+
+    def get(self, write: Write, key: Hashable) -> Kept | None:
+        """Return what is good still."""
+        kept = self._kept.get(key) if write == self._write else None
+        if kept is None or kept.until <= monotonic():
+            return None
+        self._kept.move_to_end(key)
+        return kept
+
+    def put(self, write: Write, key: Hashable, kept: Kept) -> None:
+        """Keep an answer that was begun when this was the last write."""
+        if write != self._write:
+            self._write = write
+            self._kept.clear()
+        self._kept[key] = kept
+        self._kept.move_to_end(key)
+        while len(self._kept) > self._most:
+            self._kept.popitem(last=False)
+
+
+_answers = Answers(MOST_KEPT)
+_making: Flights[Kept] = Flights()
+
+
+def shared(endpoint: F) -> F:
+    """Mark the function of an address whose answers hang on the question, on the viewer's streams and on time alone.
+
+    It answers with :func:`answered_to_all`.
+    """
+    _shared.add(endpoint)
+    return endpoint
+
+
+def answered_to_all(request: Request, answer: Answer, until: float) -> Response:
+    """Return the answer, and let others have it.
+
+    :param until: when it is good no more though nothing was written, on the monotonic clock.
+    """
+    request.state.kept = Kept(answer, until)
+    return answered(request, answer)
+
+
+class Sharing(InTurn):
+    """An address in a turn, whose answers are shared where its function is marked as :func:`shared`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request."""
+        answer = super().get_route_handler()
+        return _sharing(answer) if unwrap(self.endpoint) in _shared else answer
+
+
+def _sharing(
+    work_out: Callable[[Request], Coroutine[Any, Any, Response]],
+) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    async def answer(request: Request) -> Response:
+        rights = await rights_of(request, await logged_in(request))
+        write = await last_write.fresh()
+        key = request.scope["path"], request.scope["query_string"], rights.streams
+        kept = _answers.get(write, key)
+        if kept is None:
+            mine: list[Response] = []
+
+            async def make() -> Kept:
+                mine.append(await work_out(request))
+                made: Kept = request.state.kept
+                _answers.put(write, key, made)
+                return made
+
+            kept = await _making.join((write, key), make)
+            if mine:
+                return mine[0]
+        if (written := unpacked(request, kept.answer)) is not None:
+            await run_in_threadpool(lambda: written.packed)
+        return answered(request, kept.answer)
+
+    return answer
