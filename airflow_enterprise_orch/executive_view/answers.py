@@ -12,7 +12,7 @@ from datetime import date, datetime
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 Health = Literal["on_time", "at_risk", "late", "failed", "waiting", "no_due", "deleted", "unknown"]
 """``waiting``: for a person or a hold. ``no_due``: it has no due time, and nothing is wrong."""
@@ -64,16 +64,16 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    _written: Written | None = PrivateAttr(None)
-
     @property
     def written(self) -> Written | None:
         """How it goes out, once it has: an answer that many get is written once."""
-        return self._written
+        written: Written | None = self.__dict__.get("written")
+        return written
 
     @written.setter
     def written(self, written: Written) -> None:
-        self._written = written
+        # No private attribute of pydantic's: each of the thousands of parts of an answer would pay for its own.
+        self.__dict__["written"] = written
 
 
 class Problem(Answer):

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import and_, not_, select
 
@@ -203,20 +203,37 @@ def stream_line(state: StreamState, now: datetime) -> StreamLine:
     )
 
 
+class Tally(NamedTuple):
+    """How many instances are how; see :class:`Counts`."""
+
+    live: int
+    at_risk: int
+    late: int
+    failed: int
+    waiting_people: int
+    parked: int
+
+
 def count(rows: Sequence[Any]) -> Counts:
     """Count how instances are, each number as the list with that filter counts it."""
-    live = [row for row in rows if row.live]
-    return Counts(
-        live=len(live),
-        at_risk=sum(row.health == "at_risk" for row in live),
-        late=sum(row.health == "late" for row in live),
-        failed=sum(row.health == "failed" and row.acknowledged_at is None for row in rows),
-        waiting_people=sum(row.waiting_people > 0 for row in live),
-        parked=sum(row.parked > 0 for row in live),
-    )
+    return Counts(**_tally(rows)._asdict())
 
 
-def level_of(counts: Counts) -> Level:
+def _tally(rows: Sequence[Any]) -> Tally:
+    live = at_risk = late = failed = waiting_people = parked = 0
+    for row in rows:
+        health = row.health
+        failed += health == "failed" and row.acknowledged_at is None
+        if row.live:
+            live += 1
+            at_risk += health == "at_risk"
+            late += health == "late"
+            waiting_people += row.waiting_people > 0
+            parked += row.parked > 0
+    return Tally(live, at_risk, late, failed, waiting_people, parked)
+
+
+def level_of(counts: Counts | Tally) -> Level:
     """Return the traffic light of counts."""
     if counts.late or counts.failed:
         return "problem"
@@ -227,18 +244,14 @@ def level_of(counts: Counts) -> Level:
 
 def trend_day(one: date, days: Sequence[Any]) -> TrendDay:
     """Return what happened on a day, from the rollups of some streams; the durations where it is of one alone."""
-    added: Counter[str] = Counter()
-    for row in days:
-        for name in ("started", "ended", "on_time", "late", "failed"):
-            added[name] += getattr(row, name)
     alone = days[0] if len(days) == 1 else None
     return TrendDay(
         day=one,
-        started=added["started"],
-        ended=added["ended"],
-        on_time=added["on_time"],
-        late=added["late"],
-        failed=added["failed"],
+        started=sum([row.started for row in days]),
+        ended=sum([row.ended for row in days]),
+        on_time=sum([row.on_time for row in days]),
+        late=sum([row.late for row in days]),
+        failed=sum([row.failed for row in days]),
         on_time_share=on_time_share(days),
         p50_seconds=alone.duration_p50 if alone is not None else None,
         p90_seconds=alone.duration_p90 if alone is not None else None,
@@ -247,13 +260,14 @@ def trend_day(one: date, days: Sequence[Any]) -> TrendDay:
 
 def on_time_share(days: Sequence[Any]) -> float | None:
     """Return which part of the instances that had a due time, or failed, ended well and in time."""
-    on_time = sum(row.on_time for row in days)
-    due = on_time + sum(row.late + row.failed for row in days)
+    on_time = sum([row.on_time for row in days])
+    due = on_time + sum([row.late + row.failed for row in days])
     return round(on_time / due, 4) if due else None
 
 
 def _share(states: Sequence[StreamState], first: date, last: date) -> float | None:
-    return on_time_share([row for state in states for one, row in state.days.items() if first <= one <= last])
+    days = [first + timedelta(days=ahead) for ahead in range((last - first).days + 1)]
+    return on_time_share([state.days[one] for state in states for one in days if one in state.days])
 
 
 def _lateness(states: Sequence[StreamState], first: date) -> list[StackLateness]:
@@ -279,7 +293,7 @@ def _titles(states: Sequence[StreamState]) -> dict[str, str]:
 
 
 def _light(stack: Stack, rows: Sequence[Any]) -> StackLight:
-    counts = count(rows)
+    counts = _tally(rows)
     return StackLight(
         stack=stack,
         level=level_of(counts),
