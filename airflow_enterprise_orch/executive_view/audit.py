@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, select
 
+from airflow_enterprise_orch.executive_view import last_write
 from airflow_enterprise_orch.executive_view.answers import Event, EventFilter, EventPage, EventQuery, Orphan, Orphans
 from airflow_enterprise_orch.executive_view.instances import STATES
+from airflow_enterprise_orch.executive_view.kept import Kept
 from airflow_enterprise_orch.executive_view.keyset import Phase, everything, from_cursor, pages, to_cursor
 from airflow_enterprise_orch.executive_view.pictures import Pictures
 from airflow_enterprise_orch.executive_view.redacting import ANOTHER, Sight, Sights
@@ -25,6 +28,9 @@ J = JOB.c
 
 NEWEST_FIRST = Phase(None, ((E.at, True), (E.id, True)))
 MOST_ORPHANS = 1000
+KEPT_PAGES = 32
+GOOD_FOR = 5.0
+"""Seconds for which a page is kept at most."""
 
 # A run that was deleted and made again has two rows: the newest is meant.
 _KEY = (
@@ -64,11 +70,22 @@ def conditions(filters: EventFilter, streams: frozenset[str]) -> list[ColumnElem
     return found
 
 
+_pages: Kept[EventPage] = Kept(KEPT_PAGES)
+
+
 def page(session: Session, query: EventQuery, streams: frozenset[str], sights: Sights) -> EventPage:
-    """Return one page of the audit trail, the newest first.
+    """Return one page of the audit trail, the newest first; shared by all who may see the same.
 
     :param sights: what the viewer may see within each stream.
     """
+    # Not every action takes the number of a write, and numbers of events are given before they are committed.
+    newest = session.scalar(select(func.max(E.id)))
+    since = last_write.current(session).revision, newest, int(monotonic() // GOOD_FOR)
+    key = (*since, streams, sights.rights, query.model_dump_json())
+    return _pages.get(key, lambda: _page(session, query, streams, sights))
+
+
+def _page(session: Session, query: EventQuery, streams: frozenset[str], sights: Sights) -> EventPage:
     where = conditions(query, streams)
     question = EventFilter(**query.model_dump(include=set(EventFilter.model_fields))).model_dump_json()
     start = from_cursor(query.cursor, question, [NEWEST_FIRST])

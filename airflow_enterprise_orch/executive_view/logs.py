@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.taskinstancehistory import TaskInstanceHistory
+from airflow.models.trigger import Trigger
 from airflow.utils.log.log_reader import TaskLogReader
 from sqlalchemy import select
 from sqlalchemy.orm import joinedload
@@ -22,22 +23,32 @@ LONGEST_LINE = 2000
 MARKS = ("::group::", "::endgroup::")
 """Airflow's UI folds what is between these."""
 MOST_ITEMS = 1000
+TRIGGERER = joinedload(TaskInstance.trigger).joinedload(Trigger.triggerer_job)
+"""Where the log is of a task that waits; with the run, all that is read of a task instance after its turn."""
 SOURCES = "::group::Log message source"
 """Begins what Airflow says of the files that it looked for."""
 
 
-def tail(
-    session: Session, dag_id: str, run_id: str, task_id: str, *, map_index: int, try_number: int | None, lines: int
-) -> StepLog | None:
-    """Return the last lines of a log; None where there is no such step or try.
+def find(
+    session: Session, dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int | None
+) -> Any | None:
+    """Return the task instance whose log it is; None where there is no such step or try.
 
-    Of a step with a list that has not come to its own task, it is the log of the item that most needs to be looked at.
+    Of a step with a list that has not come to its own task, it is the item that most needs to be looked at.
     """
     ti = _find(session, dag_id, run_id, task_id, map_index, try_number)
     if ti is None:
         return None
     if ti.try_number == 0 and map_index < 0:
-        ti = _item(session, dag_id, run_id, task_id) or ti
+        return _item(session, dag_id, run_id, task_id) or ti
+    return ti
+
+
+def tail(ti: Any, lines: int) -> StepLog:
+    """Return the last lines of the log of a task instance. It may be far away: nobody waits for this with a connection.
+
+    :param ti: see :func:`find`; needs its session no more.
+    """
     about = {"task_id": ti.task_id, "map_index": ti.map_index, "try_number": ti.try_number}
     told = StepLog(**about, lines=[], cut=False, problem=None)
     reader = TaskLogReader()
@@ -72,7 +83,8 @@ def _item(session: Session, dag_id: str, run_id: str, step: str) -> Any:
     of = TaskInstance
     where = (of.dag_id == dag_id, of.run_id == run_id, of.task_id == f"{step}{EACH}", of.try_number > 0)
     rank = {"failed": 0, "awaiting_input": 1, "up_for_retry": 2, "running": 3, "deferred": 3}
-    items = session.scalars(select(of).where(*where).order_by(of.map_index.desc()).limit(MOST_ITEMS)).all()
+    newest = select(of).where(*where).options(TRIGGERER).order_by(of.map_index.desc()).limit(MOST_ITEMS)
+    items = session.scalars(newest).all()
     return min(items, key=lambda one: rank.get(str(one.state), 4), default=None)
 
 
@@ -80,8 +92,8 @@ def _find(session: Session, dag_id: str, run_id: str, task_id: str, map_index: i
     def same(of: Any) -> list[Any]:
         return [of.dag_id == dag_id, of.run_id == run_id, of.task_id == task_id, of.map_index == map_index]
 
-    # What belongs to it is read when it is asked for: joined with, a DAG that was deleted would hide its logs.
-    ti = session.scalar(select(TaskInstance).where(*same(TaskInstance)))
+    # Its DAG is not read: joined with, one that was deleted would hide its logs.
+    ti = session.scalar(select(TaskInstance).where(*same(TaskInstance)).options(TRIGGERER))
     if ti is None or try_number in (None, ti.try_number):
         return ti
     before = select(TaskInstanceHistory).where(*same(TaskInstanceHistory), TaskInstanceHistory.try_number == try_number)

@@ -134,6 +134,11 @@ class Sights:
         self._values = viewer.only(DagAccessEntity.XCOM, of)
         self._questions = viewer.only(DagAccessEntity.HITL_DETAIL, of)
 
+    @property
+    def rights(self) -> tuple[frozenset[str], ...]:
+        """All that decides what they are told."""
+        return self._streams, self._values, self._questions
+
     def of(self, dag_id: str) -> Sight:
         """Return what they may see within one of them."""
         return Sight(self._streams, dag_id in self._values, dag_id in self._questions)

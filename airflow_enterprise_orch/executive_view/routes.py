@@ -31,7 +31,7 @@ from airflow_enterprise_orch.executive_view.jobs import read_jobs, shown_by
 from airflow_enterprise_orch.executive_view.parts_of_paths import DagId, RunId, TaskId
 from airflow_enterprise_orch.executive_view.redacting import Sights, sight
 from airflow_enterprise_orch.executive_view.sharing import Sharing, answered_to_all, shared
-from airflow_enterprise_orch.executive_view.turns import SessionDep
+from airflow_enterprise_orch.executive_view.turns import SessionDep, takes_turns, turn
 
 CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 LINES: dict[int | str, dict[str, Any]] = {200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}}
@@ -107,6 +107,7 @@ def jobs(request: Request, viewer: ViewerDep, session: SessionDep, dag_id: DagId
 @router.get(
     "/dags/{dag_id}/dagRuns/{run_id}/steps/{task_id}/log", response_model=answers_instance.StepLog, tags=["Instances"]
 )
+@takes_turns
 def step_log(
     request: Request,
     viewer: ViewerDep,
@@ -119,14 +120,15 @@ def step_log(
     lines: Annotated[int, Query(ge=1, le=2000, description="How many of the last lines.")] = 200,
 ) -> Response:
     """The end of the log of one step."""
-    seen(viewer, dag_id, DagAccessEntity.TASK_LOGS)
-    _, picture = shown_by(session, dag_id, run_id)
-    if sight(viewer, dag_id).hides(picture, picture.of_task.get(task_id, "")):
-        return answered(request, logs.hidden(task_id, map_index, try_number))
-    found = logs.tail(session, dag_id, run_id, task_id, map_index=map_index, try_number=try_number, lines=lines)
+    with turn(session):
+        seen(viewer, dag_id, DagAccessEntity.TASK_LOGS)
+        _, picture = shown_by(session, dag_id, run_id)
+        if sight(viewer, dag_id).hides(picture, picture.of_task.get(task_id, "")):
+            return answered(request, logs.hidden(task_id, map_index, try_number))
+        found = logs.find(session, dag_id, run_id, task_id, map_index, try_number)
     if found is None:
         raise HTTPException(404, f"step {task_id!r} of {run_id!r} has no such try")
-    return answered(request, found)
+    return answered(request, logs.tail(found, lines))
 
 
 @router.get("/streams", response_model=answers_stream.Streams, tags=["Streams"])

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from weakref import WeakSet
 
 from airflow import settings
@@ -36,6 +36,10 @@ class Room:
     def __init__(self, places: int) -> None:
         self._free, self._lock = places, threading.Lock()
         self._waiting: deque[threading.Lock] = deque()
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return len(self._waiting)
 
     def __enter__(self) -> None:
         with self._lock:
@@ -58,7 +62,8 @@ class Room:
 _room = Room(AT_ONCE)
 _mine = threading.local()
 _turns: WeakSet[Callable[..., Any]] = WeakSet()
-"""The functions of addresses that are one turn already: whoever has one and waits for another may wait for ever."""
+"""The functions of addresses that are one turn already, or take theirs."""
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @contextmanager
@@ -95,8 +100,14 @@ SessionDep = Annotated[Session, Depends(_made)]
 """A session for one turn, of an address in :class:`InTurn` or of :func:`turn`."""
 
 
+def takes_turns(endpoint: F) -> F:
+    """Mark the function of an address that takes its turns itself: it waits for something else beside the database."""
+    _turns.add(endpoint)
+    return endpoint
+
+
 class InTurn(APIRoute):
-    """An address whose function, with its ``session``, is one turn."""
+    """An address whose function, with its ``session``, is one turn, where it is not marked as :func:`takes_turns`."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
         # An application that takes a router in makes each of its routes anew, of what is there already.

@@ -4,6 +4,7 @@ How a user would notice that it is fake: twenty people open the overview, and al
 """
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from sqlalchemy.orm import Session
 
 from airflow_enterprise_orch.executive_view import turns
-from airflow_enterprise_orch.executive_view.turns import InTurn, turn
+from airflow_enterprise_orch.executive_view.turns import InTurn, takes_turns, turn
 
 MANY = 20
 
@@ -55,6 +56,21 @@ class Server:
             if text == "forbidden":
                 raise HTTPException(403)
             return text
+
+        self.far_away = threading.Event()
+
+        @router.get("/far")
+        @takes_turns
+        def far(session: Annotated[Session, Depends(opened)]) -> int:
+            with turn(session):
+                found = session.scalar(sa.text("SELECT count(*) FROM note"))
+            assert self.far_away.wait(30), "nobody else got on meanwhile"
+            return int(found or 0)
+
+        @router.get("/near")
+        def near(session: Annotated[Session, Depends(opened)]) -> int:
+            self.far_away.set()
+            return int(session.scalar(sa.text("SELECT count(*) FROM note")) or 0)
 
         self.app.include_router(router)
 
@@ -103,6 +119,32 @@ def test_many_more_than_there_are_connections_are_all_answered(server: Server, m
     pool = server.engine.pool
     assert isinstance(pool, sa.pool.QueuePool)
     assert pool.checkedout() == 0
+
+
+@pytest.mark.timeout(60)
+def test_who_waits_for_something_else_keeps_nobody_waiting(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_room", turns.Room(1))
+    assert [answer.json() for answer in server.ask(("GET", "/far"), ("GET", "/near"))] == [0, 0]
+
+
+@pytest.mark.timeout(60)
+def test_turns_are_given_in_the_order_of_coming() -> None:
+    room, came, threads = turns.Room(1), list[int](), list[threading.Thread]()
+
+    def come(number: int) -> None:
+        with room:
+            came.append(number)
+
+    with room:
+        for number in range(MANY):
+            threads.append(threading.Thread(target=come, args=(number,)))
+            threads[-1].start()
+            while len(room) <= number:  # the next one comes when this one stands in line
+                pass
+    for thread in threads:
+        thread.join()
+    assert came == list(range(MANY))
+    assert len(room) == 0
 
 
 def test_what_is_written_is_there_when_the_answer_comes_and_not_after_a_refusal(server: Server) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from airflow_enterprise_orch.executive_view.turns import AT_ONCE
 from tests.executive_view.served import Served
 
 
@@ -171,3 +172,11 @@ def test_the_end_of_a_steps_log_is_shown_and_nothing_of_another_try(view: Served
     assert view.get("clerk", path, try_number=7).status == 404
     none = view.get("clerk", "dags/orders/dagRuns/run-102/steps/approve/log").json
     assert (none["lines"], none["problem"]) == ([], "Airflow has no log of it, or not yet")
+
+
+def test_a_log_that_may_be_far_away_is_read_in_nobodys_turn(view: Served) -> None:
+    view.do("free_turns")
+    assert view.get("clerk", "dags/orders/dagRuns/run-102/steps/approve/log").status == 200
+    free = view.do("free_turns")
+    assert len(free) == 2
+    assert free == [AT_ONCE] * 2
