@@ -26,8 +26,10 @@ from airflow_enterprise_orch.executive_view.tables import EVENT, INSTANCE, JOB, 
 
 BATCH = 500
 """How many runs that are not live one look takes; the others come with the next ones."""
-COMPARED = 100
-"""How many runs one look compares anew that nothing happened to: that takes an hour a day rather than a processor."""
+COMPARED = 10
+"""How many runs one look compares anew, at least, that nothing happened to: that takes hours, and no processor."""
+LOOKS = 7200
+"""With so many looks all of them are compared: in six hours, when there is one every three seconds."""
 DAYS = 200
 """How many days one look makes anew."""
 OVERLAP = 1000
@@ -131,8 +133,9 @@ class Feed:
         """Return what is compared anew with this look, and note in the cursor where the next one goes on."""
         if cursor.get("compare") is None:
             return []
-        found = airflow_tables.run_ids(connection, cursor["compare"], COMPARED)
-        cursor["compare"] = found[-1] if len(found) == COMPARED else None
+        most = max(COMPARED, cursor.get("run", 0) // LOOKS)
+        found = airflow_tables.run_ids(connection, cursor["compare"], most)
+        cursor["compare"] = found[-1] if len(found) == most else None
         return found
 
     def _acts(self, connection: Connection, acted: Iterable[Any], named: Mapping[tuple[str, str], Any]) -> set[int]:
@@ -192,9 +195,9 @@ class Feed:
             return {"is_current": current, "is_removed": gone, "is_paused": there.get(dag_id, False)}
 
         changes = {
-            (row.dag_id, row.version): flags(row.dag_id, row.version)
+            (row.dag_id, row.version): wanted
             for row in kept
-            if flags(row.dag_id, row.version)
+            if (wanted := flags(row.dag_id, row.version))
             != {"is_current": row.is_current, "is_removed": row.is_removed, "is_paused": row.is_paused}
         }
         if not new and not changes:

@@ -22,7 +22,7 @@ from airflow_enterprise_orch.executive_view.tables import INSTANCE
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-SHARE = 0.025
+SHARE = 0.015
 """Of one processor, over time."""
 BURST = 3.0
 """Seconds of a processor that are saved up at most; half of it for a storm of changes, whatever else there is to do."""

@@ -1,4 +1,4 @@
-"""The overview: how all streams are, in one look, at the price of one look a process every few seconds.
+"""The overview: how all streams are, in one look, at the price of one look a process after each write.
 
 All clients share one :class:`Snapshot` of the live instances, of what failed lately and of the days behind. What a
 viewer may see is then added up in memory, from the lines of their streams alone.
