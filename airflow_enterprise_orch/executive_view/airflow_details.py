@@ -16,14 +16,13 @@ from airflow.models.hitl import HITLDetail
 from airflow.models.pool import Pool
 from airflow.models.task_state_store import TaskStateStoreModel as Cell
 from airflow.models.taskinstance import TaskInstance
-from airflow.models.variable import Variable
 from airflow.models.xcom import XComModel
 from sqlalchemy import ColumnElement, func, or_, select
 
-from airflow_enterprise_orch.delegation.control import CONTROL_KEY, HOLDS_VARIABLE
+from airflow_enterprise_orch.delegation.control import CONTROL_KEY
 from airflow_enterprise_orch.delegation.ledger_store import LEDGER_PREFIX, newest_ledger
 from airflow_enterprise_orch.delegation.remote_note import NOTE_KEY, RemoteNote
-from airflow_enterprise_orch.executive_view.airflow_tables import RETURNED, from_json, outputs_of
+from airflow_enterprise_orch.executive_view.airflow_tables import RETURNED, from_json, holds, outputs_of
 from airflow_enterprise_orch.value_stream.compensating import UNDO_KEY
 from airflow_enterprise_orch.value_stream.decision_record import DECISION_KEY
 from airflow_enterprise_orch.value_stream.override_window import PROPOSAL_KEY
@@ -117,7 +116,7 @@ def details(
         records[CONTROL_KEY],
         records[PROPOSAL_KEY] if live else {},
         records[UNDO_KEY],
-        from_json(Variable.get(HOLDS_VARIABLE, default_var=None)) if live else None,
+        holds(session.connection()) if live else None,
         _outputs(session, dag_id, run_id) if with_outputs else {},
         _questions(session, dag_id, run_id) if live else (),
         _pools(session, dag_id, run_id, streams) if live else (),

@@ -102,7 +102,9 @@ class Forecaster:
         fresh = [row for row in live if self._is_fresh(row)]
         fresh.sort(key=lambda row: (row.due_at or _NEVER, row.id))
         first = {row.id for row in fresh}
-        old = [number for number, told in self._told.items() if number not in first and told.again <= now]
+        # Not one of them is begun on what a storm is to find.
+        every = self._told.items() if self._saved >= BURST / 2 else ()
+        old = [number for number, told in every if number not in first and told.again <= now]
         old.sort(key=lambda number: self._told[number].again)
         turns = [*(row.id for row in fresh), *old]
         for start in range(0, len(turns), PIECE):
