@@ -133,7 +133,7 @@ class Feed:
         """Return what is compared anew with this look, and note in the cursor where the next one goes on."""
         if cursor.get("compare") is None:
             return []
-        most = max(COMPARED, cursor.get("run", 0) // LOOKS)
+        most = max(COMPARED, -(-cursor.get("run", 0) // LOOKS))
         found = airflow_tables.run_ids(connection, cursor["compare"], most)
         cursor["compare"] = found[-1] if len(found) == most else None
         return found

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from airflow_enterprise_orch.executive_view import airflow_tables
+from airflow_enterprise_orch.executive_view.feed import COMPARED, LOOKS, Feed
 from tests.executive_view.databases import KINDS, database, run
 
 PROGRAM = r"""
@@ -160,6 +162,15 @@ with settings.engine.connect() as c:
     ended = c.execute(sa.select(I.state, I.health).where(I.live.is_(False), I.state != "deleted")).all()
     answer["days"] = [list(day), [len(ended), sum(r.health == "failed" for r in ended), sum(r.health == "on_time" for r in ended)]]
 
+# Who answers in the same process hears of each look at once.
+from airflow_enterprise_orch.executive_view import last_write
+last_write.GOOD_FOR = 1e9
+with create_session() as session:
+    answer["heard"] = [last_write.current(session).revision]
+feed.look()
+with create_session() as session:
+    answer["heard"] += [last_write.current(session).revision, session.scalar(sa.select(LEASE.c.revision))]
+
 # Nothing happens: nothing is written but the stamp.
 with settings.engine.connect() as c:
     before = c.scalar(sa.select(sa.func.max(I.revision)))
@@ -245,6 +256,8 @@ def test_what_it_tells_is_what_airflow_knows_and_stays_when_airflow_forgets(
     assert answer["live"][0] == answer["live"][1]
     assert answer["days"][0] == answer["days"][1]
     assert answer["quiet"][0] == answer["quiet"][1]
+    before, heard, written = answer["heard"]
+    assert before < heard == written
     assert answer["jobs"] == [[["JOB00042", "submitted", False]], [["JOB00042", "submitted", True]]]
     live, late = answer["late"]
     assert live == late > 0
@@ -254,3 +267,20 @@ def test_what_it_tells_is_what_airflow_knows_and_stays_when_airflow_forgets(
     assert answer["fenced"]
     assert answer["kept"][0] == answer["kept"][1]
     assert answer["gone"] == 0
+
+
+@pytest.mark.parametrize("newest", [7, 1000, 100_000, 1_000_000])
+def test_all_is_compared_within_hours_and_no_look_takes_much_more_than_another(
+    monkeypatch: pytest.MonkeyPatch, newest: int
+) -> None:
+    def run_ids(_connection: object, above: int, most: int) -> list[int]:
+        return list(range(above + 1, min(above + most, newest) + 1))
+
+    monkeypatch.setattr(airflow_tables, "run_ids", run_ids)
+    cursor = {"run": newest, "compare": 0}
+    looks: list[list[int]] = []
+    while cursor["compare"] is not None:
+        looks.append(Feed._to_compare(None, cursor))  # type: ignore[arg-type]
+    assert [number for look in looks for number in look] == list(range(1, newest + 1))
+    assert len(looks) <= LOOKS + 1
+    assert max(len(look) for look in looks) <= max(COMPARED, newest // LOOKS + 1)
