@@ -20,6 +20,10 @@ class Flights(Generic[T]):
     def __init__(self) -> None:
         self._going: dict[tuple[asyncio.AbstractEventLoop, Hashable], asyncio.Future[T]] = {}
 
+    def is_going(self, key: Hashable) -> bool:
+        """Tell whether it is being worked out."""
+        return (asyncio.get_running_loop(), key) in self._going
+
     async def run(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return what ``make`` returns in a thread, or raise what it raises, to all who wait for the same."""
         return await self.join(key, lambda: run_in_threadpool(make))

@@ -45,6 +45,7 @@ class _Known:
         self._lock = threading.Lock()
         self._kept: tuple[float, Write] | None = None
         self._changes = 0
+        self.acts = 0
 
     def get(self) -> Write | None:
         kept = self._kept
@@ -56,14 +57,16 @@ class _Known:
         found = session.execute(select(func.max(LEASE.c.revision), func.max(LEASE.c.as_of))).one()
         write = Write(found[0] or 0, found[1])
         with self._lock:
-            # What was written while this was read may not be in it.
-            if changes == self._changes:
+            # What was written while this was read may not be in it; who began to read later may know of more.
+            newer = (known := self.get()) is None or write.revision >= known.revision
+            if changes == self._changes and newer:
                 self._kept = until, write
         return write
 
-    def changed(self) -> None:
+    def changed(self, *, acted: bool) -> None:
         with self._lock:
             self._changes += 1
+            self.acts += acted
             self._kept = None
 
 
@@ -82,13 +85,18 @@ async def fresh() -> Write:
 
 
 def changed() -> None:
-    """Take note that this process has written, and committed."""
-    _known.changed()
+    """Take note that the feed of this process has written, and committed."""
+    _known.changed(acted=False)
 
 
-def changed_with(session: Session) -> None:
-    """Take note of it when a session commits what it has written."""
-    event.listen(session, "after_commit", lambda _: changed(), once=True)
+def acts() -> int:
+    """Return how often somebody has acted by this process: whoever does wants to see it, and nothing of before."""
+    return _known.acts
+
+
+def acts_with(session: Session) -> None:
+    """Take note of it when a session commits what somebody has done."""
+    event.listen(session, "after_commit", lambda _: _known.changed(acted=True), once=True)
 
 
 def _look() -> Write:

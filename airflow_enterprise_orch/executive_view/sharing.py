@@ -3,13 +3,14 @@
 Whoever looks at the overview asks every few seconds, and fifty people who do are told the same, as long as they may see
 the same streams and nothing was written. Such an answer is worked out once and goes out from the loop itself: it takes
 no thread, no connection and no turn. Who is asking, Airflow says each time; an answer is kept by the streams that its
-viewer may see, by what was asked, word for word, and by the last write, and is good for no other.
+viewer may see, by what was asked, word for word, and by the last write, and is good for no other. When the feed has
+written, one asker waits for the new answer; who asks meanwhile gets the one from before, unless somebody has acted.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Mapping
 from dataclasses import dataclass
 from inspect import unwrap
 from time import monotonic
@@ -30,6 +31,9 @@ from airflow_enterprise_orch.executive_view.turns import InTurn
 MOST_KEPT = 128
 """Answers; the largest, a page of 500 instances, has some 400 KB."""
 
+BEFORE = 1.0
+"""Seconds for which the answer from before a write of the feed goes to who asks while the next one is worked out."""
+
 F = TypeVar("F", bound=Callable[..., Response])
 _shared: WeakSet[Callable[..., Any]] = WeakSet()
 
@@ -46,30 +50,44 @@ class Kept:
 
 
 class Answers:
-    """The answers since the last write. Only the loop reads and writes them."""
+    """The answers since the last write, and those from before it. Only the loop reads and writes them."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._write: Write | None = None
         self._kept: OrderedDict[Hashable, Kept] = OrderedDict()
+        self._before: Mapping[Hashable, Kept] = {}
+        self._written, self._acts = 0.0, 0
 
     def get(self, write: Write, key: Hashable) -> Kept | None:
-        """Return what is good still."""
-        kept = self._kept.get(key) if write == self._write else None
+        """Return what is good still.
+
+        :param write: the last one.
+        """
+        if write != self._write:
+            self._write, self._before, self._kept = write, self._kept, OrderedDict()
+            self._written = monotonic()
+        if self._acts != last_write.acts():
+            self._acts, self._before = last_write.acts(), {}
+        kept = self._kept.get(key)
         if kept is None or kept.until <= monotonic():
             return None
         self._kept.move_to_end(key)
         return kept
 
+    def before(self, key: Hashable) -> Kept | None:
+        """Return what was good before the last write of the feed, for who would have to wait for what is good now."""
+        kept = self._before.get(key)
+        now = monotonic()
+        return kept if kept is not None and now < min(kept.until, self._written + BEFORE) else None
+
     def put(self, write: Write, key: Hashable, kept: Kept) -> None:
         """Keep an answer that was begun when this was the last write."""
-        if write != self._write:
-            self._write = write
-            self._kept.clear()
-        self._kept[key] = kept
-        self._kept.move_to_end(key)
-        while len(self._kept) > self._most:
-            self._kept.popitem(last=False)
+        if write == self._write:
+            self._kept[key] = kept
+            self._kept.move_to_end(key)
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
 
 
 _answers = Answers(MOST_KEPT)
@@ -111,6 +129,8 @@ def _sharing(
         write = await last_write.fresh()
         key = request.scope["path"], request.scope["query_string"], rights.streams
         kept = _answers.get(write, key)
+        if kept is None and _making.is_going((write, key)):
+            kept = _answers.before(key)
         if kept is None:
             mine: list[Response] = []
 

@@ -198,6 +198,55 @@ def test_what_another_process_writes_is_seen_a_moment_later_and_what_this_one_do
     assert told() == 3
 
 
+@pytest.mark.parametrize("acted", [False, True])
+def test_while_one_waits_for_what_the_feed_wrote_the_others_get_what_was_before_unless_somebody_acted(
+    server: Server, acted: bool
+) -> None:
+    server.ask("orders")
+    server.write()
+    last_write._known.changed(acted=acted)
+    others = threading.Event()
+
+    def work() -> None:
+        if not acted:
+            assert others.wait(30), "nobody was answered meanwhile"
+
+    server.while_working = work
+
+    async def ask() -> list[int]:
+        transport = httpx.ASGITransport(server.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here", timeout=60) as client:
+
+            async def revision() -> int:
+                answer = await client.get("/told/a", headers={"Authorization": "Bearer orders"})
+                return int(answer.json()["title"].split()[1])
+
+            first = asyncio.create_task(revision())
+            while not first.done() and not sharing._making._going:
+                await asyncio.sleep(0)
+            later = await asyncio.gather(*(revision() for _ in range(3)))
+            others.set()
+            return [await first, *later]
+
+    assert asyncio.run(ask()) == ([2, 2, 2, 2] if acted else [2, 1, 1, 1])
+    assert server.ask("orders")[0].json()["title"].split()[1] == "2"
+
+
+def test_what_was_before_is_given_for_a_moment_only(server: Server, clock: list[float]) -> None:
+    answers, kept = sharing.Answers(2), sharing.Kept(Facet(id="a", title=""), float("inf"))
+    first, second, third = (Write(number, None) for number in range(3))
+    assert answers.get(first, "a") is None
+    answers.put(first, "a", kept)
+    assert (answers.get(first, "a"), answers.before("a")) == (kept, None)
+    assert (answers.get(second, "a"), answers.before("a"), answers.before("b")) == (None, kept, None)
+    answers.put(first, "a", kept)  # too late: it was begun before the write
+    assert answers.get(second, "a") is None
+    clock[0] += sharing.BEFORE
+    assert answers.before("a") is None
+    assert answers.get(third, "a") is None
+    assert answers.before("a") is None
+
+
 def test_an_answer_ends_with_its_time(server: Server, clock: list[float]) -> None:
     server.until = clock[0] + 0.1
     server.ask("orders")
@@ -242,7 +291,7 @@ def test_a_write_that_comes_while_the_last_one_is_looked_up_is_not_lost(server: 
             found = super().execute(*asked, **more).freeze()
             self.rollback()
             server.write()
-            known.changed()
+            known.changed(acted=False)
             return found()
 
     with Slow(server.engine) as session:
@@ -260,7 +309,7 @@ def test_a_write_counts_when_it_is_committed(server: Server) -> None:
     with Session(server.engine) as session:
         last_write.current(session)
         session.execute(sa.update(tables.LEASE).values(revision=7))
-        last_write.changed_with(session)
+        last_write.acts_with(session)
         session.rollback()
         assert known() is not None
         session.execute(sa.update(tables.LEASE).values(revision=8))

@@ -250,7 +250,7 @@ def _tell_row(session: Session, situation: Situation, values: Mapping[str, Any],
     # The lease's row first, as the feed does, so that neither waits for the other for ever.
     mine = LEASE.c.name == NAME
     session.execute(update(LEASE).where(mine).values(revision=LEASE.c.revision + 1))
-    last_write.changed_with(session)
+    last_write.acts_with(session)
     revision = session.scalar(select(LEASE.c.revision).where(mine)) or 0
     changes: dict[str, Any] = {"revision": revision, "changed_at": datetime.now(UTC)}
     if "acknowledged" in values:

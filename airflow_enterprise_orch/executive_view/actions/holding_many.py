@@ -224,7 +224,7 @@ def _wake(session: Session, concerned: Concerned) -> None:
 def _first_write(session: Session) -> None:
     """Write before reading what is to be changed: SQLite has no other way to keep others from doing the same."""
     session.execute(update(LEASE).where(LEASE.c.name == NAME).values(revision=LEASE.c.revision + 1))
-    last_write.changed_with(session)
+    last_write.acts_with(session)
 
 
 def _read(session: Session) -> list[tuple[Any, str, Wish]]:
