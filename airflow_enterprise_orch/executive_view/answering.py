@@ -35,11 +35,14 @@ def answered(request: Request, answer: Answer) -> Response:
     The ETag is a hash of what this viewer is told, without the moments: it changes when something that they see does,
     and with nothing that they do not see.
     """
-    written = answer.written or _write(answer)
+    return sent(request, as_written(answer))
+
+
+def sent(request: Request, written: Written) -> Response:
+    """Return an answer as it goes out; 304 when the asker has it already."""
     headers = {**HEADERS, "ETag": written.tag}
-    moment = getattr(answer, "fed_at", None) or getattr(answer, "as_of", None)
-    if moment is not None:
-        headers[AS_OF] = moment.isoformat().replace("+00:00", "Z")
+    if written.moment is not None:
+        headers[AS_OF] = written.moment.isoformat().replace("+00:00", "Z")
     if written.tag in _tags(request):
         return Response(status_code=304, headers=headers)
     body = written.body
@@ -50,22 +53,25 @@ def answered(request: Request, answer: Answer) -> Response:
     return Response(body, media_type="application/json", headers=headers)
 
 
-def unpacked(request: Request, answer: Answer) -> Written | None:
-    """Return what has to be packed before the answer can go out; None where it can go out at once."""
-    written = answer.written
-    if written is None or written.is_packed or written.tag in _tags(request) or not _packs(request, written):
-        return None
-    return written
+def to_be_packed(request: Request, written: Written) -> bool:
+    """Tell whether an answer has to be packed before it can go out."""
+    return not written.is_packed and written.tag not in _tags(request) and _packs(request, written)
 
 
 def _packs(request: Request, written: Written) -> bool:
     return len(written.body) >= WORTH_PACKING and "gzip" in request.headers.get("accept-encoding", "")
 
 
+def as_written(answer: Answer) -> Written:
+    """Return an answer as it goes out; written once."""
+    return answer.written or _write(answer)
+
+
 def _write(answer: Answer) -> Written:
     told = answer.model_dump_json(exclude=STAMPS)
     tag = f'W/"{hashlib.blake2b(told.encode(), digest_size=16).hexdigest()}"'
-    answer.written = written = Written(tag, answer.model_dump_json().encode())
+    moment = getattr(answer, "fed_at", None) or getattr(answer, "as_of", None)
+    answer.written = written = Written(tag, answer.model_dump_json().encode(), moment)
     return written
 
 

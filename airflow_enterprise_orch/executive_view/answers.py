@@ -43,10 +43,12 @@ class Written:
 
     :param tag: its ETag.
     :param body: JSON in UTF-8.
+    :param moment: what it is true for, where it says so.
     """
 
     tag: str
     body: bytes
+    moment: datetime | None
 
     @cached_property
     def packed(self) -> bytes:

@@ -22,8 +22,8 @@ from starlette.concurrency import run_in_threadpool
 
 from airflow_enterprise_orch.executive_view import last_write
 from airflow_enterprise_orch.executive_view.access import logged_in, rights_of
-from airflow_enterprise_orch.executive_view.answering import answered, unpacked
-from airflow_enterprise_orch.executive_view.answers import Answer
+from airflow_enterprise_orch.executive_view.answering import answered, as_written, sent, to_be_packed
+from airflow_enterprise_orch.executive_view.answers import Answer, Written
 from airflow_enterprise_orch.executive_view.flights import Flights
 from airflow_enterprise_orch.executive_view.last_write import Write
 from airflow_enterprise_orch.executive_view.turns import InTurn
@@ -45,7 +45,7 @@ class Kept:
     :param until: when it is good no more though nothing was written, on the monotonic clock.
     """
 
-    answer: Answer
+    written: Written
     until: float
 
 
@@ -108,7 +108,7 @@ def answered_to_all(request: Request, answer: Answer, until: float) -> Response:
 
     :param until: when it is good no more though nothing was written, on the monotonic clock.
     """
-    request.state.kept = Kept(answer, until)
+    request.state.kept = Kept(as_written(answer), until)
     return answered(request, answer)
 
 
@@ -143,8 +143,9 @@ def _sharing(
             kept = await _making.join((write, key), make)
             if mine:
                 return mine[0]
-        if (written := unpacked(request, kept.answer)) is not None:
+        written = kept.written
+        if to_be_packed(request, written):
             await run_in_threadpool(lambda: written.packed)
-        return answered(request, kept.answer)
+        return sent(request, written)
 
     return answer

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from airflow_enterprise_orch.executive_view import access, last_write, sharing, tables
 from airflow_enterprise_orch.executive_view.access import Rights, ViewerDep
-from airflow_enterprise_orch.executive_view.answers import Facet
+from airflow_enterprise_orch.executive_view.answers import Facet, Written
 from airflow_enterprise_orch.executive_view.flights import Flights
 from airflow_enterprise_orch.executive_view.last_write import Write
 from airflow_enterprise_orch.executive_view.sharing import Sharing, answered_to_all, shared
@@ -233,7 +233,7 @@ def test_while_one_waits_for_what_the_feed_wrote_the_others_get_what_was_before_
 
 
 def test_what_was_before_is_given_for_a_moment_only(server: Server, clock: list[float]) -> None:
-    answers, kept = sharing.Answers(2), sharing.Kept(Facet(id="a", title=""), float("inf"))
+    answers, kept = sharing.Answers(2), sharing.Kept(Written("tag", b"{}", None), float("inf"))
     first, second, third = (Write(number, None) for number in range(3))
     assert answers.get(first, "a") is None
     answers.put(first, "a", kept)
