@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
+from airflow.api_fastapi.core_api.security import auth_manager_from_app
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from sqlalchemy.orm import Session
 
@@ -59,15 +60,19 @@ class User:
         return self.token
 
 
+def _nothing() -> None:
+    """Go on at once."""
+
+
 class Server:
     """Addresses that share their answers, on the tables of the executive view with three streams."""
 
     def __init__(self, engine: sa.Engine, manager: Manager) -> None:
         self.engine, self.manager = engine, manager
         self.app = FastAPI()
-        self.app.dependency_overrides[access.auth_manager_from_app] = lambda: manager
+        self.app.dependency_overrides[auth_manager_from_app] = lambda: manager
         self.worked_out: list[tuple[str, frozenset[str]]] = []
-        self.while_working = lambda: None
+        self.while_working: Callable[[], None] = _nothing
         router = APIRouter(route_class=Sharing)
 
         @router.get("/told/{name}")
@@ -121,7 +126,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: list[float]) 
         for name in ("orders", "claims", "takeover"):
             texts = dict.fromkeys(("digest", "title", "domain", "owner", "criticality"), name)
             flags = {"is_current": True, "is_removed": False, "is_paused": False}
-            row = {"dag_id": name, "version": 1, "picture": {}, "first_seen": now, **texts, **flags}
+            row: dict[str, Any] = {"dag_id": name, "version": 1, "picture": {}, "first_seen": now, **texts, **flags}
             connection.execute(sa.insert(tables.STREAM).values(**row))
     manager = Manager()
     monkeypatch.setattr(access, "get_auth_manager", lambda: manager)
@@ -297,8 +302,8 @@ def test_a_write_that_comes_while_the_last_one_is_looked_up_is_not_lost(server: 
     with Slow(server.engine) as session:
         assert known.read(session).revision == 1
     assert known.get() is None
-    with Session(server.engine) as session:
-        assert known.read(session).revision == 2
+    with Session(server.engine) as another:
+        assert known.read(another).revision == 2
     assert known.get() is not None
 
 
