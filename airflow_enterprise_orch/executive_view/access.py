@@ -11,7 +11,6 @@ import hashlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,13 +95,22 @@ class Viewer:
         """The ids of the streams that they may see."""
         return self._rights.streams
 
-    @cached_property
+    @property
     def _rights(self) -> Rights:
-        found = self._asked or _remembered.get(self._login)
+        # Not cached_property: before Python 3.12 that has one lock for all viewers, which who is in a turn would wait
+        # for, and who has it for a turn.
+        found: Rights | None = self.__dict__.get("rights")
         if found is None:
-            found = _ask(self._session, self._manager, self._user)
-            _remembered.put(self._login, found)
+            found = self._asked or _remembered.get(self._login)
+            if found is None:
+                found = _ask(self._session, self._manager, self._user)
+                _remembered.put(self._login, found)
+            self.__dict__["rights"] = found
         return found
+
+    def ask(self) -> None:
+        """Ask for their rights now, where nobody waits for this transaction: an auth manager may take long."""
+        _ = self._rights
 
     def may(self, entity: DagAccessEntity, dag_id: str) -> bool:
         """Tell whether they may read one kind of thing of a stream."""
@@ -132,7 +140,7 @@ async def viewer(
 ) -> Viewer:
     """Return who is asking; Airflow refuses who is not logged in."""
     # Whoever acts is asked for anew.
-    login = _login(request) if request.method == "GET" else None
+    login = _login(request, user) if request.method == "GET" else None
     return Viewer(user.get_name(), manager, user, session, login, getattr(request.state, "rights", None))
 
 
@@ -149,7 +157,7 @@ async def rights_of(request: Request, user: Any) -> Rights:
 
     The auth manager is asked in a thread: it may have to ask over the network.
     """
-    login = _login(request)
+    login = _login(request, user)
 
     def ask() -> Rights:
         asked = _ask(made(), get_auth_manager(), user)
@@ -163,10 +171,11 @@ async def rights_of(request: Request, user: Any) -> Rights:
     return found
 
 
-def _login(request: Request) -> bytes | None:
-    """Name the login of a request by all that can be one; None where there is none such."""
+def _login(request: Request, user: Any) -> bytes | None:
+    """Name the login of a request by who it is and all that can be its token; None where there is none such."""
     given = request.headers.get("authorization", ""), request.cookies.get(COOKIE_NAME_JWT_TOKEN, "")
-    return hashlib.blake2b("\0".join(given).encode(), digest_size=32).digest() if any(given) else None
+    named = "\0".join((str(user.get_id()), *given))
+    return hashlib.blake2b(named.encode(), digest_size=32).digest() if any(given) else None
 
 
 def _ask(session: Session, manager: Any, user: Any) -> Rights:

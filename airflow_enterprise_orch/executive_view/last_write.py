@@ -17,7 +17,7 @@ from sqlalchemy import event, func, select
 
 from airflow_enterprise_orch.executive_view.flights import Flights
 from airflow_enterprise_orch.executive_view.tables import LEASE
-from airflow_enterprise_orch.executive_view.turns import made, turn
+from airflow_enterprise_orch.executive_view.turns import made
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -38,14 +38,21 @@ class Write:
     fed_at: datetime | None
 
 
+UNHEARD = "enterprise_orch unheard"
+"""In ``info`` of a session: its writes are told to nobody, and noticed as those of another process."""
+
+
 class _Known:
-    """The newest write, and until when nobody needs to ask for a newer one."""
+    """The newest write, and until when nobody needs to ask for a newer one.
+
+    :ivar changes: how often this process has written.
+    :ivar acts: how often somebody has acted by it.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: tuple[float, Write] | None = None
-        self._changes = 0
-        self.acts = 0
+        self.changes = self.acts = 0
 
     def get(self) -> Write | None:
         kept = self._kept
@@ -53,19 +60,19 @@ class _Known:
 
     def read(self, session: Session) -> Write:
         with self._lock:
-            changes, until = self._changes, monotonic() + GOOD_FOR
+            changes, until = self.changes, monotonic() + GOOD_FOR
         found = session.execute(select(func.max(LEASE.c.revision), func.max(LEASE.c.as_of))).one()
         write = Write(found[0] or 0, found[1])
         with self._lock:
             # What was written while this was read may not be in it; who began to read later may know of more.
             newer = (known := self.get()) is None or write.revision >= known.revision
-            if changes == self._changes and newer:
+            if changes == self.changes and newer:
                 self._kept = until, write
         return write
 
     def changed(self, *, acted: bool) -> None:
         with self._lock:
-            self._changes += 1
+            self.changes += 1
             self.acts += acted
             self._kept = None
 
@@ -81,7 +88,8 @@ def current(session: Session) -> Write:
 
 async def fresh() -> Write:
     """Return the last write; where it has to be looked up, all who wait share one look."""
-    return _known.get() or await _reading.run("", _look)
+    # A look that began before this process wrote does not know of it.
+    return _known.get() or await _reading.run(_known.changes, _look)
 
 
 def changed() -> None:
@@ -96,10 +104,11 @@ def acts() -> int:
 
 def acts_with(session: Session) -> None:
     """Take note of it when a session commits what somebody has done."""
-    event.listen(session, "after_commit", lambda _: _known.changed(acted=True), once=True)
+    if not session.info.get(UNHEARD):
+        event.listen(session, "after_commit", lambda _: _known.changed(acted=True), once=True)
 
 
 def _look() -> Write:
-    session = made()
-    with turn(session):
+    # In no turn: answers that are there already would wait behind all who wait for theirs.
+    with made() as session:
         return _known.read(session)

@@ -28,8 +28,8 @@ from airflow_enterprise_orch.executive_view.flights import Flights
 from airflow_enterprise_orch.executive_view.last_write import Write
 from airflow_enterprise_orch.executive_view.turns import InTurn
 
-MOST_KEPT = 128
-"""Answers; the largest, a page of 500 instances, has some 400 KB."""
+MOST_KEPT = 20_000_000
+"""Bytes of answers; the largest, a page of 500 instances, has some 400 KB."""
 
 BEFORE = 1.0
 """Seconds for which the answer from before a write of the feed goes to who asks while the next one is worked out."""
@@ -48,27 +48,57 @@ class Kept:
     written: Written
     until: float
 
+    @property
+    def size(self) -> int:
+        """Return about how many bytes it takes, packed or not."""
+        return 2 * len(self.written.body)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When somebody asked.
+
+    :param acts: how often people had acted by this process: what they did, whoever comes after it sees.
+    :param write: the last write that was known then, or right afterwards.
+    """
+
+    acts: int
+    write: Write
+
+    def is_before(self, other: Moment) -> bool:
+        """Tell whether it is earlier. A number that begins anew, as tables do that were made anew, is not."""
+        if self.acts != other.acts:
+            return self.acts < other.acts
+        mine, others = self.write, other.write
+        fed_later = mine.fed_at is not None and others.fed_at is not None and mine.fed_at > others.fed_at
+        return mine.revision < others.revision and not fed_later
+
 
 class Answers:
-    """The answers since the last write, and those from before it. Only the loop reads and writes them."""
+    """The answers since the last write, and those from before it. Only the loop reads and writes them.
+
+    :param most: bytes.
+    """
 
     def __init__(self, most: int) -> None:
-        self._most = most
-        self._write: Write | None = None
+        self._most, self._size = most, 0
+        self._since = Moment(-1, Write(-1, None))
         self._kept: OrderedDict[Hashable, Kept] = OrderedDict()
         self._before: Mapping[Hashable, Kept] = {}
-        self._written, self._acts = 0.0, 0
+        self._written = 0.0
 
-    def get(self, write: Write, key: Hashable) -> Kept | None:
+    def get(self, moment: Moment, key: Hashable) -> Kept | None:
         """Return what is good still.
 
-        :param write: the last one.
+        :param moment: when the asker came.
         """
-        if write != self._write:
-            self._write, self._before, self._kept = write, self._kept, OrderedDict()
-            self._written = monotonic()
-        if self._acts != last_write.acts():
-            self._acts, self._before = last_write.acts(), {}
+        if moment != self._since:
+            if moment.is_before(self._since):
+                return None  # who came before all that is kept here
+            # What one server's people did another one knows by the number alone: the feed tells when it has looked.
+            fed = moment.acts == self._since.acts and moment.write.fed_at != self._since.write.fed_at
+            self._before = self._kept if fed else {}
+            self._since, self._kept, self._size, self._written = moment, OrderedDict(), 0, monotonic()
         kept = self._kept.get(key)
         if kept is None or kept.until <= monotonic():
             return None
@@ -77,17 +107,20 @@ class Answers:
 
     def before(self, key: Hashable) -> Kept | None:
         """Return what was good before the last write of the feed, for who would have to wait for what is good now."""
-        kept = self._before.get(key)
         now = monotonic()
-        return kept if kept is not None and now < min(kept.until, self._written + BEFORE) else None
+        if self._before and now >= self._written + BEFORE:
+            self._before = {}
+        kept = self._before.get(key)
+        return kept if kept is not None and now < kept.until else None
 
-    def put(self, write: Write, key: Hashable, kept: Kept) -> None:
-        """Keep an answer that was begun when this was the last write."""
-        if write == self._write:
-            self._kept[key] = kept
-            self._kept.move_to_end(key)
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+    def put(self, moment: Moment, key: Hashable, kept: Kept) -> None:
+        """Keep an answer for whose asker this was the moment."""
+        if moment != self._since:
+            return
+        self._size += kept.size - (old.size if (old := self._kept.pop(key, None)) else 0)
+        self._kept[key] = kept
+        while self._size > self._most:
+            self._size -= self._kept.popitem(last=False)[1].size
 
 
 _answers = Answers(MOST_KEPT)
@@ -126,10 +159,11 @@ def _sharing(
 ) -> Callable[[Request], Coroutine[Any, Any, Response]]:
     async def answer(request: Request) -> Response:
         rights = await rights_of(request, await logged_in(request))
-        write = await last_write.fresh()
+        acts = last_write.acts()  # first: what is done from now on need not be in the answer
+        moment = Moment(acts, await last_write.fresh())
         key = request.scope["path"], request.scope["query_string"], rights.streams
-        kept = _answers.get(write, key)
-        if kept is None and _making.is_going((write, key)):
+        kept = _answers.get(moment, key)
+        if kept is None and _making.is_going((moment, key)):
             kept = _answers.before(key)
         if kept is None:
             mine: list[Response] = []
@@ -137,10 +171,10 @@ def _sharing(
             async def make() -> Kept:
                 mine.append(await work_out(request))
                 made: Kept = request.state.kept
-                _answers.put(write, key, made)
+                _answers.put(moment, key, made)
                 return made
 
-            kept = await _making.join((write, key), make)
+            kept = await _making.join((moment, key), make)
             if mine:
                 return mine[0]
         written = kept.written

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.executive_view.served import Served
 
 MANY = 20
 LONG = "x" * 2000
+FED = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Manager:
@@ -55,6 +57,9 @@ class Manager:
 class User:
     def __init__(self, token: str) -> None:
         self.token = token
+
+    def get_id(self) -> str:
+        return self.token
 
     def get_name(self) -> str:
         return self.token
@@ -100,10 +105,14 @@ class Server:
 
         return asyncio.run(all_of_them())
 
-    def write(self) -> None:
-        """Write as another process does: this one is not told."""
+    def write(self, *, fed: bool = True) -> None:
+        """Write as the feed of another process does, or what people did there: this one is not told."""
         with self.engine.begin() as connection:
-            connection.execute(sa.update(tables.LEASE).values(revision=tables.LEASE.c.revision + 1))
+            revision = tables.LEASE.c.revision
+            connection.execute(sa.update(tables.LEASE).values(revision=revision + 1))
+            if fed:
+                number = connection.scalar(sa.select(revision))
+                connection.execute(sa.update(tables.LEASE).values(as_of=FED + timedelta(seconds=number or 0)))
 
 
 @pytest.fixture
@@ -121,7 +130,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: list[float]) 
     tables.metadata.create_all(engine)
     now = sa.func.current_timestamp()
     with engine.begin() as connection:
-        lease = {"name": "feed", "holder": "", "until": now, "revision": 1, "cursor": {}, "as_of": now}
+        lease = {"name": "feed", "holder": "", "until": now, "revision": 1, "cursor": {}, "as_of": FED}
         connection.execute(sa.insert(tables.LEASE).values(**lease))
         for name in ("orders", "claims", "takeover"):
             texts = dict.fromkeys(("digest", "title", "domain", "owner", "criticality"), name)
@@ -134,7 +143,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: list[float]) 
     monkeypatch.setattr("airflow.settings.NonScopedSession", lambda: Session(engine))
     monkeypatch.setattr(access, "_remembered", access._Remembered())
     monkeypatch.setattr(last_write, "_known", last_write._Known())
-    monkeypatch.setattr(sharing, "_answers", sharing.Answers(8))
+    monkeypatch.setattr(sharing, "_answers", sharing.Answers(100_000))
     yield Server(engine, manager)
     engine.dispose()
 
@@ -237,19 +246,123 @@ def test_while_one_waits_for_what_the_feed_wrote_the_others_get_what_was_before_
     assert server.ask("orders")[0].json()["title"].split()[1] == "2"
 
 
+KEPT = sharing.Kept(Written("tag", b"{}", None), float("inf"))
+
+
+def moment(number: int, *, acts: int = 0, fed: int | None = None) -> sharing.Moment:
+    """Return when somebody came: after so many writes, the last of the feed's, unless it is told, the same one."""
+    return sharing.Moment(acts, Write(number, FED + timedelta(seconds=number if fed is None else fed)))
+
+
 def test_what_was_before_is_given_for_a_moment_only(server: Server, clock: list[float]) -> None:
-    answers, kept = sharing.Answers(2), sharing.Kept(Written("tag", b"{}", None), float("inf"))
-    first, second, third = (Write(number, None) for number in range(3))
+    answers = sharing.Answers(1000)
+    first, second, third = moment(1), moment(2), moment(3)
     assert answers.get(first, "a") is None
-    answers.put(first, "a", kept)
-    assert (answers.get(first, "a"), answers.before("a")) == (kept, None)
-    assert (answers.get(second, "a"), answers.before("a"), answers.before("b")) == (None, kept, None)
-    answers.put(first, "a", kept)  # too late: it was begun before the write
+    answers.put(first, "a", KEPT)
+    assert (answers.get(first, "a"), answers.before("a")) == (KEPT, None)
+    assert (answers.get(second, "a"), answers.before("a"), answers.before("b")) == (None, KEPT, None)
+    answers.put(first, "a", KEPT)  # too late: it was begun before the write
     assert answers.get(second, "a") is None
     clock[0] += sharing.BEFORE
     assert answers.before("a") is None
     assert answers.get(third, "a") is None
     assert answers.before("a") is None
+
+
+def test_who_has_acted_is_told_nothing_of_before_whoever_comes_in_between(server: Server) -> None:
+    answers = sharing.Answers(1000)
+    came_before = moment(1)
+    answers.get(came_before, "a")
+    answers.put(came_before, "a", KEPT)
+    # Somebody acts. Who came before that may be told what they came for; who has acted may not.
+    assert answers.get(came_before, "a") == KEPT
+    acted = moment(2, acts=1)
+    assert (answers.get(acted, "a"), answers.before("a")) == (None, None)
+    answers.put(acted, "a", KEPT)
+    # Who is late takes nothing away from those who came after.
+    assert answers.get(came_before, "a") is None
+    answers.put(came_before, "b", KEPT)
+    assert (answers.get(acted, "a"), answers.get(acted, "b")) == (KEPT, None)
+
+
+def test_what_people_did_by_another_server_leaves_nothing_of_before(server: Server) -> None:
+    answers = sharing.Answers(1000)
+    first, acted = moment(1, fed=1), moment(2, fed=1)
+    answers.get(first, "a")
+    answers.put(first, "a", KEPT)
+    assert (answers.get(acted, "a"), answers.before("a")) == (None, None)
+
+
+def test_numbers_that_begin_anew_are_not_taken_for_old_ones(server: Server) -> None:
+    answers = sharing.Answers(1000)
+    answers.get(moment(500), "a")
+    anew = moment(1, fed=900)
+    answers.get(anew, "a")
+    answers.put(anew, "a", KEPT)
+    assert answers.get(anew, "a") == KEPT
+
+
+def test_no_more_is_kept_than_there_is_room_for(server: Server) -> None:
+    answers, now = sharing.Answers(3 * KEPT.size), moment(1)
+    answers.get(now, "a")
+    for key in ("a", "b", "c", "a", "d"):
+        answers.put(now, key, KEPT)
+    assert [key for key in "abcd" if answers.get(now, key)] == ["a", "c", "d"]
+
+
+def test_a_look_that_began_before_a_write_is_not_told_to_who_comes_after_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, written = threading.Event(), threading.Event()
+    looks = iter((Write(1, None), Write(2, None)))
+
+    def look() -> Write:
+        found = next(looks)
+        if found.revision == 1:
+            looked.set()
+            assert written.wait(30)
+        return found
+
+    monkeypatch.setattr(last_write, "_look", look)
+
+    async def two() -> list[int]:
+        first = asyncio.create_task(last_write.fresh())
+        await asyncio.to_thread(looked.wait, 30)
+        last_write._known.changed(acted=True)
+        second = asyncio.create_task(last_write.fresh())
+        await asyncio.sleep(0)
+        written.set()
+        return [(await first).revision, (await second).revision]
+
+    assert asyncio.run(two()) == [1, 2]
+
+
+def test_nobody_waits_for_the_rights_of_somebody_else(server: Server) -> None:
+    """Else who has a turn waits for who waits for a turn."""
+    asked, answered = threading.Event(), threading.Event()
+
+    class Slow(Manager):
+        def filter_authorized_dag_ids(self, **asking: Any) -> set[str]:
+            asked.set()
+            assert answered.wait(30)
+            return super().filter_authorized_dag_ids(**asking)
+
+    def viewer(session: Session | None, rights: Rights | None) -> access.Viewer:
+        return access.Viewer("ann", Slow(), User("orders"), session, None, rights)  # type: ignore[arg-type]
+
+    with Session(server.engine) as session:
+        slow = threading.Thread(target=lambda: viewer(session, None).streams)
+        slow.start()
+        assert asked.wait(30)
+        seen: list[frozenset[str]] = []
+        quick = threading.Thread(
+            target=lambda: seen.append(viewer(None, Rights(frozenset({"orders"}), {})).streams), daemon=True
+        )
+        quick.start()
+        quick.join(10)
+        answered.set()
+        slow.join()
+    assert seen == [{"orders"}]
 
 
 def test_an_answer_ends_with_its_time(server: Server, clock: list[float]) -> None:
@@ -311,6 +424,11 @@ def test_a_write_counts_when_it_is_committed(server: Server) -> None:
     def known() -> Write | None:
         return last_write._known.get()
 
+    with Session(server.engine, info={last_write.UNHEARD: True}) as quiet:  # one of many: noticed as another's is
+        last_write.current(quiet)
+        last_write.acts_with(quiet)
+        quiet.commit()
+        assert known() is not None
     with Session(server.engine) as session:
         last_write.current(session)
         session.execute(sa.update(tables.LEASE).values(revision=7))

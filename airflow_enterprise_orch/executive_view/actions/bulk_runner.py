@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from airflow_enterprise_orch.executive_view.actions.carrying_out import Refused, act
 from airflow_enterprise_orch.executive_view.answers_actions import ActionRequest
+from airflow_enterprise_orch.executive_view.last_write import UNHEARD
 from airflow_enterprise_orch.executive_view.tables import BULK, BULK_ITEM, LEASE
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ class BulkRunner:
         for number in range(1, TRIES + 1):
             try:
                 with self.opened() as session:
+                    # Else all answers would be worked out anew after each of them.
+                    session.info[UNHEARD] = True
                     done = act(session, bulk.asked_by, item.dag_id, item.run_id, asked)
                     # In the same transaction: what was done and is not told here would be done for nobody.
                     self._tell(session, bulk, item, "done", done.sentence)

@@ -106,6 +106,7 @@ def place(session: Session, viewer: Viewer, asked: HoldAsked) -> Hold:
 
     :raises Refused: in one line.
     """
+    viewer.ask()
     _first_write(session)
     pictures, now = current_pictures(session), datetime.now(UTC)
     concerned = _may(viewer, pictures, asked.scope, asked.name)
@@ -132,6 +133,7 @@ def release(session: Session, viewer: Viewer, hold_id: str, asked: ReleaseAsked)
 
     :raises Refused: in one line.
     """
+    viewer.ask()
     _first_write(session)
     pictures = current_pictures(session)
     value = _locked(session)
