@@ -27,7 +27,6 @@ from airflow_enterprise_orch.executive_view.answers import (
 from airflow_enterprise_orch.executive_view.forecast import FEWEST_PAST
 from airflow_enterprise_orch.executive_view.kept import Kept
 from airflow_enterprise_orch.executive_view.keyset import Phase, everything, from_cursor, pages, seek, to_cursor
-from airflow_enterprise_orch.executive_view.last_write import Write
 from airflow_enterprise_orch.executive_view.pictures import Pictures
 from airflow_enterprise_orch.executive_view.tables import INSTANCE, JOB, STREAM
 from airflow_enterprise_orch.value_stream.airflow_streams import AirflowStreams
@@ -41,7 +40,6 @@ HEALTHS: frozenset[str] = frozenset(get_args(Health))
 STATES: frozenset[str] = frozenset(get_args(InstanceState))
 WAITS: frozenset[str] = frozenset(get_args(WaitsFor))
 KEPT_TOTALS = 512
-KEPT_PAGES = 64
 LAST_LETTER = "\U0010ffff"
 
 ROW = (
@@ -168,7 +166,6 @@ def _key(text: str, match: str, dialect: str) -> Iterator[ColumnElement[bool]]:
 
 
 _totals: Kept[int] = Kept(KEPT_TOTALS)
-_pages: Kept[InstancePage] = Kept(KEPT_PAGES)
 
 
 def page(session: Session, query: InstanceQuery, streams: frozenset[str]) -> InstancePage:
@@ -178,21 +175,6 @@ def page(session: Session, query: InstanceQuery, streams: frozenset[str]) -> Ins
     """
     # The write is read first: rows that come in between are then counted with the next one.
     write = last_write.current(session)
-    key = (write, _minute(), streams, query.model_dump_json())
-    return _pages.get(key, lambda: _page(session, query, streams, write))
-
-
-def until() -> float:
-    """Return how long a page is true though nothing is written, on the monotonic clock."""
-    return monotonic() + 60 - time() % 60
-
-
-def _minute() -> int:
-    """Return the minute: so long an instance is late by the same."""
-    return int(time() // 60)
-
-
-def _page(session: Session, query: InstanceQuery, streams: frozenset[str], write: Write) -> InstancePage:
     where = conditions(session, query, streams)
     question = InstanceFilter(**query.model_dump(include=set(InstanceFilter.model_fields))).model_dump_json()
     phases = phases_of(query.order)
@@ -221,6 +203,11 @@ def _page(session: Session, query: InstanceQuery, streams: frozenset[str], write
         items=told(session, rows),
         next_cursor=to_cursor(end, query.order + question),
     )
+
+
+def until() -> float:
+    """Return how long a page is true though nothing is written, on the monotonic clock."""
+    return monotonic() + 60 - time() % 60
 
 
 def told(session: Session, rows: Sequence[Any]) -> list[InstanceRow]:

@@ -46,7 +46,6 @@ FAILED_FOR = timedelta(hours=24)
 """For so long a failed instance that nobody acknowledged counts as failed now."""
 TREND_DAYS = 30
 COMPARED_DAYS = 7
-KEPT_ANSWERS = 64
 
 I = INSTANCE.c  # noqa: E741 - read as "I.due_at"
 R = ROLLUP_DAY.c
@@ -77,7 +76,6 @@ class Snapshot:
     fed_at: datetime | None
     until: float
     streams: Mapping[str, StreamState]
-    answers: Kept[Overview] = field(default_factory=lambda: Kept(KEPT_ANSWERS))
 
 
 _snapshots: Kept[Snapshot] = Kept(2)
@@ -124,26 +122,7 @@ def overview(taken: Snapshot, filters: OverviewFilter, streams: frozenset[str]) 
 
     :param streams: the ids of the streams that the viewer may see.
     """
-    key = (streams, filters.model_dump_json())
-    return taken.answers.get(key, lambda: _overview(taken, _wanted(taken, filters, streams)))
-
-
-def _wanted(taken: Snapshot, filters: OverviewFilter, streams: frozenset[str]) -> list[StreamState]:
-    def fits(state: StreamState) -> bool:
-        row = state.stream
-        return (
-            row.dag_id in streams
-            and (not row.is_removed or any(one.live for one in state.rows))
-            and (not filters.stream or row.dag_id in filters.stream)
-            and (not filters.domain or row.domain in filters.domain)
-            and (not filters.owner or row.owner in filters.owner)
-            and (not filters.criticality or row.criticality in filters.criticality)
-        )
-
-    return [state for state in taken.streams.values() if fits(state)]
-
-
-def _overview(taken: Snapshot, states: Sequence[StreamState]) -> Overview:
+    states = _wanted(taken, filters, streams)
     lines = sorted(
         (stream_line(state, taken.as_of) for state in states),
         key=lambda line: (-LEVELS.index(line.level), -line.counts.late, -line.counts.at_risk, line.title),
@@ -173,6 +152,21 @@ def _overview(taken: Snapshot, states: Sequence[StreamState]) -> Overview:
         trend=trend,
         lateness_by_stack=_lateness(states, days[0]),
     )
+
+
+def _wanted(taken: Snapshot, filters: OverviewFilter, streams: frozenset[str]) -> list[StreamState]:
+    def fits(state: StreamState) -> bool:
+        row = state.stream
+        return (
+            row.dag_id in streams
+            and (not row.is_removed or any(one.live for one in state.rows))
+            and (not filters.stream or row.dag_id in filters.stream)
+            and (not filters.domain or row.domain in filters.domain)
+            and (not filters.owner or row.owner in filters.owner)
+            and (not filters.criticality or row.criticality in filters.criticality)
+        )
+
+    return [state for state in taken.streams.values() if fits(state)]
 
 
 def stream_line(state: StreamState, now: datetime) -> StreamLine:
