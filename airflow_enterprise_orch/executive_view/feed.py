@@ -92,7 +92,7 @@ class Feed:
             newest_run, newest_log = airflow_tables.newest(connection)
             read = cursor.get("log", newest_log)
             # Airflow logs a deletion before it deletes: what was logged lately is looked at again.
-            acted = airflow_tables.acted_on(connection, read - OVERLAP // 2)
+            acted = airflow_tables.acted_on(connection, read - OVERLAP // 2, self._logged)
             of = INSTANCE.c
             mine = set(connection.scalars(select(of.airflow_id).where(of.live.is_(True), of.in_airflow.is_(True))))
             new = sorted(set(airflow_tables.run_ids(connection, cursor.get("run", 0) - OVERLAP)) - self._done)
@@ -139,13 +139,14 @@ class Feed:
         return found
 
     def _acts(self, connection: Connection, acted: Iterable[Any], named: Mapping[tuple[str, str], Any]) -> set[int]:
-        """Tell what people did in Airflow's own pages; return the entries of the log that were told.
+        """Tell what people did in Airflow's own pages; return the entries of the log that were read.
 
-        Numbers of the log are given before they are committed, so the last ones are looked at again and again.
+        Numbers of the log are given before they are committed, so those that were not read are looked for again and
+        again.
         """
         streams = {dag_id for dag_id, _ in self._pictures}
-        new = [one for one in acted if one.id not in self._logged and one.dag_id in streams]
-        keep(connection, acts(new, named))
+        new = [one for one in acted if one.id not in self._logged]
+        keep(connection, acts((one for one in new if one.dag_id in streams), named))
         return {one.id for one in new}
 
     def _foretell(self, cursor: Mapping[str, Any], now: datetime) -> None:
