@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 RIGHTS_FOR = 1.0
 """Seconds for which it is remembered what a login may see: a page asks for more than one thing at once."""
+WITHIN = (DagAccessEntity.TASK_INSTANCE, DagAccessEntity.XCOM, DagAccessEntity.HITL_DETAIL)
+"""What is within a stream and has a permission of its own: all that the page of an instance tells."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,12 @@ class Rights:
 
     :param streams: the ids of the streams.
     :param teams: the team of each stream, where Airflow has teams.
+    :param within: the ids of the streams of which they may read each of :data:`WITHIN`; none where nobody asked.
     """
 
     streams: frozenset[str]
     teams: Mapping[str, str | None]
+    within: tuple[frozenset[str], ...] = ()
 
 
 class _Remembered:
@@ -56,10 +60,10 @@ class _Remembered:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._rights: dict[bytes, tuple[float, Rights]] = {}
+        self._rights: dict[tuple[bytes, bool], tuple[float, Rights]] = {}
 
-    def get(self, login: bytes | None) -> Rights | None:
-        found = self._rights.get(login) if login is not None else None
+    def get(self, login: bytes | None, *, within: bool = False) -> Rights | None:
+        found = self._rights.get((login, within)) if login is not None else None
         return found[1] if found is not None and monotonic() < found[0] else None
 
     def put(self, login: bytes | None, rights: Rights) -> None:
@@ -68,7 +72,7 @@ class _Remembered:
         now = monotonic()
         with self._lock:
             self._rights = {one: kept for one, kept in self._rights.items() if now < kept[0]}
-            self._rights[login] = now + RIGHTS_FOR, rights
+            self._rights[login, bool(rights.within)] = now + RIGHTS_FOR, rights
 
 
 _remembered = _Remembered()
@@ -114,6 +118,8 @@ class Viewer:
 
     def may(self, entity: DagAccessEntity, dag_id: str) -> bool:
         """Tell whether they may read one kind of thing of a stream."""
+        if self._rights.within and entity in WITHIN:
+            return dag_id in self._rights.within[WITHIN.index(entity)]
         return dag_id in self.streams and self._allowed("GET", dag_id, entity)
 
     def may_act(self, dag_id: str) -> bool:
@@ -123,9 +129,9 @@ class Viewer:
 
     def only(self, entity: DagAccessEntity, of: Collection[str] | None = None) -> frozenset[str]:
         """Return those of their streams, and of ``of``, of which they may read one kind of thing."""
-        return self._readable(entity, self.streams if of is None else self.streams.intersection(of))
-
-    def _readable(self, entity: DagAccessEntity, streams: frozenset[str]) -> frozenset[str]:
+        streams = self.streams if of is None else self.streams.intersection(of)
+        if self._rights.within and entity in WITHIN:
+            return streams & self._rights.within[WITHIN.index(entity)]
         return _readable(self._manager, self._user, entity, streams, self._rights.teams)
 
     def _allowed(self, method: str, dag_id: str, entity: DagAccessEntity) -> bool:
@@ -152,21 +158,27 @@ async def logged_in(request: Request) -> Any:
     return await get_user(request, None, await bearer_scheme(request))
 
 
-async def rights_of(request: Request, user: Any) -> Rights:
+async def rights_of(request: Request, user: Any, *, within: bool = False) -> Rights:
     """Return what somebody may see, and have the request's :class:`Viewer` see that and nothing else.
 
     The auth manager is asked in a thread: it may have to ask over the network.
+
+    :param within: ask for :attr:`Rights.within` too.
     """
     login = _login(request, user)
 
     def ask() -> Rights:
-        asked = _ask(made(), get_auth_manager(), user)
+        manager = get_auth_manager()
+        asked = _ask(made(), manager, user)
+        if within:
+            of = (_readable(manager, user, entity, asked.streams, asked.teams) for entity in WITHIN)
+            asked = replace(asked, within=tuple(of))
         _remembered.put(login, asked)
         return asked
 
-    found = _remembered.get(login)
+    found = _remembered.get(login, within=within)
     if found is None:
-        found = await (_asking.run(login, ask) if login is not None else run_in_threadpool(ask))
+        found = await (_asking.run((login, within), ask) if login is not None else run_in_threadpool(ask))
     request.state.rights = found
     return found
 

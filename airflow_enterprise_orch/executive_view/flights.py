@@ -20,10 +20,6 @@ class Flights(Generic[T]):
     def __init__(self) -> None:
         self._going: dict[tuple[asyncio.AbstractEventLoop, Hashable], asyncio.Future[T]] = {}
 
-    def is_going(self, key: Hashable) -> bool:
-        """Tell whether it is being worked out."""
-        return (asyncio.get_running_loop(), key) in self._going
-
     async def run(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return what ``make`` returns in a thread, or raise what it raises, to all who wait for the same."""
         return await self.join(key, lambda: run_in_threadpool(make))
@@ -33,9 +29,17 @@ class Flights(Generic[T]):
 
         Whoever goes away meanwhile ends it for nobody.
         """
+        return await asyncio.shield(self.begin(key, make))
+
+    def begin(self, key: Hashable, make: Callable[[], Awaitable[T]]) -> asyncio.Future[T]:
+        """Begin to work it out, unless that goes on already; nobody has to wait for it."""
         mine = asyncio.get_running_loop(), key
         going = self._going.get(mine)
         if going is None:
             going = self._going[mine] = asyncio.ensure_future(make())
             going.add_done_callback(lambda _: self._going.pop(mine, None))
-        return await asyncio.shield(going)
+        return going
+
+    def __len__(self) -> int:
+        """Return how many things are being worked out."""
+        return len(self._going)

@@ -6,6 +6,7 @@ Whoever may not see a stream is told the same as of one that does not exist.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from time import monotonic
 from typing import Annotated, Any
 
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
@@ -30,7 +31,7 @@ from airflow_enterprise_orch.executive_view.exporting import as_csv, download
 from airflow_enterprise_orch.executive_view.jobs import read_jobs, shown_by
 from airflow_enterprise_orch.executive_view.parts_of_paths import DagId, RunId, TaskId
 from airflow_enterprise_orch.executive_view.redacting import Sights, sight
-from airflow_enterprise_orch.executive_view.sharing import Sharing, answered_to_all, shared
+from airflow_enterprise_orch.executive_view.sharing import Sharing, answered_to_all, shared, shared_within
 from airflow_enterprise_orch.executive_view.turns import SessionDep, takes_turns, turn
 
 CSV: dict[int | str, dict[str, Any]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
@@ -46,6 +47,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         }.items()
     },
 }
+
+OF_AIRFLOW = 2.0
+"""Seconds for which an answer is good that tells what is in Airflow's own tables, whose writes nobody tells us of."""
 
 router = APIRouter(prefix="/api/v1", responses=PROBLEMS, route_class=Sharing)
 
@@ -92,16 +96,20 @@ def instances_csv(viewer: ViewerDep, query: Annotated[answers.InstanceFilter, Qu
 
 
 @router.get("/dags/{dag_id}/dagRuns/{run_id}", response_model=answers_instance.InstanceDetail, tags=["Instances"])
+@shared_within
 def instance(request: Request, viewer: ViewerDep, session: SessionDep, dag_id: DagId, run_id: RunId) -> Response:
     """One instance: its graph, decisions, timeline, remote jobs, and why it is late or what it waits for."""
-    return answered(request, instance_page.detail(session, viewer, dag_id, run_id))
+    until = monotonic() + OF_AIRFLOW
+    return answered_to_all(request, instance_page.detail(session, viewer, dag_id, run_id), until)
 
 
 @router.get("/dags/{dag_id}/dagRuns/{run_id}/jobs", response_model=answers_instance.InstanceJobs, tags=["Instances"])
+@shared_within
 def jobs(request: Request, viewer: ViewerDep, session: SessionDep, dag_id: DagId, run_id: RunId) -> Response:
     """Every remote job of one instance: which system, which job, how it ended."""
+    until = monotonic() + OF_AIRFLOW
     seen(viewer, dag_id, DagAccessEntity.TASK_INSTANCE)
-    return answered(request, read_jobs(session, viewer, dag_id, run_id))
+    return answered_to_all(request, read_jobs(session, viewer, dag_id, run_id), until)
 
 
 @router.get(

@@ -3,12 +3,15 @@
 Whoever looks at the overview asks every few seconds, and fifty people who do are told the same, as long as they may see
 the same streams and nothing was written. Such an answer is worked out once and goes out from the loop itself: it takes
 no thread, no connection and no turn. Who is asking, Airflow says each time; an answer is kept by the streams that its
-viewer may see, by what was asked, word for word, and by the last write, and is good for no other. When the feed has
-written, one asker waits for the new answer; who asks meanwhile gets the one from before, unless somebody has acted.
+viewer may see (and, where it tells what is within them, by what of that they may read), by what was asked, word for
+word, and by the last write, and is good for no other. When the feed has written, who asks gets the answer from before
+while the new one is worked out behind them, a second at most, unless somebody has acted.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Hashable, Mapping
 from dataclasses import dataclass
@@ -26,16 +29,21 @@ from airflow_enterprise_orch.executive_view.answering import answered, as_writte
 from airflow_enterprise_orch.executive_view.answers import Answer, Written
 from airflow_enterprise_orch.executive_view.flights import Flights
 from airflow_enterprise_orch.executive_view.last_write import Write
-from airflow_enterprise_orch.executive_view.turns import InTurn
+from airflow_enterprise_orch.executive_view.turns import AT_ONCE, InTurn
+
+log = logging.getLogger(__name__)
 
 MOST_KEPT = 20_000_000
 """Bytes of answers; the largest, a page of 500 instances, has some 400 KB."""
 
 BEFORE = 1.0
 """Seconds for which the answer from before a write of the feed goes to who asks while the next one is worked out."""
+BEHIND = AT_ONCE - 1
+"""How many answers are worked out at once that nobody waits for: a place is left for who does."""
 
 F = TypeVar("F", bound=Callable[..., Response])
 _shared: WeakSet[Callable[..., Any]] = WeakSet()
+_shared_within: WeakSet[Callable[..., Any]] = WeakSet()
 
 
 @dataclass(frozen=True)
@@ -136,6 +144,12 @@ def shared(endpoint: F) -> F:
     return endpoint
 
 
+def shared_within(endpoint: F) -> F:
+    """Mark the function of an address as :func:`shared` whose answers hang on :attr:`~.access.Rights.within` too."""
+    _shared_within.add(endpoint)
+    return endpoint
+
+
 def answered_to_all(request: Request, answer: Answer, until: float) -> Response:
     """Return the answer, and let others have it.
 
@@ -146,34 +160,37 @@ def answered_to_all(request: Request, answer: Answer, until: float) -> Response:
 
 
 class Sharing(InTurn):
-    """An address in a turn, whose answers are shared where its function is marked as :func:`shared`."""
+    """An address in a turn, whose answers are shared where its function is marked so."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers a request."""
-        answer = super().get_route_handler()
-        return _sharing(answer) if unwrap(self.endpoint) in _shared else answer
+        answer, endpoint = super().get_route_handler(), unwrap(self.endpoint)
+        within = endpoint in _shared_within
+        return _sharing(answer, within=within) if within or endpoint in _shared else answer
 
 
 def _sharing(
-    work_out: Callable[[Request], Coroutine[Any, Any, Response]],
+    work_out: Callable[[Request], Coroutine[Any, Any, Response]], *, within: bool
 ) -> Callable[[Request], Coroutine[Any, Any, Response]]:
     async def answer(request: Request) -> Response:
-        rights = await rights_of(request, await logged_in(request))
+        rights = await rights_of(request, await logged_in(request), within=within)
         acts = last_write.acts()  # first: what is done from now on need not be in the answer
         moment = Moment(acts, await last_write.fresh())
-        key = request.scope["path"], request.scope["query_string"], rights.streams
+        key = request.scope["path"], request.scope["query_string"], rights.streams, rights.within
+        mine: list[Response] = []
+
+        async def make() -> Kept:
+            mine.append(await work_out(request))
+            made: Kept = request.state.kept
+            _answers.put(moment, key, made)
+            return made
+
         kept = _answers.get(moment, key)
-        if kept is None and _making.is_going((moment, key)):
-            kept = _answers.before(key)
         if kept is None:
-            mine: list[Response] = []
-
-            async def make() -> Kept:
-                mine.append(await work_out(request))
-                made: Kept = request.state.kept
-                _answers.put(moment, key, made)
-                return made
-
+            kept = _answers.before(key)
+            if kept is not None and len(_making) < BEHIND:
+                _making.begin((moment, key), make).add_done_callback(_failed)
+        if kept is None:
             kept = await _making.join((moment, key), make)
             if mine:
                 return mine[0]
@@ -183,3 +200,9 @@ def _sharing(
         return sent(request, written)
 
     return answer
+
+
+def _failed(making: asyncio.Future[Kept]) -> None:
+    """Take note of an answer that nobody waits for and that was not to be had: who asks next is told why."""
+    if not making.cancelled() and (error := making.exception()) is not None:
+        log.debug("an answer was not worked out beforehand", exc_info=error)

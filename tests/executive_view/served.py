@@ -38,7 +38,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from airflow.api_fastapi.app import init_auth_manager
 from airflow_enterprise_orch.executive_view.api import make_app
-from airflow_enterprise_orch.executive_view import last_write
+from airflow_enterprise_orch.executive_view import last_write, sharing
+# Each request of this client has a loop of its own, in which nothing goes on behind an answer.
+sharing.BEFORE = 0.0
 outer = FastAPI()
 init_auth_manager(outer)
 outer.mount("/enterprise-orch", make_app())

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.core_api.security import auth_manager_from_app
 from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
 from sqlalchemy.orm import Session
@@ -25,7 +26,7 @@ from airflow_enterprise_orch.executive_view.access import Rights, ViewerDep
 from airflow_enterprise_orch.executive_view.answers import Facet, Written
 from airflow_enterprise_orch.executive_view.flights import Flights
 from airflow_enterprise_orch.executive_view.last_write import Write
-from airflow_enterprise_orch.executive_view.sharing import Sharing, answered_to_all, shared
+from airflow_enterprise_orch.executive_view.sharing import Sharing, answered_to_all, shared, shared_within
 from airflow_enterprise_orch.executive_view.turns import SessionDep
 from tests.executive_view.served import Served
 
@@ -40,6 +41,7 @@ class Manager:
     def __init__(self) -> None:
         self.asked = 0
         self.taken_away: set[str] = set()
+        self.hidden: set[tuple[str, DagAccessEntity, str]] = set()
 
     async def get_user_from_token(self, token: str) -> Any:
         if token == "nobody":
@@ -51,7 +53,12 @@ class Manager:
         return {name for name in dag_ids & set(user.token.split("+")) if name not in self.taken_away}
 
     def batch_is_authorized_dag(self, requests: Any, *, user: User) -> bool:
-        return True
+        return all(self.is_authorized_dag(user=user, **one) for one in requests)
+
+    def is_authorized_dag(
+        self, *, user: User, access_entity: DagAccessEntity, details: DagDetails, method: str = "GET"
+    ) -> bool:
+        return (user.token, access_entity, details.id) not in self.hidden
 
 
 class User:
@@ -90,6 +97,15 @@ class Server:
                 raise HTTPException(404, "there is none")
             title = f"{sorted(viewer.streams)} {write.revision} {LONG}"
             return answered_to_all(request, Facet(id=name, title=title), until=self.until)
+
+        @router.get("/within/{name}")
+        @shared_within
+        def within(request: Request, viewer: ViewerDep, session: SessionDep, name: str) -> Response:
+            self.worked_out.append((name, viewer.streams))
+            reads = [entity.name for entity in access.WITHIN if viewer.may(entity, name)]
+            readable = [sorted(viewer.only(entity, [name])) for entity in access.WITHIN]
+            assert [bool(one) for one in readable] == [entity.name in reads for entity in access.WITHIN]
+            return answered_to_all(request, Facet(id=name, title=" ".join(reads)), until=self.until)
 
         self.app.include_router(router)
         self.until = float("inf")
@@ -204,18 +220,41 @@ def test_what_another_process_writes_is_seen_a_moment_later_and_what_this_one_do
         return int(server.ask("orders")[0].json()["title"].split()[1])
 
     assert told() == 1
-    server.write()
+    server.write(fed=False)  # what people did: nothing of before is told any more
+    assert told() == 1, "nobody knows of it yet"
     clock[0] += last_write.GOOD_FOR * 1.01
     assert told() == 2
-    server.write()
+    server.write(fed=False)
     last_write.changed()
     assert told() == 3
+    server.write()
+    last_write.changed()
+    assert told() == 3, "while it is worked out"
+    clock[0] += sharing.BEFORE * 1.01
+    assert told() == 4
+
+
+def test_what_is_within_a_stream_is_told_by_what_somebody_may_read_of_it(server: Server, clock: list[float]) -> None:
+    all_of_it = "TASK_INSTANCE XCOM HITL_DETAIL"
+    server.manager.hidden = {("orders+orders", DagAccessEntity.XCOM, "orders")}
+    logins = ["orders", "orders+orders", "claims+orders", "orders+claims"]
+    told = {
+        "orders": all_of_it, "orders+orders": "TASK_INSTANCE HITL_DETAIL", "claims+orders": all_of_it,
+        "orders+claims": all_of_it,
+    }  # fmt: skip
+    for _ in range(2):
+        answers = server.ask(*logins, path="/within/orders")
+        assert {login: answer.json()["title"] for login, answer in zip(logins, answers, strict=True)} == told
+    assert len(server.worked_out) == 3, "the last two may see the same"
+    # Who loses a permission loses it here within a moment.
+    server.manager.hidden.add(("orders", DagAccessEntity.TASK_INSTANCE, "orders"))
+    clock[0] += access.RIGHTS_FOR * 1.01
+    assert server.ask("orders", path="/within/orders")[0].json()["title"] == "XCOM HITL_DETAIL"
+    assert server.ask("orders")[0].json()["title"].startswith("['orders'] 1")
 
 
 @pytest.mark.parametrize("acted", [False, True])
-def test_while_one_waits_for_what_the_feed_wrote_the_others_get_what_was_before_unless_somebody_acted(
-    server: Server, acted: bool
-) -> None:
+def test_nobody_waits_for_what_the_feed_wrote_but_who_has_acted(server: Server, acted: bool) -> None:
     server.ask("orders")
     server.write()
     last_write._known.changed(acted=acted)
@@ -227,7 +266,7 @@ def test_while_one_waits_for_what_the_feed_wrote_the_others_get_what_was_before_
 
     server.while_working = work
 
-    async def ask() -> list[int]:
+    async def ask() -> list[list[int]]:
         transport = httpx.ASGITransport(server.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://here", timeout=60) as client:
 
@@ -235,15 +274,62 @@ def test_while_one_waits_for_what_the_feed_wrote_the_others_get_what_was_before_
                 answer = await client.get("/told/a", headers={"Authorization": "Bearer orders"})
                 return int(answer.json()["title"].split()[1])
 
-            first = asyncio.create_task(revision())
-            while not first.done() and not sharing._making._going:
-                await asyncio.sleep(0)
-            later = await asyncio.gather(*(revision() for _ in range(3)))
+            at_first = await asyncio.gather(*(revision() for _ in range(4)))
             others.set()
-            return [await first, *later]
+            while sharing._making:
+                await asyncio.sleep(0.01)
+            return [at_first, [await revision()]]
 
-    assert asyncio.run(ask()) == ([2, 2, 2, 2] if acted else [2, 1, 1, 1])
-    assert server.ask("orders")[0].json()["title"].split()[1] == "2"
+    assert asyncio.run(ask()) == ([[2, 2, 2, 2], [2]] if acted else [[1, 1, 1, 1], [2]])
+    assert [name for name, _ in server.worked_out] == ["a", "a"]
+
+
+def test_what_fails_behind_those_who_ask_is_told_to_who_waits_for_it(server: Server, clock: list[float]) -> None:
+    server.ask("orders")
+    server.write()
+    last_write.changed()
+
+    def fails() -> None:
+        raise HTTPException(404, "it is gone")
+
+    server.while_working = fails
+
+    async def ask() -> list[int]:
+        transport = httpx.ASGITransport(server.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here", timeout=60) as client:
+            told = [await client.get("/told/a", headers={"Authorization": "Bearer orders"})]
+            while sharing._making:
+                await asyncio.sleep(0.01)
+            clock[0] += sharing.BEFORE * 1.01
+            told.append(await client.get("/told/a", headers={"Authorization": "Bearer orders"}))
+            return [answer.status_code for answer in told]
+
+    assert asyncio.run(ask()) == [200, 404]
+
+
+def test_of_many_answers_few_are_worked_out_behind_those_who_ask(server: Server) -> None:
+    """Whoever has to wait for one of their own does not wait for all of them."""
+    paths = [f"/told/{number}" for number in range(10)]
+    for path in paths:
+        server.ask("orders", path=path)
+    server.write()
+    last_write.changed()
+    others, most = threading.Event(), 0
+    server.while_working = lambda: others.wait(30) and None
+
+    async def ask() -> list[int]:
+        nonlocal most
+        transport = httpx.ASGITransport(server.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://here", timeout=60) as client:
+            told = [await client.get(path, headers={"Authorization": "Bearer orders"}) for path in paths]
+            most = len(sharing._making)
+            others.set()
+            while sharing._making:
+                await asyncio.sleep(0.01)
+            return [int(answer.json()["title"].split()[1]) for answer in told]
+
+    assert asyncio.run(ask()) == [1] * len(paths)
+    assert most == sharing.BEHIND
 
 
 KEPT = sharing.Kept(Written("tag", b"{}", None), float("inf"))
