@@ -2,7 +2,8 @@
 
 Those that changed come first, of these the ones that are due next, for only these can become at risk. The others come
 anew because a step that goes on lasts longer: the sooner, the less they have before them. After a quiet time a storm of
-changes may take what was not used before, so that a thousand instances are foretold within some seconds.
+changes may take what was not used before, so that a thousand instances are foretold within half a minute. Between two
+of them it rests as long as one took: under one interpreter the API server's answers wait meanwhile.
 """
 
 from __future__ import annotations
@@ -47,11 +48,14 @@ class Forecaster:
     """What was foretold, by the one process that leads.
 
     :param spent: the seconds of a processor that this thread has used.
+    :param rest: is told for how long.
     """
 
-    def __init__(self, spent: Callable[[], float] = time.thread_time) -> None:
+    def __init__(
+        self, spent: Callable[[], float] = time.thread_time, rest: Callable[[float], None] = time.sleep
+    ) -> None:
         self._told: dict[int, _Told] = {}
-        self._spent = spent
+        self._spent, self._rest = spent, rest
         self._saved = BURST
         self._looked: datetime | None = None
 
@@ -63,6 +67,7 @@ class Forecaster:
         """Foretell those whose turn it is; return what is to be written of them, by their ids."""
         began, allowed = self._spent(), self._allowed(now)
         changes: dict[int, dict[str, Any]] = {}
+        spent = 0.0
         if allowed <= 0:
             return changes
         for row, told in self._foretold(session, now):
@@ -71,7 +76,8 @@ class Forecaster:
             before = dict(row._mapping)
             if any(_moved(before[name], told[name]) for name in told):
                 changes[row.id] = {**told, **healthy({**before, **told}, now)}
-            spent = self._spent() - began
+            before_this, spent = spent, self._spent() - began
+            self._rest(spent - before_this)
             if spent >= allowed or (not changed and self._saved - spent < BURST / 2):
                 break
         self._saved -= self._spent() - began

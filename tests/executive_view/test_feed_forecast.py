@@ -105,7 +105,11 @@ class Slow:
                 yield number, columns
 
         monkeypatch.setattr(feed_forecast, "foretold", foretold)
-        self.forecaster = Forecaster(lambda: self.used)
+        self.rested = 0.0
+        self.forecaster = Forecaster(lambda: self.used, self.rest)
+
+    def rest(self, seconds: float) -> None:
+        self.rested += seconds
 
     def look(self, after: timedelta = timedelta(0)) -> list[str]:
         """Return the instances that one look foretells, in their order."""
@@ -127,6 +131,7 @@ def test_those_that_are_due_next_come_first_and_no_look_takes_too_long(
     slow = Slow(engine, monkeypatch, A_LOOK / 2)
     looks = [slow.look(look * SECONDS) for look in range(4)]
     assert looks == [["run-5", "run-4"], ["run-3", "run-2"], ["run-1", "run-0"], []]
+    assert slow.rested == pytest.approx(slow.used), "whoever asks the API server meanwhile waits for all of it"
 
 
 def test_what_changed_is_foretold_before_what_only_grew_older(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
