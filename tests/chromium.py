@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 UI = Path(__file__).parents[1] / "plugins" / "executive_view_ui"
@@ -37,6 +38,11 @@ def chromium() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+def alerts(page: Page) -> Locator:
+    """Return what is told as an alert. The editor that Airflow loads behind its pages brings some that say nothing."""
+    return page.get_by_role("alert").filter(has_text=re.compile(r"\S"))
 
 
 def settle(page: Page) -> None:

@@ -11,6 +11,8 @@ import pytest
 from playwright.sync_api import Page, expect
 from stage import FakeApi
 
+from tests.chromium import alerts
+
 pytestmark = pytest.mark.e2e
 
 Visit = Callable[..., Page]
@@ -41,14 +43,14 @@ def test_a_bundle_that_is_missing(visit: Visit):
 
 def test_an_old_bundle_whose_parts_are_gone(visit: Visit):
     page = visit("/", instead=("**/enterprise-orch/static/chunks/app-*.js", lambda route: route.fulfill(status=404)))
-    expect(page.get_by_role("alert")).to_contain_text("The streams cannot be shown right now.")
+    expect(alerts(page)).to_contain_text("The streams cannot be shown right now.")
     _airflow_is_there(page)
 
 
 def test_an_answer_that_makes_our_code_throw(visit: Visit, fake: FakeApi):
     fake.override["overview"] = {**fake.data["overview"], "counts": None}
     page = visit("/")
-    expect(page.get_by_role("alert")).to_contain_text("The rest of Airflow is not affected")
+    expect(alerts(page)).to_contain_text("The rest of Airflow is not affected")
     _airflow_is_there(page)
 
 

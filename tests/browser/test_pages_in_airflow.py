@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from stage import FakeApi
 
-from tests.chromium import go, serious, settle, shoot
+from tests.chromium import alerts, go, serious, settle, shoot
 
 pytestmark = pytest.mark.e2e
 
@@ -48,7 +48,7 @@ def test_every_page_shows_and_can_be_used_by_everybody(visit: Visit, theme: str)
         go(page, path)
         expect(page.locator(".eo h1").first).to_be_visible()
         settle(page)
-        assert page.get_by_role("alert").count() == 0, name
+        assert alerts(page).all_inner_texts() == [], name
         findings = serious(page)
         if findings:
             found[name] = findings

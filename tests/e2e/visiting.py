@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ import httpx
 from company import Stage
 from playwright.sync_api import Locator, Page, expect
 
-from tests.chromium import chromium, serious, settle, shoot, tab_to
+from tests.chromium import alerts, chromium, serious, settle, shoot, tab_to
 from tests.chromium import go as to
 
 # The host is 7 MB of JavaScript, the feed looks every few seconds, and the whole company keeps the machine busy.
@@ -70,8 +69,7 @@ class Visitor:
         self.theme = "light" if self.theme == "dark" else "dark"
         self.page.evaluate(_THEME, self.theme)
         shoot(self.page, f"real-{name}-{self.theme}")
-        # The editor that Airflow loads behind its pages brings alerts of its own, which say nothing.
-        assert self.page.get_by_role("alert").filter(has_text=re.compile(r"\S")).all_inner_texts() == [], name
+        assert alerts(self.page).all_inner_texts() == [], name
         if findings := serious(self.page):
             self.found[name] = findings
 
