@@ -123,8 +123,7 @@ def _hold_it_send_it_another_way_and_let_it_go(visitor: Visitor, until: str) -> 
     visitor.because(dialog, TURNS)
 
     visitor.at("", domain="Lending")
-    (row,) = visitor.rows("What is held")
-    assert (row["Steps that wait"], row["By"], row["Why"]) == ("1", here.airflow.user, WAITS)
+    here.until(lambda: _told_of_holds(visitor) == [("1", here.airflow.user, WAITS)])
     tab_to(page, f"Release {TITLES[BOARD]}", within=".eo-held")
     page.keyboard.press("Enter")
     visitor.because(page.get_by_role("dialog", name=f"Release “{TITLES[BOARD]}”"), "they have arrived")
@@ -289,6 +288,11 @@ def _told_of_streams(visitor: Visitor) -> dict[str, tuple[str, str]]:
     """Return how many of each stream are live and how many have failed, as the overview shows it."""
     counts = {row["Stream"]: (row["Live"], row["Failed"]) for row in visitor.rows("All streams")}
     return {next((title for title in TITLES.values() if title in name), name): count for name, count in counts.items()}
+
+
+def _told_of_holds(visitor: Visitor) -> list[tuple[str, str, str]]:
+    """Return of each hold, as the overview shows it, how many steps wait, who wanted it, and why."""
+    return [(row["Steps that wait"], row["By"], row["Why"]) for row in visitor.rows("What is held")]
 
 
 def _stream(visitor: Visitor) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import paramiko
 import pytest
 
-KEY = "T1234567890123456789"
+KEY, OTHER = "T1234567890123456789", "T9876543210987654321"
 needs_openssh = pytest.mark.skipif(shutil.which("ssh") is None, reason="no OpenSSH client here")
 
 
@@ -178,11 +179,14 @@ def test_a_fate_waits_when_nothing_was_launched(lab):
 @needs_openssh
 def test_run_makes_a_job_longer_and_purge_removes_it_after_its_end(lab):
     lab.fault("ssh", "run", seconds=0.3)
+    launch(lab)
+    longer = job(lab, state="ended")
+    lasted = datetime.fromisoformat(longer.ended) - datetime.fromisoformat(longer.started)
+    assert lasted > timedelta(seconds=0.25)
     lab.fault("ssh", "purge")
-    launch(lab, body="exit 4")
-    assert job(lab).state == "running"
-    assert job(lab, state="purged").result == "exit 4"
-    assert not Path(lab.stand_in("ssh").home / "jobs" / KEY).exists()
+    launch(lab, key=OTHER, body="exit 4")
+    assert job(lab, OTHER, state="purged").result == "exit 4"
+    assert not Path(lab.stand_in("ssh").home / "jobs" / OTHER).exists()
 
 
 @needs_openssh
