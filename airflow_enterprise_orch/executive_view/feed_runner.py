@@ -49,18 +49,18 @@ def this_process() -> str:
 @asynccontextmanager
 async def feeding(_app: Any) -> AsyncIterator[None]:
     """Feed, and act on many instances, while the application is up; what a setting of 0 leaves, another one does."""
-    interval_before = sys.getswitchinterval()
-    sys.setswitchinterval(min(SOON, interval_before))
     interval, rate = float(setting(FEED_INTERVAL)), float(setting(BULK_RATE))
     feed = this_feed() if interval > 0 else None
     tasks = [] if feed is None else [asyncio.create_task(_run(feed, interval))]
     if rate > 0:
         runner = BulkRunner(lambda: create_session(scoped=False), this_process(), rate)
         tasks.append(asyncio.create_task(run_bulk(runner)))
+    switched_after = sys.getswitchinterval()
+    sys.setswitchinterval(min(SOON, switched_after))
     try:
         yield
     finally:
-        sys.setswitchinterval(interval_before)
+        sys.setswitchinterval(switched_after)
         for task in tasks:
             task.cancel()
             with suppress(asyncio.CancelledError):

@@ -96,6 +96,7 @@ def test_a_hundred_thousand_rows_are_scrolled_with_a_few_in_the_page(visit: Visi
     assert set(seen) == set(range(1, max(seen) + 1))
     assert max(seen) > 800
     assert not [line for line in _rows_asked_for(fake) if "row=" in line], "who only scrolls goes by cursor"
+    shoot(page, "hundred-thousand")
 
 
 def test_the_scrollbar_and_the_keys_lead_anywhere_in_the_list(visit: Visit, fake: FakeApi):

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.executive_view.databases import database, run
 
 PROGRAM = """
-import json, time
+import json, sys, time
 from airflow.utils.db import initdb
 initdb()
 import sqlalchemy as sa
@@ -27,12 +27,14 @@ def lease():
         row = connection.execute(of_feed).first()
     return ["", 0, None] if row is None else [row.holder, row.revision, str(row.as_of)]
 
+before = sys.getswitchinterval()
 with TestClient(create_app()):
+    switched = sys.getswitchinterval() < before
     deadline = time.monotonic() + 60
     while not lease()[1] and time.monotonic() < deadline:
         time.sleep(0.1)
     led = lease()
-print(json.dumps({"led": led, "left": lease()}))
+print(json.dumps({"led": led, "left": lease(), "switched": [switched, sys.getswitchinterval() == before]}))
 """
 
 
@@ -42,6 +44,7 @@ def test_it_runs_in_the_api_server_though_nobody_asks_and_lets_go_at_its_end(tmp
     assert answer["led"][0]
     assert answer["led"][1] > 0
     assert answer["left"][0] == ""
+    assert answer["switched"] == [True, True], "who asks waits for every look"
 
 
 def test_an_api_server_can_be_kept_from_it(tmp_path: Path, migrated: Path) -> None:
